@@ -1,0 +1,48 @@
+# Every target sets up what it needs in .venv; Python 3.11+ and make are all that must be there.
+
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+WORKERS ?= auto
+
+.PHONY: help demo test test-memory test-valkey check lint types format clean
+
+help:  ## show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "taskctx needs Python 3.11 or later; set PYTHON=/path/to/python"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[demo]" --group dev
+	@touch $@
+
+demo: $(READY)  ## run the main job on real input: requests, workers, a real Valkey
+	$(BIN)/taskctx demo $(ARGS)
+
+test: test-memory test-valkey  ## run the tests on both backends
+
+test-memory: $(READY)
+	TASKCTX_TEST_BACKEND=memory $(BIN)/pytest -n $(WORKERS) $(ARGS)
+
+test-valkey: $(READY)
+	TASKCTX_TEST_BACKEND=valkey $(BIN)/pytest -n $(WORKERS) $(ARGS)
+
+check: lint types test  ## everything that must hold before a commit: lint, types and the tests
+
+lint: $(READY)  ## ruff
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(READY)  ## pyright, strict, and the completeness of the public types
+	$(BIN)/pyright
+	$(BIN)/pyright --ignoreexternal --verifytypes taskctx
+
+format: $(READY)  ## put the code in order
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:  ## remove everything that was set up
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist

@@ -1,0 +1,156 @@
+"""The current caller: who asked, in a request handler and in the task it submitted alike.
+
+One ContextVar holds one frozen :class:`Caller`, so the caller changes as a whole or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any, Final, cast
+
+from ._token import AccessToken, token_scope
+from .errors import InvalidType
+
+TokenSource = Callable[[], object]
+"""Gives the caller's token when it is asked for: an authenticator may run after the caller was bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Everything known of a caller.  ``repr`` shows nothing of it."""
+
+    token_source: TokenSource | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    request_id: str | None = field(default=None, repr=False)
+    session_id: str | None = field(default=None, repr=False)
+    session: object = field(default=None, repr=False)
+    server: object = field(default=None, repr=False)
+
+    @property
+    def access_token(self) -> AccessToken | None:
+        found = self.token_source() if self.token_source else None
+        return None if found is None else AccessToken.coerce(found)
+
+
+NOBODY: Final = Caller()
+
+current_caller: ContextVar[Caller] = ContextVar("taskctx_caller", default=NOBODY)
+
+
+class _Unset(Enum):
+    """The default of arguments for which None means something."""
+
+    UNSET = "unset"
+
+
+UNSET: Final = _Unset.UNSET
+
+
+@contextmanager
+def bind_caller(
+    *,
+    access_token: object = UNSET,
+    headers: Mapping[str, str] | _Unset | None = UNSET,
+    request_id: str | _Unset | None = UNSET,
+    session_id: str | _Unset | None = UNSET,
+    session: object = UNSET,
+    server: object = UNSET,
+) -> Generator[None]:
+    """Bind the current caller for the length of a ``with`` block.
+
+    What is not given stays as an enclosing block (or the middleware) bound it; an explicit None clears it.
+    So a handler that authenticates by itself adds the token to what the middleware knows::
+
+        with bind_caller(access_token=token):
+            await taskctx.add(docket, make_report)(42)
+
+    Args:
+        access_token: a :class:`taskctx.AccessToken`, or any object with its attributes (the MCP SDK's,
+            FastMCP's).  It must have been verified: it decides the task's authorization scope.
+        headers: HTTP headers; names are lower-cased.
+        request_id: the request's id, ``x-request-id`` as a rule.
+        session_id: the session's id, ``mcp-session-id`` as a rule.
+        session: the live session object; ``add`` registers it, so that workers in this process find it with
+            :func:`taskctx.get_task_session`.  Held weakly there.
+        server: the live server object, found with :func:`taskctx.get_task_server`.
+
+    Raises:
+        InvalidType: a value has the wrong type.
+    """
+    changes: dict[str, Any] = {}
+    if access_token is not UNSET:
+        changes["token_source"] = _constant(access_token)
+    if not isinstance(headers, _Unset):
+        changes["headers"] = _lowered(headers)
+    for name, text in (("request_id", request_id), ("session_id", session_id)):
+        if not isinstance(text, _Unset):
+            changes[name] = _optional_text(name, text)
+    live = {"session": session, "server": server}
+    changes |= {name: thing for name, thing in live.items() if thing is not UNSET}
+    with use_caller(replace(current_caller.get(), **changes)):
+        yield
+
+
+@contextmanager
+def use_caller(caller: Caller) -> Generator[None]:
+    """Make ``caller`` the current one, as a whole, for the length of a ``with`` block."""
+    previous = current_caller.set(caller)
+    try:
+        yield
+    finally:
+        current_caller.reset(previous)
+
+
+def get_access_token() -> AccessToken | None:
+    """The current caller's access token: in a handler the one presented, in a worker the one captured.
+
+    None for an anonymous caller, and in a task whose token expired while it was queued.
+    """
+    return current_caller.get().access_token
+
+
+def get_http_headers() -> dict[str, str]:
+    """The current caller's HTTP headers, names in lower case; in a worker, those the header policy let through."""
+    return dict(current_caller.get().headers)
+
+
+def get_request_id() -> str | None:
+    """The id of the request that the current code, or the task it runs in, comes from."""
+    return current_caller.get().request_id
+
+
+def get_task_scope() -> str | None:
+    """The current caller's authorization scope.
+
+    ``client_id|sub`` when the token has a non-empty ``sub`` claim, else ``client_id``; None for an anonymous
+    caller.  The raw value: it is encoded only where keys are built.
+    """
+    return token_scope(get_access_token())
+
+
+def _constant(access_token: object) -> TokenSource | None:
+    if access_token is None:
+        return None
+    token = AccessToken.coerce(access_token)
+    return lambda: token
+
+
+def _lowered(headers: Mapping[str, str] | None) -> dict[str, str]:
+    if headers is None:
+        return {}
+    if not isinstance(cast("object", headers), Mapping):
+        raise InvalidType(f"headers must be a mapping of names to values, not {type(headers).__name__}")
+    for name, value in cast("Mapping[object, object]", headers).items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise InvalidType("headers must map strings to strings")
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def _optional_text(name: str, value: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise InvalidType(f"{name} must be a string or None, not {type(value).__name__}")
+    return value

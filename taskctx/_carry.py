@@ -1,0 +1,141 @@
+"""ContextVars of the user's that ride along with a task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from contextvars import Context
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pydantic import TypeAdapter, ValidationError
+
+from .errors import CaptureError, ConfigurationError, InvalidArgument, InvalidType
+
+
+class CarriedVar(Protocol):
+    """What :func:`carry` needs of a variable: a ``contextvars.ContextVar`` has it, and so can an adapter of yours."""
+
+    def get(self) -> Any: ...
+    def set(self, value: Any, /) -> Any: ...
+    def reset(self, token: Any, /) -> None: ...
+
+
+class _Unset:
+    """Stands for "no value": the variable is not set and has no default."""
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+_UNSET = _Unset()
+
+
+@dataclass(frozen=True, slots=True)
+class _Carried:
+    name: str
+    var: CarriedVar
+    adapter: TypeAdapter[Any]
+    default: Any = field(repr=False)
+
+
+_carried: dict[str, _Carried] = {}
+
+
+def carry(var: CarriedVar, *, name: str | None = None, type: Any = Any) -> None:  # noqa: A002 - the public API's word
+    """Have a ContextVar's value captured with every task, and set in the worker before the task's body runs.
+
+    Call it once at import, in submitters and workers alike.  A task whose snapshot does not hold the variable
+    sees the variable's own default (None where it has none), never a value left in the worker.
+
+    Args:
+        var: a ``ContextVar``, or an object with its ``get``, ``set`` and ``reset``.
+        name: under which it is stored; a ContextVar's own name by default.
+        type: what pydantic validates the value as on the far side.
+
+    Raises:
+        ConfigurationError: another variable is carried under this name.
+        InvalidArgument: there is no name.
+        InvalidType: ``var`` is not such an object.
+    """
+    if not all(callable(getattr(var, method, None)) for method in ("get", "set", "reset")):
+        raise InvalidType("carry takes a ContextVar, or an object with its get, set and reset")
+    name = name or getattr(var, "name", None)
+    if not isinstance(name, str) or not name:
+        raise InvalidArgument("carry needs a name for this variable: carry(var, name=...)")
+    known = _carried.get(name)
+    if known is not None and known.var is not var:
+        raise ConfigurationError(f"another variable is already carried under the name {name!r}")
+    # an empty Context shows the variable as no one has set it
+    default = Context().run(_value, var)
+    _carried[name] = _Carried(name, var, TypeAdapter(type), default)
+
+
+def stop_carrying(name: str) -> None:
+    """Undo :func:`carry`, for tests."""
+    _carried.pop(name, None)
+
+
+def capture_carried() -> dict[str, Any]:
+    """The carried variables that are set to something other than their defaults, as JSON values by name.
+
+    Raises:
+        CaptureError: a value has no JSON form; the message names the variable, not the value.
+    """
+    return dict(_capture())
+
+
+def _capture() -> Iterator[tuple[str, Any]]:
+    for carried in _carried.values():
+        value = _value(carried.var)
+        if value is carried.default:
+            continue
+        try:
+            yield carried.name, carried.adapter.dump_python(value, mode="json", warnings="error")
+        except (ValueError, TypeError, RecursionError):
+            raise CaptureError(
+                f"the carried variable {carried.name!r} holds a value that its type cannot write as JSON; "
+                "register a type that can: carry(var, type=...)"
+            ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Carried values as validated in the worker, and the names of those that were not valid."""
+
+    values: Mapping[str, Any] = field(repr=False)
+    invalid: frozenset[str]
+
+
+def load_carried(stored: Mapping[str, Any]) -> Loaded:
+    """Validate what a snapshot holds.  Names not registered in this process are left alone."""
+    values: dict[str, Any] = {}
+    invalid: set[str] = set()
+    for name, carried in _carried.items():
+        if name not in stored:
+            continue
+        try:
+            values[name] = carried.adapter.validate_python(stored[name])
+        except ValidationError:
+            invalid.add(name)
+    return Loaded(values, frozenset(invalid))
+
+
+def set_carried(values: Mapping[str, Any], undo: ExitStack) -> None:
+    """Give every carried variable its value from ``values``, or else its default; ``undo`` takes it back."""
+    for carried in _carried.values():
+        value = values.get(carried.name, carried.default)
+        if value is _UNSET:
+            # A ContextVar cannot be unset.  None is the nearest to "no value" for one that has no default
+            # and was set before the worker started.
+            if _value(carried.var) is _UNSET:
+                continue
+            value = None
+        undo.callback(carried.var.reset, carried.var.set(value))
+
+
+def _value(var: CarriedVar) -> Any:
+    try:
+        return var.get()
+    except LookupError:
+        return _UNSET

@@ -1,0 +1,86 @@
+"""Task keys and Redis keys.
+
+A Docket task key names the authorization scope, so that anonymous and authenticated tasks live in
+disjoint keyspaces::
+
+    auth:{scope}:{task id}:{type}:{component}
+    anon:{task id}:{type}:{component}
+
+Every segment is percent-encoded (``quote(safe="")``), so no scope or id can contain a delimiter, and
+each key has exactly one reading: :func:`parse_task_key` accepts only what :func:`build_task_key` gives.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from urllib.parse import quote, unquote
+
+from .errors import InvalidArgument, InvalidType
+
+PLAIN_TASK = "task"
+"""The type segment of a plain Docket task, whose component is the function's name."""
+
+
+class TaskKeyParts(NamedTuple):
+    """A task key, decoded."""
+
+    task_scope: str | None
+    task_id: str
+    task_type: str
+    component: str
+
+
+def build_task_key(task_scope: str | None, task_id: str, task_type: str, component: str) -> str:
+    """The Docket task key of a task; ``task_scope`` None is an anonymous caller's.
+
+    Raises:
+        InvalidArgument: a segment is empty or cannot be written as UTF-8.
+        InvalidType: a segment is not a string.
+    """
+    segments = [_quoted("task id", task_id), _quoted("task type", task_type), _quoted("component", component)]
+    return ":".join((_owner(task_scope), *segments))
+
+
+def parse_task_key(key: str) -> TaskKeyParts | None:
+    """The parts of a task key of ours, or None for any other key."""
+    match key.split(":"):
+        case ["auth", scope, task_id, task_type, component]:
+            segments = (scope, task_id, task_type, component)
+        case ["anon", task_id, task_type, component]:
+            segments = (task_id, task_type, component)
+        case _:
+            return None
+    decoded = [_unquoted(segment) for segment in segments]
+    if None in decoded:
+        return None
+    *scope_part, task_id, task_type, component = (segment or "" for segment in decoded)
+    return TaskKeyParts(scope_part[0] if scope_part else None, task_id, task_type, component)
+
+
+def snapshot_key(prefix: str, task_scope: str | None, task_id: str) -> str:
+    """Where a task's snapshot is stored, to be passed through ``docket.key()``."""
+    return f"{prefix}:task:{_owner(task_scope)}:{_quoted('task id', task_id)}:snapshot"
+
+
+def _owner(task_scope: str | None) -> str:
+    return "anon" if task_scope is None else f"auth:{_quoted('task scope', task_scope)}"
+
+
+def _quoted(name: str, segment: object) -> str:
+    if not isinstance(segment, str):
+        raise InvalidType(f"the {name} must be a string, not {type(segment).__name__}")
+    if not segment:
+        raise InvalidArgument(f"the {name} must not be empty")
+    try:
+        return quote(segment, safe="")
+    except UnicodeEncodeError:
+        raise InvalidArgument(f"the {name} must be text that UTF-8 can hold (it has a lone surrogate)") from None
+
+
+def _unquoted(segment: str) -> str | None:
+    """The segment's text, or None unless quoting that text gives the segment again."""
+    try:
+        text = unquote(segment, errors="strict")
+    except UnicodeDecodeError:
+        return None
+    return text if text and quote(text, safe="") == segment else None

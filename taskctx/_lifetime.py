@@ -1,0 +1,147 @@
+"""How long a snapshot lives: as long as its task may still need it, and not much longer."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from docket import Worker
+from docket.dependencies import (
+    AdmissionBlocked,
+    CompletionHandler,
+    Cron,
+    Dependency,
+    FailureHandler,
+    Perpetual,
+    Retry,
+    get_annotation_dependencies,
+    get_dependency_parameters,
+)
+from docket.execution import Execution
+from uncalled_for import current_frame
+from uncalled_for.frames import Frame
+
+from .errors import InvalidArgument, InvalidType
+
+LONGEST_TTL = 2**31 - 1
+"""Seconds; some 68 years."""
+
+
+def whole_seconds(ttl: object) -> int:
+    """A TTL argument (seconds or a timedelta) in whole seconds, rounded up.
+
+    Raises:
+        InvalidArgument: it is below one second, or beyond reason.
+        InvalidType: it is neither a number nor a timedelta.
+    """
+    if isinstance(ttl, timedelta):
+        ttl = ttl.total_seconds()
+    if isinstance(ttl, bool) or not isinstance(ttl, int | float):
+        raise InvalidType(f"a TTL must be seconds or a timedelta, not {type(ttl).__name__}")
+    if not 1 <= ttl <= LONGEST_TTL:
+        raise InvalidArgument(f"a TTL must be between 1 and {LONGEST_TTL} seconds")
+    return math.ceil(ttl)
+
+
+def seconds_until(when: datetime | None) -> float:
+    """Seconds from now to ``when``, 0 when it is past or None."""
+    if when is None:
+        return 0.0
+    return max(0.0, (when - datetime.now(when.tzinfo or UTC)).total_seconds())
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a task's body ended, as far as its snapshot is concerned.
+
+    Attributes:
+        settled: Docket has recorded the end; when False, it acts on it only after us.
+        runs_again: it will run again, or None when only Docket's record can tell.
+        delay: seconds until then.
+    """
+
+    settled: bool
+    runs_again: bool | None
+    delay: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RerunHandlers:
+    """What may make a task run again: its retry and its perpetuation, declared on the task or on the worker."""
+
+    failure: FailureHandler[Any] | None
+    completion: CompletionHandler[Any] | None
+    _frame: Frame
+    _names: dict[int, str]
+
+    @classmethod
+    def of(cls, execution: Execution, worker: Worker) -> RerunHandlers:
+        """Look them up.  Must be called while Docket resolves the task's dependencies."""
+        names = {id(handler): name for name, handler in get_dependency_parameters(execution.function).items()}
+        failure = completion = None
+        for dependency in _declared(execution, worker):
+            if isinstance(dependency, FailureHandler):
+                failure = failure or dependency
+            if isinstance(dependency, CompletionHandler):
+                completion = completion or dependency
+        return cls(failure, completion, current_frame(), names)
+
+    def __bool__(self) -> bool:
+        return self.failure is not None or self.completion is not None
+
+    def ending(self, execution: Execution, error: BaseException | None) -> Ending:
+        """What an end of the task's body, with or without an exception, means for its snapshot."""
+        match error:
+            case None:
+                return Ending(settled=True, runs_again=None if self.completion else False)
+            case AdmissionBlocked():
+                delay = error.retry_delay or timedelta(0)
+                return Ending(False, error.handled or error.reschedule, delay.total_seconds())
+            case asyncio.CancelledError():
+                # cancelled for good (Docket's record says so already), or the worker stops and it is redelivered
+                return Ending(settled=False, runs_again=None)
+            case Exception():
+                return self._after_failure(execution)
+            case _:
+                return Ending(settled=False, runs_again=True)
+
+    def _after_failure(self, execution: Execution) -> Ending:
+        if self.failure is not None:
+            handler = self._resolved(self.failure)
+            if not isinstance(handler, Retry):
+                return Ending(settled=False, runs_again=True)
+            if handler.attempts is None or execution.attempt < handler.attempts:
+                return Ending(settled=False, runs_again=True, delay=handler.delay.total_seconds())
+        if self.completion is not None:
+            return Ending(settled=False, runs_again=True, delay=_next_run(self._resolved(self.completion)))
+        return Ending(settled=False, runs_again=False)
+
+    def _resolved(self, declared: Dependency[Any]) -> Any:
+        """The instance that the task's body was given, on which it may have set another delay."""
+        name = self._names.get(id(declared), "")
+        return self._frame.resolved.get(name, declared)
+
+
+def _declared(execution: Execution, worker: Worker) -> Iterator[Dependency[Any]]:
+    yield from worker.dependencies.values()
+    yield from get_dependency_parameters(execution.function).values()
+    for dependencies in get_annotation_dependencies(execution.function).values():
+        yield from dependencies
+
+
+def _next_run(handler: Any) -> float:
+    """Seconds until a task that failed for good perpetuates itself all the same."""
+    if not isinstance(handler, Perpetual) or handler.cancelled:
+        return 0.0
+    # private in Docket: where after() and at() leave what the body asked for (tests/contracts/test_docket.py)
+    asked: datetime | None = getattr(handler, "_next_when", None)
+    if asked is not None:
+        return seconds_until(asked)
+    if isinstance(handler, Cron):
+        # a fresh one, because asking takes the next time off the handler
+        return seconds_until(Cron(handler.expression, tz=handler.tz).initial_when)
+    return handler.every.total_seconds()

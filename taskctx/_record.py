@@ -1,0 +1,71 @@
+"""The JSON in which a snapshot is stored, and what the store stamps on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pydantic_core
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .errors import CaptureError, Reason, SnapshotError
+
+SCHEMA_VERSION = 1
+"""Written into every snapshot; raised when an older taskctx could not make sense of a new one."""
+
+READABLE_SCHEMAS = range(1, SCHEMA_VERSION + 1)
+
+
+class Record(BaseModel):
+    """A snapshot's fields, with the stamp of the save; what else the JSON holds is ignored.
+
+    Attributes:
+        stored_at: seconds since the epoch by the server's clock, so that age needs no two hosts to agree.
+        ttl: seconds the key was given then.
+    """
+
+    model_config = ConfigDict(extra="ignore", strict=True, hide_input_in_errors=True)
+
+    access_token_json: str | None = Field(default=None, repr=False)
+    http_headers: dict[str, str] | None = Field(default=None, repr=False)
+    origin_request_id: str | None = Field(default=None, repr=False)
+    session_id: str | None = Field(default=None, repr=False)
+    trace_context: dict[str, str] | None = Field(default=None, repr=False)
+    carried: dict[str, Any] | None = Field(default=None, repr=False)
+    captured_at: float | None = None
+    schema_version: int = SCHEMA_VERSION
+    stored_at: float | None = None
+    ttl: int | None = None
+
+
+def parse_record(raw: str | bytes) -> Record:
+    """The record in a JSON text.
+
+    Raises:
+        SnapshotError: ``malformed``, or ``schema_unsupported`` when it is of a schema this process cannot read.
+    """
+    try:
+        fields = pydantic_core.from_json(raw)
+        # before the fields are looked at, whose types a newer schema may have changed
+        if isinstance(fields, dict) and _is_unreadable(fields.get("schema_version", SCHEMA_VERSION)):  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+            raise SnapshotError(Reason.SCHEMA_UNSUPPORTED)
+        return Record.model_validate(fields)
+    except (ValidationError, ValueError, RecursionError):
+        raise SnapshotError(Reason.MALFORMED) from None
+
+
+def _is_unreadable(version: object) -> bool:
+    return isinstance(version, int) and version not in READABLE_SCHEMAS
+
+
+def dump_json(fields: dict[str, Any]) -> bytes:
+    """A record's fields as JSON.
+
+    Raises:
+        CaptureError: a text in it is not UTF-8.
+    """
+    try:
+        return pydantic_core.to_json(fields)
+    except (ValueError, RecursionError):
+        raise CaptureError(
+            "the caller's context has no JSON form: a header, an id or a carried value holds text that is not UTF-8"
+        ) from None

@@ -1,0 +1,189 @@
+"""In the worker: put the submitting caller's context in force before the task's body, or say why not.
+
+The failure contract.  Whatever comes after, nothing is inherited: the ambient caller, the carried variables and
+the baggage are cleared first.  A failure has a named reason; under ``on_restore_failure="fail"`` it raises
+:class:`RestoreError` and the body does not run, else the body runs anonymous.  A snapshot takes effect as a
+whole or not at all.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+
+from docket import Docket
+from docket.dependencies import TaskKey, current_docket, current_execution
+
+from . import _store
+from ._ambient import NOBODY, Caller, current_caller
+from ._carry import Loaded, load_carried, set_carried
+from ._codec import codec_for
+from ._current import TaskContextInfo, restored_snapshot
+from ._keys import TaskKeyParts, parse_task_key, snapshot_key
+from ._observe import Restore, observe
+from ._propagation import use_baggage
+from ._record import Record, parse_record
+from ._snapshot import TaskContextSnapshot, present_fields, snapshot_of
+from ._store import BackendError
+from ._token import AccessToken, is_expired, token_from_json, token_scope
+from .errors import InvalidType, Reason, RestoreError, SnapshotError, TaskContextError
+from .settings import Settings, current_settings
+
+
+async def restore_task_snapshot(key: str = TaskKey()) -> None:
+    """Restore the context of the task with this key, for the rest of the current task.
+
+    Give it to a worker as ``Depends(restore_task_snapshot)``, or await it with a key where a docket is current.
+    :data:`taskctx.worker_dependencies` does this and more: it renews and shortens the snapshot's life, and cleans up.
+
+    A key that is not ours is left alone, without touching Redis; nothing is inherited then either.
+
+    Raises:
+        RestoreError: the context could not be restored, and ``on_restore_failure`` is ``fail``.
+        InvalidType: the key is not a string.
+    """
+    if not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidType(f"a task key must be a string, not {type(key).__name__}")
+    await restore(key, ExitStack())
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A snapshot ready to be put in force, and the seconds that its key has left."""
+
+    snapshot: TaskContextSnapshot
+    token: AccessToken | None
+    carried: Loaded
+    redis_key: str
+    ttl: int
+    fetched_at: float = field(default_factory=time.monotonic)
+
+
+async def restore(key: str, undo: ExitStack, *, renew: bool = False) -> Restored | None:
+    """Clear what was inherited, then put the snapshot of the task with this key in force."""
+    _clear(undo)
+    parts = parse_task_key(key)
+    docket = current_docket.get(None)
+    if docket is None:
+        if parts is None:
+            return None
+        raise TaskContextError(
+            "no docket is current: restore_task_snapshot runs in a Docket worker, "
+            "or where docket.dependencies.current_docket is set"
+        )
+    settings = current_settings()
+    with observe(_operation(docket, settings)) as operation:
+        if parts is None:
+            operation.skipped()
+            return None
+        operation.task_id = parts.task_id
+        restored: Restored | None = None
+        try:
+            found = await _fetch(docket, parts, operation, settings, renew)
+            set_carried(found.carried.values, undo)
+        except (SnapshotError, BackendError) as error:
+            operation.failed(error.reason)
+        except Exception:  # noqa: BLE001
+            # a bug (ours, or of a carried variable's set) must not run a task as somebody else
+            operation.failed(Reason.INTERNAL)
+        else:
+            restored = found
+    if restored is not None:
+        # outside the operation, whose observers put back the OpenTelemetry context that they found
+        _apply(restored, parts, undo)
+        return restored
+    set_carried({}, undo)
+    if operation.fails_task:
+        raise RestoreError(operation.reason or Reason.INTERNAL)
+    return None
+
+
+def _clear(undo: ExitStack) -> None:
+    """Become nobody: no caller, no carried values, no baggage, no snapshot."""
+    undo.callback(current_caller.reset, current_caller.set(NOBODY))
+    undo.callback(restored_snapshot.reset, restored_snapshot.set(None))
+    set_carried({}, undo)
+    use_baggage({}, undo)
+
+
+def _operation(docket: Docket, settings: Settings) -> Restore:
+    execution = current_execution.get(None)
+    return Restore(
+        docket_name=docket.name,
+        docket_task="" if execution is None else execution.function_name,
+        attempt=1 if execution is None else execution.attempt,
+        fails_task=settings.on_restore_failure == "fail",
+    )
+
+
+async def _fetch(docket: Docket, parts: TaskKeyParts, operation: Restore, settings: Settings, renew: bool) -> Restored:
+    """Read the task's snapshot and make it ready; nothing takes effect yet."""
+    key = docket.key(snapshot_key(settings.key_prefix, parts.task_scope, parts.task_id))
+    renew_to = settings.pending_ttl if renew else None
+    stored = await _store.fetch(docket, key, renew_to=renew_to)
+    if stored is None:
+        raise SnapshotError(Reason.MISSING)
+    operation.size, operation.ttl_remaining = len(stored.value), stored.ttl
+    record = parse_record(codec_for(settings).decode(stored.value, key))
+    snapshot = snapshot_of(record)
+    await _measure(operation, docket, record, settings)
+    operation.schema_version = snapshot.schema_version
+    operation.fields = present_fields(snapshot)
+    operation.origin = snapshot.trace_context
+    token = _usable_token(snapshot, parts, operation, settings)
+    carried = load_carried(snapshot.carried)
+    if carried.invalid:
+        operation.degraded(Reason.CARRIED_INVALID)
+    return Restored(snapshot, token, carried, key, max(stored.ttl, renew_to or 0))
+
+
+async def _measure(operation: Restore, docket: Docket, record: Record, settings: Settings) -> None:
+    """Age, and the TTL that what remains is a part of, by the server's clock alone."""
+    written = record.stored_at or record.captured_at
+    if written is not None:
+        with suppress(BackendError):
+            operation.age = max(0.0, await _store.server_time(docket) - written)
+    remaining = operation.ttl_remaining or 0
+    lifetime = record.ttl or settings.pending_ttl
+    renewed = operation.age is not None and operation.age + remaining > lifetime + 1
+    operation.ttl = max(remaining, settings.pending_ttl) if renewed else lifetime
+
+
+def _usable_token(
+    snapshot: TaskContextSnapshot, parts: TaskKeyParts, operation: Restore, settings: Settings
+) -> AccessToken | None:
+    """The snapshot's token, if it is of the key's scope and its life is not over.
+
+    Raises:
+        SnapshotError: (``scope_mismatch``, ``malformed``, or ``credential_expired`` where that fails the task).
+    """
+    token = token_from_json(snapshot.access_token_json)
+    if token is None:
+        return None
+    if token_scope(token) != parts.task_scope:
+        raise SnapshotError(Reason.SCOPE_MISMATCH)
+    now = time.time()
+    if token.expires_at is not None:
+        operation.credential_ttl = token.expires_at - now
+    if not is_expired(token, now) or settings.on_expired_token == "keep":
+        return token
+    if settings.on_expired_token == "fail":
+        raise SnapshotError(Reason.CREDENTIAL_EXPIRED)
+    operation.degraded(Reason.CREDENTIAL_EXPIRED)
+    return None
+
+
+def _apply(restored: Restored, parts: TaskKeyParts, undo: ExitStack) -> None:
+    """Put what was restored in force.  Nothing in here can fail."""
+    snapshot, token = restored.snapshot, restored.token
+    caller = Caller(
+        token_source=None if token is None else lambda: token,
+        headers=snapshot.http_headers or {},
+        request_id=snapshot.origin_request_id,
+        session_id=snapshot.session_id,
+    )
+    undo.callback(current_caller.reset, current_caller.set(caller))
+    task = TaskContextInfo(parts.task_id, parts.task_scope)
+    undo.callback(restored_snapshot.reset, restored_snapshot.set((task, snapshot)))
+    use_baggage(snapshot.trace_context, undo)

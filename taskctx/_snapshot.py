@@ -1,0 +1,215 @@
+"""A caller's context at the moment a task was submitted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
+from datetime import timedelta
+from typing import Any, final
+
+from docket import Docket
+from docket.dependencies import current_docket
+
+from . import _store
+from ._ambient import Caller, current_caller
+from ._carry import capture_carried
+from ._codec import codec_for
+from ._headers import allowed_headers
+from ._keys import snapshot_key
+from ._lifetime import whole_seconds
+from ._observe import Capture, Field, FieldResult, Outcome, Save, observe
+from ._propagation import BAGGAGE, TRACEPARENT, current_baggage, current_trace
+from ._record import SCHEMA_VERSION, Record, dump_json, parse_record
+from .errors import Reason, SaveError, SnapshotError
+from .settings import current_settings
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class TaskContextSnapshot:
+    """Who asked, as captured when a task was submitted.  ``repr`` shows no credential.
+
+    Attributes:
+        access_token_json: the caller's :class:`taskctx.AccessToken` as JSON.
+        http_headers: the request's headers that the header policy lets through, names in lower case.
+        origin_request_id: the request's id.
+        session_id: the session's id.
+        trace_context: W3C carrier: ``traceparent``, ``tracestate``, ``baggage``.
+        carried: JSON values of the registered ContextVars, by name.
+        captured_at: seconds since the epoch, by the submitter's clock.
+        schema_version: of the stored form.
+    """
+
+    access_token_json: str | None = field(default=None, repr=False)
+    http_headers: dict[str, str] | None = field(default=None, repr=False)
+    origin_request_id: str | None = field(default=None, repr=False)
+    session_id: str | None = field(default=None, repr=False)
+    trace_context: dict[str, str] = field(default_factory=dict[str, str], repr=False)
+    carried: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    captured_at: float | None = None
+    schema_version: int = SCHEMA_VERSION
+
+    @classmethod
+    def capture(cls) -> TaskContextSnapshot:
+        """The context of the current caller, with the current OpenTelemetry trace context and baggage.
+
+        Raises:
+            CaptureError: a carried value has no JSON form.
+            InvalidType: what the authenticator left as the access token is not one.
+        """
+        docket = current_docket.get(None)
+        return capture_snapshot("" if docket is None else docket.name)
+
+    def to_json(self) -> str:
+        """The snapshot as a JSON object whose keys are the field names."""
+        return dump_json(_fields_of(self)).decode()
+
+    @classmethod
+    def from_json(cls, raw: str | bytes) -> TaskContextSnapshot:
+        """The snapshot in a JSON object: fields it does not know are ignored, header names lower-cased.
+
+        Raises:
+            SnapshotError: ``malformed``, or ``schema_unsupported`` when a newer taskctx wrote it.
+        """
+        return snapshot_of(parse_record(raw))
+
+    async def save(self, docket: Docket, task_scope: str | None, task_id: str, ttl_seconds: float | timedelta) -> None:
+        """Store the snapshot as one Redis key that lives for ``ttl_seconds``.
+
+        The trace context stored is that of the ``taskctx.save`` span, where there is one.
+
+        Args:
+            docket: an open docket.
+            task_scope: the authorization scope of the task; None for an anonymous caller.
+            task_id: the caller's own id of the task.
+            ttl_seconds: seconds, or a timedelta; at least one second.
+
+        Raises:
+            InvalidArgument: the TTL is below one second, or an id is empty.
+            InvalidType: an argument is of the wrong type.
+            SaveError: the snapshot is too large, or the server did not take it.
+        """
+        ttl = whole_seconds(ttl_seconds)
+        key = docket.key(snapshot_key(current_settings().key_prefix, task_scope, task_id))
+        with saving(Save(docket_name=docket.name)) as operation:
+            value = await stored_form(self, docket, key, ttl, operation)
+            await _store.put(docket, key, value, ttl)
+
+
+def capture_snapshot(docket_name: str) -> TaskContextSnapshot:
+    """As :meth:`TaskContextSnapshot.capture`, counted under a docket's name."""
+    settings = current_settings()
+    with observe(Capture(docket_name=docket_name)) as operation:
+        caller = current_caller.get()
+        token = caller.access_token
+        baggage = current_baggage(settings.baggage_keys)
+        snapshot = TaskContextSnapshot(
+            access_token_json=None if token is None else token.model_dump_json(),
+            http_headers=allowed_headers(caller.headers, settings) or None,
+            origin_request_id=caller.request_id,
+            session_id=caller.session_id,
+            trace_context=current_trace() | baggage.carrier,
+            carried=capture_carried(),
+            captured_at=time.time(),
+        )
+        operation.fields = _field_results(snapshot, caller, baggage_dropped=baggage.dropped)
+        operation.outcome = _capture_outcome(operation.fields)
+    return snapshot
+
+
+def snapshot_of(record: Record) -> TaskContextSnapshot:
+    """The snapshot in a stored record."""
+    headers = record.http_headers
+    return TaskContextSnapshot(
+        access_token_json=record.access_token_json,
+        http_headers=None if headers is None else {name.lower(): value for name, value in headers.items()},
+        origin_request_id=record.origin_request_id,
+        session_id=record.session_id,
+        trace_context=record.trace_context or {},
+        carried=record.carried or {},
+        captured_at=record.captured_at,
+        schema_version=record.schema_version,
+    )
+
+
+def present_fields(snapshot: TaskContextSnapshot) -> tuple[Field, ...]:
+    """What a snapshot holds, by name: for telemetry, which must not see the values."""
+    values = {
+        Field.TOKEN: snapshot.access_token_json,
+        Field.HEADERS: snapshot.http_headers,
+        Field.SESSION_ID: snapshot.session_id,
+        Field.REQUEST_ID: snapshot.origin_request_id,
+        Field.TRACE: snapshot.trace_context.get(TRACEPARENT),
+        Field.BAGGAGE: snapshot.trace_context.get(BAGGAGE),
+        Field.CARRIED: snapshot.carried,
+    }
+    return tuple(name for name, value in values.items() if value)
+
+
+@contextmanager
+def saving(operation: Save) -> Generator[Save]:
+    """Watch a save; whatever keeps it from succeeding becomes a :class:`SaveError`."""
+    with observe(operation):
+        try:
+            yield operation
+        except (SnapshotError, _store.BackendError) as error:
+            reason = error.reason
+        else:
+            return
+        raise SaveError(reason)
+
+
+async def stored_form(snapshot: TaskContextSnapshot, docket: Docket, key: str, ttl: int, operation: Save) -> bytes:
+    """The bytes to store under ``key``, stamped with the server's time.
+
+    They hold the current trace context, which inside :func:`saving` is that of the save's own span.
+
+    Raises:
+        SnapshotError: (``too_large``) they are more than ``max_snapshot_bytes``.
+        BackendError: the server's time is not to be had.
+    """
+    settings = current_settings()
+    snapshot = replace(snapshot, trace_context=snapshot.trace_context | current_trace())
+    stamp = {"stored_at": await _store.server_time(docket), "ttl": ttl}
+    value = codec_for(settings).encode(dump_json(_fields_of(snapshot) | stamp), key)
+    operation.ttl = operation.ttl or ttl
+    operation.sizes = (*operation.sizes, len(value))
+    operation.fields = present_fields(snapshot)
+    if len(value) > settings.max_snapshot_bytes:
+        raise SnapshotError(Reason.TOO_LARGE)
+    return value
+
+
+def _fields_of(snapshot: TaskContextSnapshot) -> dict[str, Any]:
+    return {name: getattr(snapshot, name) for name in _FIELD_NAMES}
+
+
+_FIELD_NAMES = tuple(each.name for each in fields(TaskContextSnapshot))
+
+
+def _field_results(
+    snapshot: TaskContextSnapshot, caller: Caller, *, baggage_dropped: bool
+) -> dict[Field, frozenset[FieldResult]]:
+    """For each part of the context: was it there, and did all of it come along?  Some can be both."""
+    captured = present_fields(snapshot)
+    dropped = {
+        Field.HEADERS: len(caller.headers) > len(snapshot.http_headers or ()),
+        Field.BAGGAGE: baggage_dropped,
+    }
+    results: dict[Field, frozenset[FieldResult]] = {}
+    for name in Field:
+        found = {FieldResult.CAPTURED} if name in captured else set[FieldResult]()
+        found |= {FieldResult.DROPPED} if dropped.get(name) else set[FieldResult]()
+        results[name] = frozenset(found or {FieldResult.ABSENT})
+    return results
+
+
+def _capture_outcome(results: dict[Field, frozenset[FieldResult]]) -> Outcome:
+    """Partial when a part was there and nothing of it came along; empty when there was nothing at all."""
+    if frozenset({FieldResult.DROPPED}) in results.values():
+        return Outcome.PARTIAL
+    if set(results.values()) == {frozenset({FieldResult.ABSENT})}:
+        return Outcome.EMPTY
+    return Outcome.OK

@@ -1,0 +1,276 @@
+"""Submitting tasks with their caller's context: Docket's ``add``, ``replace`` and ``add_many``, and a snapshot."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from dataclasses import replace as changed
+from datetime import datetime, timedelta
+from typing import Any, ParamSpec, TypeVar, overload
+
+from docket import Docket
+from docket.execution import Disposition, Execution, TaskCall
+
+from ._ambient import current_caller, get_task_scope
+from ._keys import PLAIN_TASK, build_task_key, snapshot_key
+from ._lifetime import seconds_until, whole_seconds
+from ._observe import Save, docket_seen
+from ._registry import register_task_server, register_task_session, servers
+from ._reservation import Reservation, Slot, reserve, reserve_many, reserve_over
+from ._snapshot import capture_snapshot, saving, stored_form
+from ._store import BackendError
+from .errors import CaptureError, SaveError
+from .settings import current_settings
+
+P = ParamSpec("P")
+R = TypeVar("R")
+TTL = float | timedelta | None
+TaskFunction = Callable[..., Awaitable[Any]]
+_Reserve = Callable[[Slot, bytes | None], Awaitable[Reservation]]
+
+
+@overload
+def add(
+    docket: Docket,
+    function: Callable[P, Awaitable[R]],
+    when: datetime | None = None,
+    key: str | None = None,
+    ttl: TTL = None,
+) -> Callable[P, Awaitable[Execution]]: ...
+@overload
+def add(
+    docket: Docket, function: str, when: datetime | None = None, key: str | None = None, ttl: TTL = None
+) -> Callable[..., Awaitable[Execution]]: ...
+def add(
+    docket: Docket,
+    function: TaskFunction | str,
+    when: datetime | None = None,
+    key: str | None = None,
+    ttl: TTL = None,
+) -> Callable[..., Awaitable[Execution]]:
+    """Add a task to a docket with the current caller's context.  As ``docket.add``, called in the same two steps::
+
+        execution = await taskctx.add(docket, make_report)(42)
+
+    A live ``session`` and ``server`` bound with :func:`taskctx.bind_caller` are registered for workers in this
+    process.
+
+    Args:
+        docket: an open docket.
+        function: the task, or its registered name.
+        when: when it is due; now by default.
+        key: the task's id, a fresh one by default.  It becomes part of the Docket key (``execution.key``) beside the
+            caller's scope, so duplicates are judged per scope.  A duplicate leaves the first submission's context in
+            force, and Docket answers ``ALREADY_SCHEDULED``.
+        ttl: seconds (or a timedelta) by which the context outlives ``when``; the ``pending_ttl`` setting by default.
+
+    Raises:
+        CaptureError, SaveError: the context could not be captured or saved, and nothing was scheduled (unless
+            ``on_save_failure`` is ``continue``).
+        InvalidArgument, InvalidType: an argument cannot be used.
+        KeyError: ``function`` is a name that is not registered on the docket.
+    """
+    plan = _Plan.of(docket, function, when, key, ttl)
+
+    async def submit(*args: Any, **kwargs: Any) -> Execution:
+        slot = plan.slot(get_task_scope())
+        reservation = await _reserve_for(plan, slot, reserve)
+        return await _schedule(plan, reservation, lambda: docket.add(function, when, slot.task_key)(*args, **kwargs))
+
+    return submit
+
+
+@overload
+def replace(
+    docket: Docket, function: Callable[P, Awaitable[R]], when: datetime, key: str, ttl: TTL = None
+) -> Callable[P, Awaitable[Execution]]: ...
+@overload
+def replace(
+    docket: Docket, function: str, when: datetime, key: str, ttl: TTL = None
+) -> Callable[..., Awaitable[Execution]]: ...
+def replace(
+    docket: Docket, function: TaskFunction | str, when: datetime, key: str, ttl: TTL = None
+) -> Callable[..., Awaitable[Execution]]:
+    """Replace a task that is scheduled under ``key`` in the caller's scope, and its context.  As ``docket.replace``.
+
+    A run of the replaced task that a worker claims in the instant between the save and the replacement sees the
+    replacing caller's context; both are of the same scope.  If Docket fails, the first context is put back.
+
+    Arguments and errors are those of :func:`add`.
+    """
+    plan = _Plan.of(docket, function, when, key, ttl)
+
+    async def submit(*args: Any, **kwargs: Any) -> Execution:
+        slot = plan.slot(get_task_scope())
+        reservation = await _reserve_for(plan, slot, reserve_over)
+        return await _schedule(
+            plan, reservation, lambda: docket.replace(function, when, slot.task_key)(*args, **kwargs)
+        )
+
+    return submit
+
+
+async def add_many(
+    docket: Docket, calls: Iterable[TaskCall], *, chunk_size: int | None = 1000, ttl: TTL = None
+) -> list[Execution]:
+    """Add a batch of tasks with the current caller's context, in pipelined round trips.  As ``docket.add_many``.
+
+    The context is captured once, and all tasks of the batch share the trace context of one save.  Nothing is
+    scheduled when a snapshot of the batch cannot be saved.
+
+    Args:
+        docket: an open docket.
+        calls: made with ``docket.call(function, when, key)(...)``; each key becomes a task id, as with :func:`add`.
+        chunk_size: how many tasks travel in one round trip; None sends all at once.
+        ttl: as with :func:`add`.
+
+    Returns:
+        One execution for each call, in order; its ``disposition`` is Docket's answer.
+
+    Raises:
+        CaptureError, SaveError, InvalidArgument, InvalidType: as with :func:`add`.
+    """
+    plans = [_Plan.of_call(docket, call, ttl) for call in calls]
+    scope = get_task_scope()
+    slots = [plan.slot(scope) for plan in plans]
+    calls = [changed(plan.call, key=slot.task_key) for plan, slot in zip(plans, slots, strict=True) if plan.call]
+    reservations = await _reserve_batch(docket, slots, chunk_size)
+    for plan, reservation in zip(plans, reservations, strict=True):
+        plan.register_live(reservation)
+    try:
+        executions = await docket.add_many(calls, chunk_size=chunk_size)
+    except BaseException:
+        for plan, reservation in zip(plans, reservations, strict=True):
+            plan.forget_live(reservation)
+            await reservation.abandon()
+        raise
+    for plan, reservation, execution in zip(plans, reservations, executions, strict=True):
+        await _conclude(plan, reservation, execution.disposition)
+    return executions
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """One task to be submitted, its arguments checked."""
+
+    docket: Docket
+    function_name: str
+    task_id: str
+    is_fresh: bool
+    when: datetime | None
+    outlives: int | None
+    call: TaskCall | None = None
+
+    @classmethod
+    def of(
+        cls, docket: Docket, function: TaskFunction | str, when: datetime | None, key: str | None, ttl: TTL
+    ) -> _Plan:
+        if isinstance(function, str):
+            docket.tasks[function]  # as Docket does: KeyError for a name it does not know
+            name = function
+        else:
+            docket.register(function)
+            name = function.__name__
+        outlives = None if ttl is None else whole_seconds(ttl)
+        plan = cls(docket, name, str(uuid.uuid4()) if key is None else key, key is None, when, outlives)
+        plan.slot(None)  # an id that cannot be used is refused now, not when the task is submitted
+        return plan
+
+    @classmethod
+    def of_call(cls, docket: Docket, call: TaskCall, ttl: TTL) -> _Plan:
+        outlives = None if ttl is None else whole_seconds(ttl)
+        name = call.function_name or call.function.__name__
+        return cls(docket, name, call.key, False, call.when, outlives, call)
+
+    def slot(self, scope: str | None) -> Slot:
+        settings = current_settings()
+        outlives = settings.pending_ttl if self.outlives is None else self.outlives
+        return Slot(
+            docket=self.docket,
+            task_key=build_task_key(scope, self.task_id, PLAIN_TASK, self.function_name),
+            redis_key=self.docket.key(snapshot_key(settings.key_prefix, scope, self.task_id)),
+            ttl=whole_seconds(seconds_until(self.when) + outlives),
+            unique=self.is_fresh,
+        )
+
+    def register_live(self, reservation: Reservation) -> None:
+        """Let workers in this process find the caller's live session and server, if this task is the caller's."""
+        caller = current_caller.get()
+        if not reservation.written:
+            return
+        if caller.session is not None and caller.session_id:
+            register_task_session(caller.session_id, caller.session)
+        if caller.server is not None:
+            register_task_server(self.task_id, caller.server)
+
+    def forget_live(self, reservation: Reservation) -> None:
+        """The task is not to be.  The session stays: it is the caller's, whatever becomes of this task."""
+        caller = current_caller.get()
+        if reservation.written and caller.server is not None:
+            servers.remove(self.task_id, caller.server)
+
+
+async def _reserve_for(plan: _Plan, slot: Slot, reserve_in: _Reserve) -> Reservation:
+    """Capture the caller's context and store it, as the ``on_save_failure`` setting has it."""
+    docket = plan.docket
+    docket_seen(docket.name)
+    try:
+        snapshot = capture_snapshot(docket.name)
+        with saving(Save(docket_name=docket.name, docket_task=plan.function_name)) as operation:
+            value = await stored_form(snapshot, docket, slot.redis_key, slot.ttl, operation)
+            reservation = await reserve_in(slot, value)
+            if not reservation.written:
+                operation.skipped()
+            return reservation
+    except (CaptureError, SaveError):
+        if current_settings().on_save_failure == "raise":
+            raise
+    return await _reserve_nothing(slot, reserve_in)
+
+
+async def _reserve_batch(docket: Docket, slots: Sequence[Slot], chunk_size: int | None) -> list[Reservation]:
+    """As :func:`_reserve_for`, for all tasks of a batch or none."""
+    docket_seen(docket.name)
+    reservations: list[Reservation] = []
+    try:
+        snapshot = capture_snapshot(docket.name)
+        with saving(Save(docket_name=docket.name, count=len(slots))) as operation:
+            values = [await stored_form(snapshot, docket, slot.redis_key, slot.ttl, operation) for slot in slots]
+            size = chunk_size or max(1, len(slots))
+            for start in range(0, len(slots), size):
+                reservations += await reserve_many(slots[start : start + size], values[start : start + size])
+    except (CaptureError, SaveError):
+        for reservation in reservations:
+            await reservation.abandon()
+        if current_settings().on_save_failure == "raise":
+            raise
+        return [await _reserve_nothing(slot, reserve) for slot in slots]
+    return reservations
+
+
+async def _reserve_nothing(slot: Slot, reserve_in: _Reserve) -> Reservation:
+    """The task is to run without context: see that it does not find an earlier run's."""
+    try:
+        return await reserve_in(slot, None)
+    except BackendError:
+        return Reservation(slot, None)
+
+
+async def _schedule(plan: _Plan, reservation: Reservation, schedule: Callable[[], Awaitable[Execution]]) -> Execution:
+    """Have Docket schedule the task, and act on its answer."""
+    try:
+        plan.register_live(reservation)
+        execution = await schedule()
+    except BaseException:
+        plan.forget_live(reservation)
+        await reservation.abandon()
+        raise
+    await _conclude(plan, reservation, execution.disposition)
+    return execution
+
+
+async def _conclude(plan: _Plan, reservation: Reservation, disposition: Disposition) -> None:
+    if disposition is not Disposition.SCHEDULED:
+        plan.forget_live(reservation)
+    await reservation.conclude(disposition)

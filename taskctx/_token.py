@@ -1,0 +1,93 @@
+"""The access token: what it is, whose scope it gives, when it is past."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .errors import InvalidType, Reason, SnapshotError
+
+
+class AccessToken(BaseModel):
+    """An access token, shaped like the MCP SDK's ``mcp.server.auth.provider.AccessToken``.
+
+    Attributes:
+        token: the bearer token itself; never shown in ``repr``.
+        client_id: the OAuth client that holds it.
+        scopes: granted OAuth scopes.
+        expires_at: whole seconds since the epoch, or None when it does not expire.
+        resource: RFC 8707 resource indicator.
+        claims: the token's claims; ``sub`` is part of the task scope.
+
+    Fields beyond these (an issuer's own, or a newer SDK's) are carried along untouched.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow", from_attributes=True, hide_input_in_errors=True)
+
+    token: str = Field(repr=False)
+    client_id: str
+    scopes: list[str] = Field(default_factory=list[str])
+    expires_at: int | None = None
+    resource: str | None = None
+    claims: dict[str, Any] | None = Field(default=None, repr=False)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        shown = ("client_id", "scopes", "expires_at", "resource")
+        return ((name, getattr(self, name)) for name in shown)
+
+    @classmethod
+    def coerce(cls, value: object) -> AccessToken:
+        """``value`` as an AccessToken: one already, or any object with its attributes.
+
+        Raises:
+            InvalidType: ``value`` is neither; the message names the attributes at fault.
+        """
+        if isinstance(value, AccessToken):
+            return value
+        try:
+            # a model's dump keeps the fields of subclasses and of newer versions
+            source = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+            return cls.model_validate(source)
+        except ValidationError as error:
+            faults = ", ".join(sorted({str(problem["loc"][0]) for problem in error.errors() if problem["loc"]}))
+        except ValueError:
+            faults = "a value that is not JSON"
+        raise InvalidType(
+            f"access_token must have the attributes of taskctx.AccessToken; "
+            f"{type(value).__name__} is at fault in: {faults or 'its type'}"
+        )
+
+
+def token_scope(token: AccessToken | None) -> str | None:
+    """The authorization scope of a token: ``client_id|sub``, else ``client_id``, else None."""
+    if token is None:
+        return None
+    subject = (token.claims or {}).get("sub")
+    return f"{token.client_id}|{subject}" if subject else token.client_id
+
+
+def token_from_json(text: str | None) -> AccessToken | None:
+    """The token in a snapshot's ``access_token_json``.
+
+    Raises:
+        SnapshotError: (``malformed``) the text is not an access token's JSON.
+    """
+    if text is None:
+        return None
+    try:
+        return AccessToken.model_validate_json(text)
+    except ValidationError:
+        raise SnapshotError(Reason.MALFORMED) from None
+
+
+def is_expired(token: AccessToken, now: float) -> bool:
+    """Whether the token's life is over at ``now`` (seconds since the epoch), as the MCP SDK judges it."""
+    return token.expires_at is not None and token.expires_at < int(now)
+
+
+def bearer(authorization: str | None) -> str | None:
+    """The token in an ``Authorization: Bearer …`` header (RFC 6750), if that is what it is."""
+    scheme, _, credentials = (authorization or "").partition(" ")
+    return credentials.strip() or None if scheme.lower() == "bearer" else None

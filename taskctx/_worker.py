@@ -1,0 +1,118 @@
+"""Around a task's body: restore before it, and afterwards give the snapshot the life it still needs."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
+from contextvars import ContextVar
+from types import MappingProxyType, TracebackType
+from typing import Any, Final
+
+from docket import Docket, Worker
+from docket.dependencies import Dependency, current_execution, current_worker
+from docket.execution import Execution
+
+from . import _store
+from ._lifetime import Ending, RerunHandlers
+from ._observe import Run, docket_seen, observe
+from ._restore import Restored, restore
+from ._store import BackendError, RunState
+from .settings import current_settings
+
+
+class TaskContext(Dependency[None]):
+    """The worker-level Docket dependency behind :data:`taskctx.worker_dependencies`.
+
+    Before a task's body it restores the caller's context.  After it, it renews the snapshot of a task that will run
+    again, shortens that of one that is done, and takes everything back.
+    """
+
+    _entered: ContextVar[AbstractAsyncContextManager[None]] = ContextVar("taskctx_entered")
+
+    async def __aenter__(self) -> None:
+        # one instance serves every task of a worker: what belongs to a task is kept in the task's own context
+        context = _task_context(current_execution.get(), current_worker.get())
+        await context.__aenter__()
+        self._entered.set(context)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._entered.get().__aexit__(kind, error, traceback)
+
+    @classmethod
+    def worker_lifecycle(cls, docket: Docket, worker: Worker) -> None:
+        """Docket calls this as a worker starts: the time to have every series at 0."""
+        docket_seen(docket.name, tuple(docket.tasks))
+
+
+worker_dependencies: Final[Mapping[str, Any]] = MappingProxyType({"task_context": TaskContext()})
+"""For ``Worker(docket, dependencies=...)`` or ``docket worker --dependencies taskctx:worker_dependencies``.
+
+A mapping, so that it can be merged with dependencies of yours, and so that Docket's errors name ``task_context``.
+"""
+
+
+@asynccontextmanager
+async def _task_context(execution: Execution, worker: Worker) -> AsyncGenerator[None]:
+    handlers = RerunHandlers.of(execution, worker)
+    with ExitStack() as undo:
+        try:
+            restored = await restore(execution.key, undo, renew=bool(handlers) or execution.redelivered)
+        except BaseException:
+            # The task fails, but Docket resolves its other dependencies all the same: they too see nobody.
+            undo.pop_all()
+            raise
+        if restored is None:
+            yield
+            return
+        failure: BaseException | None = None
+        try:
+            with observe(_run(execution, restored)):
+                yield
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            # When the server is away, the TTL set at save or at restore stands: the key goes later, but it goes.
+            with suppress(BackendError):
+                await _settle(execution, restored, handlers.ending(execution, failure))
+
+
+def _run(execution: Execution, restored: Restored) -> Run:
+    return Run(
+        docket_name=execution.docket.name,
+        docket_task=execution.function_name,
+        attempt=execution.attempt,
+        origin=restored.snapshot.trace_context,
+    )
+
+
+async def _settle(execution: Execution, restored: Restored, ending: Ending) -> None:
+    """Renew the snapshot of a task that will run again, shorten that of a task that is done."""
+    settings = current_settings()
+    docket, key = execution.docket, restored.redis_key
+    left = restored.ttl - math.floor(time.monotonic() - restored.fetched_at)
+    shortened = max(1, min(left, settings.completed_ttl))
+    if ending.runs_again:
+        await _store.expire(docket, key, max(left, math.ceil(ending.delay) + settings.pending_ttl))
+        return
+    if ending.runs_again is None:
+        run = await _store.run_of(docket, execution.key)
+    else:
+        run = await _store.expire_and_look(docket, key, shortened, execution.key)
+    if _is_due_again(run, execution, ending):
+        due_in = math.ceil(max(0.0, run.due - time.time()))
+        await _store.expire(docket, key, max(left, due_in + settings.pending_ttl))
+    elif ending.runs_again is None:
+        await _store.expire(docket, key, shortened)
+
+
+def _is_due_again(run: _store.Run, execution: Execution, ending: Ending) -> bool:
+    """Whether the key still has a run to come: its next one, one that replaced this one, or a redelivery."""
+    if run.state is RunState.PENDING:
+        return True
+    another = run.generation > execution.generation
+    return run.state is RunState.RUNNING and (another or ending.runs_again is None)

@@ -1,0 +1,134 @@
+"""What can go wrong, in one tree.
+
+    TaskContextError
+    ├── InvalidArgument     (ValueError)  an argument whose value cannot be used
+    ├── InvalidType         (TypeError)   an argument of the wrong type
+    ├── ConfigurationError  (ValueError)  settings, or something registered twice
+    ├── CaptureError                      the caller's context could not be captured
+    ├── SnapshotError                     a stored snapshot cannot be read or written
+    ├── SaveError                         a snapshot was not saved; nothing was scheduled
+    └── RestoreError                      a task was not run, because its context is not to be had
+
+Messages are fixed texts.  Docket writes ``str(exception)`` on its span and pickles the exception
+into its result store, so no message may hold a value that came from a caller, and errors with a
+:class:`Reason` are raised ``from None``.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why context was lost: one word, the same in the metric, the span's ``error.type`` and the log."""
+
+    MISSING = "missing"
+    BACKEND_TIMEOUT = "backend_timeout"
+    BACKEND_ERROR = "backend_error"
+    DECRYPT_UNKNOWN_KEY = "decrypt_unknown_key"
+    DECRYPT_FAILED = "decrypt_failed"
+    PLAINTEXT_REFUSED = "plaintext_refused"
+    MALFORMED = "malformed"
+    SCHEMA_UNSUPPORTED = "schema_unsupported"
+    SCOPE_MISMATCH = "scope_mismatch"
+    TOO_LARGE = "too_large"
+    CREDENTIAL_EXPIRED = "credential_expired"
+    CARRIED_INVALID = "carried_invalid"
+    INTERNAL = "internal"
+
+    @property
+    def explanation(self) -> str:
+        """The likely cause and what to do about it, in a sentence for a log line or an exception."""
+        return _EXPLANATIONS[self]
+
+
+_EXPLANATIONS: dict[Reason, str] = {
+    Reason.MISSING: (
+        "no snapshot is stored for the task. It expired before the task was due (raise pending_ttl), "
+        "the server evicted it (see maxmemory-policy), or the task was added without taskctx"
+    ),
+    Reason.BACKEND_TIMEOUT: (
+        "the Redis server did not answer in time. Check its load and the network, or raise backend_timeout"
+    ),
+    Reason.BACKEND_ERROR: (
+        "the Redis server could not be reached or refused the command. Check that it is up and its permissions"
+    ),
+    Reason.DECRYPT_UNKNOWN_KEY: (
+        "the snapshot is sealed with a key this process does not have. Two processes run with different keyrings"
+    ),
+    Reason.DECRYPT_FAILED: ("the sealed snapshot did not open. It was altered, or was copied from another task's key"),
+    Reason.PLAINTEXT_REFUSED: (
+        "the snapshot is not sealed, but this process has encryption keys. Allow it while migrating (accept_plaintext)"
+    ),
+    Reason.MALFORMED: (
+        "the stored snapshot is not one of ours. Something else writes under the same key, or it was damaged"
+    ),
+    Reason.SCHEMA_UNSUPPORTED: (
+        "the snapshot was written by a newer taskctx that this one cannot read. Upgrade the workers first"
+    ),
+    Reason.SCOPE_MISMATCH: (
+        "the token in the snapshot belongs to another scope than the task's key. The task was added under a "
+        "key that is not its caller's"
+    ),
+    Reason.TOO_LARGE: (
+        "the snapshot is larger than max_snapshot_bytes. Narrow headers_allow or baggage_keys, or carry less"
+    ),
+    Reason.CREDENTIAL_EXPIRED: (
+        "the access token expired while the task was queued. Issue longer tokens, add workers, or see on_expired_token"
+    ),
+    Reason.CARRIED_INVALID: (
+        "a carried value does not fit the type it was registered with. Submitters and workers register different types"
+    ),
+    Reason.INTERNAL: "taskctx met an unexpected error. This is a bug: please report it",
+}
+
+
+class TaskContextError(Exception):
+    """Base of every error that taskctx raises."""
+
+
+class InvalidArgument(TaskContextError, ValueError):
+    """An argument's value cannot be used: an empty id, a TTL below one second, a bad pattern."""
+
+
+class InvalidType(TaskContextError, TypeError):
+    """An argument is of the wrong type."""
+
+
+class ConfigurationError(TaskContextError, ValueError):
+    """A setting has no valid value, or a name is registered twice.  Never quotes the value."""
+
+
+class CaptureError(TaskContextError):
+    """The caller's context could not be captured, for example a carried value that is not JSON."""
+
+
+class _ReasonedError(TaskContextError):
+    """An error whose whole content is its reason, so that it pickles and can leak nothing."""
+
+    what: str
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.what} ({self.reason.value}): {self.reason.explanation}."
+
+
+class SnapshotError(_ReasonedError):
+    """A snapshot's stored form cannot be read (or is too large to be written)."""
+
+    what = "the snapshot cannot be used"
+
+
+class SaveError(_ReasonedError):
+    """The snapshot was not saved, and so the task was not scheduled."""
+
+    what = "the task's context was not saved and the task was not scheduled"
+
+
+class RestoreError(_ReasonedError):
+    """The task's context was not restored, and ``on_restore_failure`` is ``fail``: the body did not run."""
+
+    what = "the task's context was not restored and the task did not run"

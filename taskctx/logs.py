@@ -1,0 +1,41 @@
+"""Log records that say which task and which request they are of.
+
+logging.getLogger().handlers[0].addFilter(TaskContextFilter())
+structlog.configure(processors=[add_task_context, ...])
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import MutableMapping
+from typing import Any
+
+from ._ambient import get_request_id
+from ._current import get_task_context
+from ._propagation import current_trace_id
+
+
+class TaskContextFilter(logging.Filter):
+    """Adds ``task_id``, ``request_id`` and ``trace_id`` to every record it sees, None where there is none."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        for name, value in _current_ids().items():
+            setattr(record, name, value)
+        return True
+
+
+def add_task_context(_logger: Any, _method_name: str, event_dict: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A structlog processor: adds the ids that there are, unless the event names its own."""
+    for name, value in _current_ids().items():
+        if value is not None:
+            event_dict.setdefault(name, value)
+    return event_dict
+
+
+def _current_ids() -> dict[str, str | None]:
+    task = get_task_context()
+    return {
+        "task_id": None if task is None else task.task_id,
+        "request_id": get_request_id(),
+        "trace_id": current_trace_id(),
+    }

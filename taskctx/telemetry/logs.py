@@ -1,0 +1,99 @@
+"""Log lines: one observer that says when context was lost, and why that may be.
+
+One line for each docket, task and reason in ten seconds; the next says how many it stands for.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .._observe import Event, Operation, Outcome, Restore, Save, logger
+from ..errors import Reason
+
+INTERVAL = 10.0
+"""Seconds between lines about the same thing."""
+
+MAX_TOPICS = 1_000
+
+
+@dataclass(slots=True)
+class _Topic:
+    silent_until: float
+    suppressed: int = 0
+
+
+class LogObserver:
+    """Logs failed and degraded restores and failed saves to the ``taskctx`` logger."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._topics: dict[tuple[str, str, Reason], _Topic] = {}
+        self._lock = threading.Lock()
+
+    def on_start(self, operation: Operation) -> None:
+        """Nothing is logged before the end."""
+
+    def on_event(self, event: Event) -> None:
+        """Events are for counters."""
+
+    def on_end(self, operation: Operation, state: None) -> None:
+        reason = operation.reason
+        if reason is None or not isinstance(operation, Restore | Save):
+            return
+        repeated = self._repeated((operation.docket_name, operation.docket_task, reason))
+        if repeated is None:
+            return
+        logger.log(
+            _level(operation),
+            "%s (%s): %s.%s",
+            _what_happened(operation),
+            reason.value,
+            reason.explanation,
+            f" {repeated} more like this since the last such line." if repeated else "",
+            extra=_extra(operation, reason),
+        )
+
+    def _repeated(self, subject: tuple[str, str, Reason]) -> int | None:
+        """How many lines about this were left out since the last one, or None to leave this one out too."""
+        now = self._clock()
+        with self._lock:
+            topic = self._topics.get(subject)
+            if topic is not None and now < topic.silent_until:
+                topic.suppressed += 1
+                return None
+            if len(self._topics) >= MAX_TOPICS:
+                self._topics.clear()
+            self._topics[subject] = _Topic(silent_until=now + INTERVAL)
+            return topic.suppressed if topic else 0
+
+
+def _level(operation: Restore | Save) -> int:
+    if isinstance(operation, Save):
+        return logging.ERROR
+    return logging.ERROR if operation.fails_task and operation.outcome is Outcome.FAILED else logging.WARNING
+
+
+def _what_happened(operation: Restore | Save) -> str:
+    if isinstance(operation, Save):
+        return "A task's context was not saved"
+    if operation.outcome is Outcome.DEGRADED:
+        return "A task runs with part of its context"
+    return "A task fails without its context" if operation.fails_task else "A task runs without its context"
+
+
+def _extra(operation: Restore | Save, reason: Reason) -> dict[str, object]:
+    """Structured fields, under Docket's own names where it has them."""
+    extra: dict[str, object] = {
+        "docket.name": operation.docket_name,
+        "docket.task": operation.docket_task,
+        "taskctx.outcome": operation.outcome.value,
+        "error.type": reason.value,
+    }
+    if isinstance(operation, Restore):
+        extra["taskctx.task_id"] = operation.task_id
+        extra["docket.attempt"] = operation.attempt
+    return extra

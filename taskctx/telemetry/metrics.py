@@ -1,0 +1,228 @@
+"""Prometheus metrics: one observer that counts operations and events.
+
+Every label set is created at 0, because Prometheus's ``increase()`` does not see a series that is born at 1.
+Nothing that came over the wire becomes a label value.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable
+from typing import TypeVar
+
+import docket
+from opentelemetry import trace
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics import MetricWrapperBase
+
+from .._observe import (
+    Capture,
+    DocketSeen,
+    Event,
+    Field,
+    FieldResult,
+    Operation,
+    Outcome,
+    RegistryEviction,
+    RegistryLookup,
+    RegistrySize,
+    Restore,
+    Save,
+)
+from .._propagation import TRACEPARENT, span_context
+from .._record import READABLE_SCHEMAS, SCHEMA_VERSION
+from .._version import __version__
+from ..errors import Reason
+from ..settings import Settings
+from . import names
+from .names import OTHER_TASK, Metric, TraceResult
+
+CAPTURE_OUTCOMES = (Outcome.OK, Outcome.PARTIAL, Outcome.EMPTY, Outcome.FAILED)
+SAVE_OUTCOMES = (Outcome.OK, Outcome.SKIPPED, Outcome.FAILED)
+RESTORE_OUTCOMES = (Outcome.OK, Outcome.DEGRADED, Outcome.FAILED, Outcome.SKIPPED)
+REGISTRIES = ("session", "server")
+LOOKUP_RESULTS = ("hit", "miss", "dead")
+EVICTION_CAUSES = ("dead", "capacity", "removed")
+
+M = TypeVar("M", bound=MetricWrapperBase)
+
+
+class PrometheusObserver:
+    """Counts into a prometheus_client registry; several in one process need a registry each."""
+
+    def __init__(self, settings: Settings, registry: CollectorRegistry = REGISTRY) -> None:
+        self._registry = registry
+        self._families: list[MetricWrapperBase] = []
+        self._task_names: set[str] = set()
+        try:
+            self._create()
+        except ValueError:
+            # a name is taken: leave the registry as it was found
+            self.close()
+            raise
+        self._set_constants(settings)
+        self._start_at_zero()
+
+    def close(self) -> None:
+        """Take the metrics out of the registry."""
+        for family in self._families:
+            self._registry.unregister(family)
+        self._families.clear()
+
+    def on_start(self, operation: Operation) -> None:
+        """Nothing is counted before the end."""
+
+    def on_end(self, operation: Operation, state: None) -> None:
+        match operation:
+            case Capture():
+                self._captured(operation)
+            case Save():
+                self._saved(operation)
+            case Restore():
+                self._restored(operation)
+            case _:
+                pass
+
+    def on_event(self, event: Event) -> None:
+        match event:
+            case RegistryLookup(registry, result):
+                self._registry_lookups.labels(registry, result).inc()
+            case RegistryEviction(registry, cause, count):
+                self._registry_evictions.labels(registry, cause).inc(count)
+            case RegistrySize(registry, entries, capacity):
+                self._registry_entries.labels(registry).set(entries)
+                self._registry_capacity.labels(registry).set(capacity)
+            case DocketSeen(docket_name, docket_tasks):
+                self._docket_at_zero(docket_name, docket_tasks)
+
+    def _captured(self, capture: Capture) -> None:
+        self._captures.labels(capture.docket_name, capture.outcome).inc()
+        self._capture_duration.labels(capture.docket_name).observe(capture.duration, _exemplar())
+        for field, results in capture.fields.items():
+            for result in results:
+                self._capture_fields.labels(field, result).inc()
+
+    def _saved(self, save: Save) -> None:
+        exemplar = _exemplar()
+        self._saves.labels(save.outcome).inc(save.count, exemplar)
+        self._save_duration.observe(save.duration, exemplar)
+        if save.reason is not None:
+            self._save_failures.labels(save.reason).inc(save.count, exemplar)
+        for size in save.sizes:
+            self._snapshot_size.observe(size)
+
+    def _restored(self, restore: Restore) -> None:
+        exemplar = _exemplar()
+        self._restores.labels(restore.docket_name, restore.outcome).inc(1, exemplar)
+        if restore.outcome is Outcome.SKIPPED:
+            return
+        self._restore_duration.observe(restore.duration, exemplar)
+        if restore.reason is not None:
+            self._restore_failures.labels(restore.docket_name, restore.reason).inc(1, exemplar)
+            self._task_restore_failures.labels(self._task_label(restore.docket_task)).inc(1, exemplar)
+        if restore.age is not None:
+            self._snapshot_age.observe(restore.age, exemplar)
+        if restore.ttl and restore.ttl_remaining is not None:
+            self._snapshot_ttl_remaining.observe(restore.ttl_remaining / restore.ttl, exemplar)
+        if restore.credential_ttl is not None:
+            self._credential_ttl_remaining.observe(max(0.0, restore.credential_ttl), exemplar)
+        if restore.schema_version is not None:
+            self._trace_contexts.labels(_trace_result(restore)).inc()
+
+    def _task_label(self, docket_task: str) -> str:
+        return docket_task if docket_task in self._task_names else OTHER_TASK
+
+    def _create(self) -> None:
+        self._captures = self._family(Counter, names.CAPTURES)
+        self._capture_fields = self._family(Counter, names.CAPTURE_FIELDS)
+        self._capture_duration = self._family(Histogram, names.CAPTURE_DURATION)
+        self._saves = self._family(Counter, names.SAVES)
+        self._save_failures = self._family(Counter, names.SAVE_FAILURES)
+        self._save_duration = self._family(Histogram, names.SAVE_DURATION)
+        self._snapshot_size = self._family(Histogram, names.SNAPSHOT_SIZE)
+        self._snapshot_size_limit = self._family(Gauge, names.SNAPSHOT_SIZE_LIMIT)
+        self._restores = self._family(Counter, names.RESTORES)
+        self._restore_failures = self._family(Counter, names.RESTORE_FAILURES)
+        self._task_restore_failures = self._family(Counter, names.TASK_RESTORE_FAILURES)
+        self._restore_duration = self._family(Histogram, names.RESTORE_DURATION)
+        self._snapshot_age = self._family(Histogram, names.SNAPSHOT_AGE)
+        self._snapshot_ttl_remaining = self._family(Histogram, names.SNAPSHOT_TTL_REMAINING)
+        self._snapshot_ttl = self._family(Gauge, names.SNAPSHOT_TTL)
+        self._credential_ttl_remaining = self._family(Histogram, names.CREDENTIAL_TTL_REMAINING)
+        self._registry_lookups = self._family(Counter, names.REGISTRY_LOOKUPS)
+        self._registry_entries = self._family(Gauge, names.REGISTRY_ENTRIES)
+        self._registry_capacity = self._family(Gauge, names.REGISTRY_CAPACITY)
+        self._registry_evictions = self._family(Counter, names.REGISTRY_EVICTIONS)
+        self._trace_contexts = self._family(Counter, names.TRACE_CONTEXTS)
+        self._schema_version = self._family(Gauge, names.SCHEMA_VERSION)
+        self._build_info = self._family(Gauge, names.BUILD_INFO)
+
+    def _family(self, kind: type[M], metric: Metric) -> M:
+        options: dict[str, object] = {"registry": self._registry, "labelnames": metric.labels}
+        if metric.buckets:
+            options["buckets"] = metric.buckets
+        if metric.kind == "gauge":
+            options["multiprocess_mode"] = metric.multiprocess
+        family = kind(metric.name, metric.description, **options)  # pyright: ignore[reportArgumentType]
+        self._families.append(family)
+        return family
+
+    def _set_constants(self, settings: Settings) -> None:
+        self._snapshot_size_limit.set(settings.max_snapshot_bytes)
+        self._snapshot_ttl.set(settings.pending_ttl)
+        self._registry_capacity.labels("session").set(settings.session_registry_size)
+        self._registry_capacity.labels("server").set(settings.server_registry_size)
+        self._schema_version.labels("write").set(SCHEMA_VERSION)
+        self._schema_version.labels("read_min").set(READABLE_SCHEMAS[0])
+        self._schema_version.labels("read_max").set(READABLE_SCHEMAS[-1])
+        self._build_info.labels(__version__, platform.python_version(), docket.__version__).set(1)
+
+    def _start_at_zero(self) -> None:
+        for field in Field:
+            for result in FieldResult:
+                self._capture_fields.labels(field, result)
+        _each(self._saves, SAVE_OUTCOMES)
+        _each(self._save_failures, Reason)
+        _each(self._trace_contexts, TraceResult)
+        self._task_restore_failures.labels(OTHER_TASK)
+        for registry in REGISTRIES:
+            self._registry_entries.labels(registry)
+            for result in LOOKUP_RESULTS:
+                self._registry_lookups.labels(registry, result)
+            for cause in EVICTION_CAUSES:
+                self._registry_evictions.labels(registry, cause)
+
+    def _docket_at_zero(self, docket_name: str, docket_tasks: Iterable[str]) -> None:
+        self._capture_duration.labels(docket_name)
+        _each(self._captures, CAPTURE_OUTCOMES, docket_name)
+        _each(self._restores, RESTORE_OUTCOMES, docket_name)
+        _each(self._restore_failures, Reason, docket_name)
+        for name in docket_tasks:
+            if len(self._task_names) < names.MAX_TASK_NAMES:
+                self._task_names.add(name)
+                self._task_restore_failures.labels(name)
+
+
+def _each(family: Counter, values: Iterable[str], *before: str) -> None:
+    for value in values:
+        family.labels(*before, value)
+
+
+def _exemplar() -> dict[str, str] | None:
+    """The current trace, when it is sampled and the exposition can show it."""
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        return None
+    current = trace.get_current_span().get_span_context()
+    if not (current.is_valid and current.trace_flags.sampled):
+        return None
+    return {"trace_id": trace.format_trace_id(current.trace_id), "span_id": trace.format_span_id(current.span_id)}
+
+
+def _trace_result(restore: Restore) -> TraceResult:
+    if TRACEPARENT not in restore.origin:
+        return TraceResult.ABSENT
+    origin = span_context(restore.origin)
+    if origin is None:
+        return TraceResult.INVALID
+    return TraceResult.CONTINUED if origin.trace_flags.sampled else TraceResult.UNSAMPLED

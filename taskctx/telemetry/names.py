@@ -1,0 +1,185 @@
+"""Every metric and span attribute, with what it means: the one place that dashboards and tests read names from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+OTHER_TASK = "_other"
+MAX_TASK_NAMES = 100
+"""Task names that get a series of their own; the rest are counted together under ``_other``."""
+
+_LATENCY = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric family.
+
+    Attributes:
+        name: as exposed; counters end in ``_total``.
+        labels: all of them closed sets.
+        buckets: upper bounds of a histogram.
+        multiprocess: how a gauge's values of several processes become one (prometheus_client's modes).
+    """
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    description: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+    multiprocess: Literal["livesum", "livemax", "all"] = "livemax"
+
+
+CAPTURES = Metric(
+    "taskctx_captures_total", "counter", "Contexts captured at submission, by outcome.", ("docket_name", "outcome")
+)
+CAPTURE_FIELDS = Metric(
+    "taskctx_capture_fields_total",
+    "counter",
+    "Parts of the caller's context at capture: captured, absent, or (in part) dropped by policy.",
+    ("field", "result"),
+)
+CAPTURE_DURATION = Metric(
+    "taskctx_capture_duration_seconds",
+    "histogram",
+    "Time to capture a context.",
+    ("docket_name",),
+    (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025),
+)
+SAVES = Metric("taskctx_saves_total", "counter", "Snapshots saved, by outcome; skipped are duplicates.", ("outcome",))
+SAVE_FAILURES = Metric("taskctx_save_failures_total", "counter", "Snapshots not saved, by reason.", ("reason",))
+SAVE_DURATION = Metric("taskctx_save_duration_seconds", "histogram", "Time to save a snapshot.", (), _LATENCY)
+SNAPSHOT_SIZE = Metric(
+    "taskctx_snapshot_size_bytes",
+    "histogram",
+    "Size of snapshots as stored.",
+    (),
+    tuple(float(256 * 4**power) for power in range(7)),
+)
+SNAPSHOT_SIZE_LIMIT = Metric(
+    "taskctx_snapshot_size_limit_bytes", "gauge", "The max_snapshot_bytes setting: larger snapshots are refused."
+)
+RESTORES = Metric(
+    "taskctx_restores_total", "counter", "Restores before a task's body, by outcome.", ("docket_name", "outcome")
+)
+RESTORE_FAILURES = Metric(
+    "taskctx_restore_failures_total", "counter", "Failed and degraded restores, by reason.", ("docket_name", "reason")
+)
+TASK_RESTORE_FAILURES = Metric(
+    "taskctx_task_restore_failures_total",
+    "counter",
+    f"Failed and degraded restores, by task; at most {MAX_TASK_NAMES} names, then {OTHER_TASK}.",
+    ("docket_task",),
+)
+RESTORE_DURATION = Metric("taskctx_restore_duration_seconds", "histogram", "Time to restore a snapshot.", (), _LATENCY)
+SNAPSHOT_AGE = Metric(
+    "taskctx_snapshot_age_seconds",
+    "histogram",
+    "Time from save to restore, by the Redis server's clock.",
+    (),
+    (
+        0.1,
+        0.5,
+        1.0,
+        5.0,
+        15.0,
+        _MINUTE,
+        5 * _MINUTE,
+        15 * _MINUTE,
+        _HOUR,
+        3 * _HOUR,
+        12 * _HOUR,
+        _DAY,
+        3 * _DAY,
+        7 * _DAY,
+    ),
+)
+SNAPSHOT_TTL_REMAINING = Metric(
+    "taskctx_snapshot_ttl_remaining_ratio",
+    "histogram",
+    "Share of a snapshot's life that was left when it was restored.",
+    (),
+    (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0),
+)
+SNAPSHOT_TTL = Metric(
+    "taskctx_snapshot_ttl_seconds",
+    "gauge",
+    "The pending_ttl setting: how long snapshots outlive the time tasks are due.",
+)
+CREDENTIAL_TTL_REMAINING = Metric(
+    "taskctx_credential_ttl_remaining_seconds",
+    "histogram",
+    "Life left to access tokens when restored; 0 when it was over.",
+    (),
+    (0.0, 30.0, _MINUTE, 5 * _MINUTE, 15 * _MINUTE, 30 * _MINUTE, _HOUR, 4 * _HOUR, _DAY),
+)
+REGISTRY_LOOKUPS = Metric(
+    "taskctx_registry_lookups_total",
+    "counter",
+    "Lookups of live sessions and servers; remote workers miss by design.",
+    ("registry", "result"),
+)
+REGISTRY_ENTRIES = Metric(
+    "taskctx_registry_entries",
+    "gauge",
+    "Live objects registered in this process.",
+    ("registry",),
+    multiprocess="livesum",
+)
+REGISTRY_CAPACITY = Metric(
+    "taskctx_registry_capacity", "gauge", "How many objects a registry holds before the oldest go.", ("registry",)
+)
+REGISTRY_EVICTIONS = Metric(
+    "taskctx_registry_evictions_total", "counter", "Entries that left a registry, by cause.", ("registry", "cause")
+)
+TRACE_CONTEXTS = Metric(
+    "taskctx_trace_contexts_total", "counter", "Trace contexts found in restored snapshots.", ("result",)
+)
+SCHEMA_VERSION = Metric(
+    "taskctx_snapshot_schema_version", "gauge", "Snapshot schema versions this process writes and reads.", ("bound",)
+)
+BUILD_INFO = Metric(
+    "taskctx_build_info",
+    "gauge",
+    "Always 1; the versions are in the labels.",
+    ("version", "python_version", "docket_version"),
+)
+
+METRICS: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
+
+
+class TraceResult(StrEnum):
+    """What a restored snapshot's trace context was worth."""
+
+    CONTINUED = "continued"
+    UNSAMPLED = "unsampled"
+    ABSENT = "absent"
+    INVALID = "invalid"
+
+
+class Span(StrEnum):
+    CAPTURE = "taskctx.capture"
+    SAVE = "taskctx.save"
+    RESTORE = "taskctx.restore"
+
+
+class Attribute(StrEnum):
+    """Span attributes: OpenTelemetry's messaging conventions, Docket's own names, and ours."""
+
+    MESSAGING_SYSTEM = "messaging.system"
+    MESSAGING_DESTINATION = "messaging.destination.name"
+    MESSAGING_OPERATION = "messaging.operation.name"
+    MESSAGING_BATCH_COUNT = "messaging.batch.message_count"
+    DOCKET_NAME = "docket.name"
+    DOCKET_TASK = "docket.task"
+    DOCKET_ATTEMPT = "docket.attempt"
+    ERROR_TYPE = "error.type"
+    OUTCOME = "taskctx.outcome"
+    FIELDS = "taskctx.fields"
+    SNAPSHOT_SIZE = "taskctx.snapshot.size"
+    SNAPSHOT_AGE = "taskctx.snapshot.age"
+    SNAPSHOT_TTL_REMAINING = "taskctx.snapshot.ttl_remaining"
+    SNAPSHOT_SCHEMA_VERSION = "taskctx.snapshot.schema_version"
