@@ -38,7 +38,7 @@ lint: $(READY)  ## ruff
 
 types: $(READY)  ## pyright, strict, and the completeness of the public types
 	$(BIN)/pyright
-	$(BIN)/pyright --ignoreexternal --verifytypes taskctx
+	PATH="$(CURDIR)/$(BIN):$$PATH" pyright --ignoreexternal --verifytypes taskctx
 
 format: $(READY)  ## put the code in order
 	$(BIN)/ruff check --fix
