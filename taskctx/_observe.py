@@ -23,7 +23,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from .errors import Reason
 
-logger = logging.getLogger("taskctx")
+logger: logging.Logger = logging.getLogger("taskctx")
 
 
 class Outcome(StrEnum):

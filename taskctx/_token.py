@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -24,7 +24,9 @@ class AccessToken(BaseModel):
     Fields beyond these (an issuer's own, or a newer SDK's) are carried along untouched.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow", from_attributes=True, hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True, extra="allow", from_attributes=True, hide_input_in_errors=True
+    )
 
     token: str = Field(repr=False)
     client_id: str

@@ -5,7 +5,7 @@ The environment is read when the settings are first needed, not at import.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, ClassVar, Literal, TypedDict
 
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -60,7 +60,7 @@ Patterns = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
 class Settings(BaseSettings):
     """Every setting with its default.  Durations are seconds, sizes are bytes."""
 
-    model_config = SettingsConfigDict(
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
         env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True
     )
 

@@ -16,7 +16,7 @@ from .logs import LogObserver
 from .metrics import PrometheusObserver
 from .tracing import TracingObserver
 
-logger = logging.getLogger("taskctx")
+logger: logging.Logger = logging.getLogger("taskctx")
 
 
 def make_observers(
