@@ -88,7 +88,7 @@ def capture_carried() -> dict[str, Any]:
 def _capture() -> Iterator[tuple[str, Any]]:
     for carried in _carried.values():
         value = _value(carried.var)
-        if value is carried.default:
+        if _is_default(value, carried):
             continue
         try:
             yield carried.name, carried.adapter.dump_python(value, mode="json", warnings="error")
@@ -97,6 +97,13 @@ def _capture() -> Iterator[tuple[str, Any]]:
                 f"the carried variable {carried.name!r} holds a value that its type cannot write as JSON; "
                 "register a type that can: carry(var, type=...)"
             ) from None
+
+
+def _is_default(value: Any, carried: _Carried) -> bool:
+    try:
+        return value is carried.default or bool(value == carried.default)
+    except Exception:  # noqa: BLE001 - a comparison of the user's own type
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Unpack
 
 from opentelemetry.trace import TracerProvider
@@ -11,7 +12,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 
 from ._observe import Observer, default_observers, docket_seen, use_observers
 from .errors import ConfigurationError
-from .settings import Settings, SettingsOverrides, current_settings, load_settings, use_settings
+from .settings import Settings, SettingsOverrides, load_settings, use_settings
 from .telemetry import PrometheusObserver, make_observers
 
 _lock = threading.Lock()
@@ -56,21 +57,18 @@ def configure(
 def install_defaults() -> None:
     """As :func:`configure` without arguments, at import.
 
-    Series must exist, at 0, before anything happens.  A setting that is not valid is reported when the settings are
-    first used, not here: the program may be about to call ``configure``.
+    Series must exist, at 0, before anything happens.  The settings themselves stay unread until they are needed, and
+    one that is not valid is reported then, not here: the program may be about to call ``configure``.
     """
     default_observers(_default_observers)
-    try:
-        current_settings()
-    except ConfigurationError:
-        return
-    use_observers(_default_observers())
+    with suppress(ConfigurationError):
+        use_observers(_default_observers())
 
 
 def _default_observers() -> list[Observer]:
     with _lock:
         _uninstall()
-        return _install(current_settings(), REGISTRY, None)
+        return _install(load_settings(), REGISTRY, None)
 
 
 def _install(settings: Settings, registry: CollectorRegistry, tracer_provider: TracerProvider | None) -> list[Observer]:

@@ -59,12 +59,10 @@ class Ending:
     """How a task's body ended, as far as its snapshot is concerned.
 
     Attributes:
-        settled: Docket has recorded the end; when False, it acts on it only after us.
         runs_again: it will run again, or None when only Docket's record can tell.
         delay: seconds until then.
     """
 
-    settled: bool
     runs_again: bool | None
     delay: float = 0.0
 
@@ -97,28 +95,30 @@ class RerunHandlers:
         """What an end of the task's body, with or without an exception, means for its snapshot."""
         match error:
             case None:
-                return Ending(settled=True, runs_again=None if self.completion else False)
+                # Docket has recorded a success by now, and a perpetual task has scheduled its next run
+                return Ending(runs_again=None if self.completion else False)
             case AdmissionBlocked():
                 delay = error.retry_delay or timedelta(0)
-                return Ending(False, error.handled or error.reschedule, delay.total_seconds())
+                return Ending(error.handled or error.reschedule, delay.total_seconds())
             case asyncio.CancelledError():
                 # cancelled for good (Docket's record says so already), or the worker stops and it is redelivered
-                return Ending(settled=False, runs_again=None)
+                return Ending(runs_again=None)
             case Exception():
                 return self._after_failure(execution)
             case _:
-                return Ending(settled=False, runs_again=True)
+                return Ending(runs_again=True)
 
     def _after_failure(self, execution: Execution) -> Ending:
+        """Docket acts on a failure only after us: what it is going to do follows from the handlers."""
         if self.failure is not None:
             handler = self._resolved(self.failure)
             if not isinstance(handler, Retry):
-                return Ending(settled=False, runs_again=True)
+                return Ending(runs_again=True)
             if handler.attempts is None or execution.attempt < handler.attempts:
-                return Ending(settled=False, runs_again=True, delay=handler.delay.total_seconds())
+                return Ending(runs_again=True, delay=handler.delay.total_seconds())
         if self.completion is not None:
-            return Ending(settled=False, runs_again=True, delay=_next_run(self._resolved(self.completion)))
-        return Ending(settled=False, runs_again=False)
+            return Ending(runs_again=True, delay=_next_run(self._resolved(self.completion)))
+        return Ending(runs_again=False)
 
     def _resolved(self, declared: Dependency[Any]) -> Any:
         """The instance that the task's body was given, on which it may have set another delay."""

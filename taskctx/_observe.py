@@ -101,7 +101,7 @@ class Save(Operation):
     docket_name: str
     docket_task: str = ""
     count: int = 1
-    sizes: Sequence[int] = ()
+    sizes: list[int] = field(default_factory=list[int])
     ttl: int | None = None
     fields: tuple[str, ...] = ()
 
@@ -143,6 +143,11 @@ class Run(Operation):
     docket_task: str
     attempt: int
     origin: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    error_type: str | None = None
+
+    def body_failed(self, error_type: str) -> None:
+        """The task's own code raised an exception of this type."""
+        self.outcome, self.error_type = Outcome.FAILED, error_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +261,7 @@ class observe(Generic[Op]):  # noqa: N801 - reads as a verb: ``with observe(Rest
         operation.duration = time.perf_counter() - self._started
         if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
             operation.skipped()
-        elif error is not None and operation.outcome is not Outcome.FAILED:
+        elif error is not None and operation.outcome not in (Outcome.FAILED, Outcome.SKIPPED):
             operation.failed(getattr(error, "reason", None) or Reason.INTERNAL)
         for observer, state in reversed(self._states):
             try:

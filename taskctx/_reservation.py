@@ -59,8 +59,8 @@ class Reservation:
 
     Attributes:
         value: as stored; None where the task is to run without context.
-        previous: what stood in the slot for the task that is being replaced.
-        generation: of that task; the replacement has a later one.
+        previous: what stood in the slot before, to be put back if Docket does not schedule the task.
+        generation: of the task that is being replaced; the replacement has a later one.
     """
 
     slot: Slot
@@ -121,12 +121,19 @@ async def reserve_many(slots: Sequence[Slot], values: Sequence[bytes]) -> list[R
     """As :func:`reserve` for tasks of one docket, in one round trip but for those whose slot is taken."""
     if not slots:
         return []
-    entries = [(slot.redis_key, value, slot.ttl) for slot, value in zip(slots, values, strict=True)]
-    free = await _store.put_new(slots[0].docket, entries)
-    return [
-        Reservation(slot, value) if is_free else await _reserve_contested(slot, value)
-        for slot, value, is_free in zip(slots, values, free, strict=True)
-    ]
+    # of two tasks with one key, the first is the one that Docket will schedule
+    first = {slot.redis_key: (slot, value) for slot, value in reversed(list(zip(slots, values, strict=True)))}
+    entries = [(key, value, slot.ttl) for key, (slot, value) in first.items()]
+    free = dict(zip(first, await _store.put_new(slots[0].docket, entries), strict=True))
+    reservations: list[Reservation] = []
+    for slot, value in zip(slots, values, strict=True):
+        if slot is not first[slot.redis_key][0]:
+            reservations.append(Reservation(slot, value, _Standing.THEIRS))
+        elif free[slot.redis_key]:
+            reservations.append(Reservation(slot, value))
+        else:
+            reservations.append(await _reserve_contested(slot, value))
+    return reservations
 
 
 async def reserve_over(slot: Slot, value: bytes | None) -> Reservation:
@@ -151,7 +158,7 @@ async def _reserve_contested(slot: Slot, value: bytes | None) -> Reservation:
                     continue
                 expected = None if stored is None else stored.value
                 if await _store.compare_and_set(slot.docket, slot.redis_key, expected, value, slot.ttl):
-                    return Reservation(slot, value, _Standing.TAKEN_OVER)
+                    return Reservation(slot, value, _Standing.TAKEN_OVER, stored)
     except TimeoutError:
         raise BackendError(Reason.BACKEND_TIMEOUT) from None
 

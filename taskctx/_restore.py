@@ -21,7 +21,7 @@ from ._carry import Loaded, load_carried, set_carried
 from ._codec import codec_for
 from ._current import TaskContextInfo, restored_snapshot
 from ._keys import TaskKeyParts, parse_task_key, snapshot_key
-from ._observe import Restore, observe
+from ._observe import Outcome, Restore, observe
 from ._propagation import use_baggage
 from ._record import Record, parse_record
 from ._snapshot import TaskContextSnapshot, present_fields, snapshot_of
@@ -133,7 +133,7 @@ async def _fetch(docket: Docket, parts: TaskKeyParts, operation: Restore, settin
     operation.origin = snapshot.trace_context
     token = _usable_token(snapshot, parts, operation, settings)
     carried = load_carried(snapshot.carried)
-    if carried.invalid:
+    if carried.invalid and operation.outcome is Outcome.OK:
         operation.degraded(Reason.CARRIED_INVALID)
     return Restored(snapshot, token, carried, key, max(stored.ttl, renew_to or 0))
 

@@ -175,7 +175,7 @@ async def stored_form(snapshot: TaskContextSnapshot, docket: Docket, key: str, t
     stamp = {"stored_at": await _store.server_time(docket), "ttl": ttl}
     value = codec_for(settings).encode(dump_json(_fields_of(snapshot) | stamp), key)
     operation.ttl = operation.ttl or ttl
-    operation.sizes = (*operation.sizes, len(value))
+    operation.sizes.append(len(value))
     operation.fields = present_fields(snapshot)
     if len(value) > settings.max_snapshot_bytes:
         raise SnapshotError(Reason.TOO_LARGE)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from types import MappingProxyType, TracebackType
 from typing import Any, Final
 
 from docket import Docket, Worker
-from docket.dependencies import Dependency, current_execution, current_worker
+from docket.dependencies import AdmissionBlocked, Dependency, current_execution, current_worker
 from docket.execution import Execution
 
 from . import _store
@@ -70,7 +70,7 @@ async def _task_context(execution: Execution, worker: Worker) -> AsyncGenerator[
             return
         failure: BaseException | None = None
         try:
-            with observe(_run(execution, restored)):
+            with _running(execution, restored):
                 yield
         except BaseException as error:
             failure = error
@@ -81,13 +81,24 @@ async def _task_context(execution: Execution, worker: Worker) -> AsyncGenerator[
                 await _settle(execution, restored, handlers.ending(execution, failure))
 
 
-def _run(execution: Execution, restored: Restored) -> Run:
-    return Run(
+@contextmanager
+def _running(execution: Execution, restored: Restored) -> Generator[None]:
+    """Watch the task's body.  That it fails is its own affair, and that Docket puts it off is no failure."""
+    operation = Run(
         docket_name=execution.docket.name,
         docket_task=execution.function_name,
         attempt=execution.attempt,
         origin=restored.snapshot.trace_context,
     )
+    with observe(operation):
+        try:
+            yield
+        except AdmissionBlocked:
+            operation.skipped()
+            raise
+        except Exception as error:
+            operation.body_failed(type(error).__qualname__)
+            raise
 
 
 async def _settle(execution: Execution, restored: Restored, ending: Ending) -> None:
@@ -95,7 +106,8 @@ async def _settle(execution: Execution, restored: Restored, ending: Ending) -> N
     settings = current_settings()
     docket, key = execution.docket, restored.redis_key
     left = restored.ttl - math.floor(time.monotonic() - restored.fetched_at)
-    shortened = max(1, min(left, settings.completed_ttl))
+    # a key that somebody took the TTL from gets one again
+    shortened = min(left, settings.completed_ttl) if left > 0 else settings.completed_ttl
     if ending.runs_again:
         await _store.expire(docket, key, max(left, math.ceil(ending.delay) + settings.pending_ttl))
         return

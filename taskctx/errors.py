@@ -102,6 +102,8 @@ class ConfigurationError(TaskContextError, ValueError):
 class CaptureError(TaskContextError):
     """The caller's context could not be captured, for example a carried value that is not JSON."""
 
+    reason = Reason.CARRIED_INVALID
+
 
 class _ReasonedError(TaskContextError):
     """An error whose whole content is its reason, so that it pickles and can leak nothing."""

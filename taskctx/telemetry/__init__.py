@@ -27,7 +27,7 @@ def make_observers(
     """The observers that the settings ask for.  Spans come first, so that metrics find the current one."""
     observers: list[Observer] = []
     if settings.tracing:
-        observers.append(TracingObserver(settings, tracer_provider))
+        observers.append(TracingObserver(tracer_provider))
     if settings.metrics:
         try:
             observers.append(PrometheusObserver(settings, registry))

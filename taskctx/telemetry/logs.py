@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .._observe import Event, Operation, Outcome, Restore, Save, logger
+from .._observe import Capture, Event, Operation, Outcome, Restore, Save, logger
 from ..errors import Reason
 
 INTERVAL = 10.0
@@ -27,7 +27,7 @@ class _Topic:
 
 
 class LogObserver:
-    """Logs failed and degraded restores and failed saves to the ``taskctx`` logger."""
+    """Logs failed and degraded restores, failed saves and failed captures to the ``taskctx`` logger."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -42,9 +42,9 @@ class LogObserver:
 
     def on_end(self, operation: Operation, state: None) -> None:
         reason = operation.reason
-        if reason is None or not isinstance(operation, Restore | Save):
+        if reason is None or not isinstance(operation, Capture | Restore | Save):
             return
-        repeated = self._repeated((operation.docket_name, operation.docket_task, reason))
+        repeated = self._repeated((operation.docket_name, _task(operation), reason))
         if repeated is None:
             return
         logger.log(
@@ -71,13 +71,19 @@ class LogObserver:
             return topic.suppressed if topic else 0
 
 
-def _level(operation: Restore | Save) -> int:
-    if isinstance(operation, Save):
+def _task(operation: Capture | Restore | Save) -> str:
+    return "" if isinstance(operation, Capture) else operation.docket_task
+
+
+def _level(operation: Capture | Restore | Save) -> int:
+    if not isinstance(operation, Restore):
         return logging.ERROR
     return logging.ERROR if operation.fails_task and operation.outcome is Outcome.FAILED else logging.WARNING
 
 
-def _what_happened(operation: Restore | Save) -> str:
+def _what_happened(operation: Capture | Restore | Save) -> str:
+    if isinstance(operation, Capture):
+        return "A caller's context was not captured"
     if isinstance(operation, Save):
         return "A task's context was not saved"
     if operation.outcome is Outcome.DEGRADED:
@@ -85,11 +91,11 @@ def _what_happened(operation: Restore | Save) -> str:
     return "A task fails without its context" if operation.fails_task else "A task runs without its context"
 
 
-def _extra(operation: Restore | Save, reason: Reason) -> dict[str, object]:
+def _extra(operation: Capture | Restore | Save, reason: Reason) -> dict[str, object]:
     """Structured fields, under Docket's own names where it has them."""
     extra: dict[str, object] = {
         "docket.name": operation.docket_name,
-        "docket.task": operation.docket_task,
+        "docket.task": _task(operation),
         "taskctx.outcome": operation.outcome.value,
         "error.type": reason.value,
     }

@@ -34,7 +34,7 @@ from .._propagation import TRACEPARENT, span_context
 from .._record import READABLE_SCHEMAS, SCHEMA_VERSION
 from .._version import __version__
 from ..errors import Reason
-from ..settings import Settings
+from ..settings import Settings, current_settings
 from . import names
 from .names import OTHER_TASK, Metric, TraceResult
 
@@ -94,6 +94,7 @@ class PrometheusObserver:
                 self._registry_entries.labels(registry).set(entries)
                 self._registry_capacity.labels(registry).set(capacity)
             case DocketSeen(docket_name, docket_tasks):
+                self._set_constants(current_settings())
                 self._docket_at_zero(docket_name, docket_tasks)
 
     def _captured(self, capture: Capture) -> None:

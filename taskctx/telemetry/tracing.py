@@ -26,7 +26,7 @@ from opentelemetry.trace import Span as OTelSpan
 from .._observe import Capture, Event, Operation, Outcome, Restore, Run, Save
 from .._propagation import parent_context, span_context
 from .._version import __version__
-from ..settings import Settings
+from ..settings import current_settings
 from .names import Attribute, Span
 
 MESSAGING_SYSTEM = "docket"
@@ -44,9 +44,8 @@ class _Started:
 class TracingObserver:
     """Makes spans with a tracer provider: the global one, whenever it is set, unless another is given."""
 
-    def __init__(self, settings: Settings, tracer_provider: TracerProvider | None = None) -> None:
+    def __init__(self, tracer_provider: TracerProvider | None = None) -> None:
         self._tracer = trace.get_tracer("taskctx", __version__, tracer_provider)
-        self._parent_mode = settings.trace_mode == "parent"
 
     def on_start(self, operation: Operation) -> _Started | None:
         outer = trace.get_current_span()
@@ -57,7 +56,7 @@ class TracingObserver:
                 span = self._tracer.start_span(Span.SAVE, kind=SpanKind.PRODUCER)
             case Restore():
                 span = self._tracer.start_span(Span.RESTORE, kind=SpanKind.INTERNAL)
-            case Run() if self._parent_mode:
+            case Run() if current_settings().trace_mode == "parent":
                 span = self._start_process(operation, outer)
             case _:
                 return None
@@ -130,8 +129,9 @@ def _attributes(operation: Operation) -> dict[str, Any]:
         case _:
             pass
     attributes[Attribute.OUTCOME] = operation.outcome.value
-    if operation.outcome is Outcome.FAILED and operation.reason is not None:
-        attributes[Attribute.ERROR_TYPE] = operation.reason.value
+    if operation.outcome is Outcome.FAILED:
+        error_type = operation.error_type if isinstance(operation, Run) else operation.reason
+        attributes[Attribute.ERROR_TYPE] = str(error_type or "_OTHER")
     return attributes
 
 
