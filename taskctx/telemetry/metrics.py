@@ -36,7 +36,7 @@ from .._version import __version__
 from ..errors import Reason
 from ..settings import Settings, current_settings
 from . import names
-from .names import OTHER_TASK, Metric, TraceResult
+from .names import OTHER_TASK, UNKNOWN_KEY, Metric, TraceResult
 
 CAPTURE_OUTCOMES = (Outcome.OK, Outcome.PARTIAL, Outcome.EMPTY, Outcome.FAILED)
 SAVE_OUTCOMES = (Outcome.OK, Outcome.SKIPPED, Outcome.FAILED)
@@ -156,6 +156,8 @@ class PrometheusObserver:
         self._registry_capacity = self._family(Gauge, names.REGISTRY_CAPACITY)
         self._registry_evictions = self._family(Counter, names.REGISTRY_EVICTIONS)
         self._trace_contexts = self._family(Counter, names.TRACE_CONTEXTS)
+        self._crypto_operations = self._family(Counter, names.CRYPTO_OPERATIONS)
+        self._encryption_key_info = self._family(Gauge, names.ENCRYPTION_KEY_INFO)
         self._schema_version = self._family(Gauge, names.SCHEMA_VERSION)
         self._build_info = self._family(Gauge, names.BUILD_INFO)
 
@@ -186,6 +188,7 @@ class PrometheusObserver:
         _each(self._saves, SAVE_OUTCOMES)
         _each(self._save_failures, Reason)
         _each(self._trace_contexts, TraceResult)
+        self._crypto_operations.labels("open", UNKNOWN_KEY, Outcome.FAILED)
         self._task_restore_failures.labels(OTHER_TASK)
         for registry in REGISTRIES:
             self._registry_entries.labels(registry)

@@ -138,6 +138,18 @@ REGISTRY_EVICTIONS = Metric(
 TRACE_CONTEXTS = Metric(
     "taskctx_trace_contexts_total", "counter", "Trace contexts found in restored snapshots.", ("result",)
 )
+CRYPTO_OPERATIONS = Metric(
+    "taskctx_crypto_operations_total",
+    "counter",
+    "Snapshots sealed and opened, by key; ids that are not in the keyring are counted as unknown.",
+    ("operation", "key_id", "outcome"),
+)
+ENCRYPTION_KEY_INFO = Metric(
+    "taskctx_encryption_key_info",
+    "gauge",
+    "Always 1: the keys in this process's keyring; the primary seals.",
+    ("key_id", "role"),
+)
 SCHEMA_VERSION = Metric(
     "taskctx_snapshot_schema_version", "gauge", "Snapshot schema versions this process writes and reads.", ("bound",)
 )
@@ -149,6 +161,10 @@ BUILD_INFO = Metric(
 )
 
 METRICS: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
+
+
+UNKNOWN_KEY = "unknown"
+"""The key_id of what is sealed with a key that this process does not have."""
 
 
 class TraceResult(StrEnum):
