@@ -155,10 +155,7 @@ def saving(operation: Save) -> Generator[Save]:
         try:
             yield operation
         except (SnapshotError, _store.BackendError) as error:
-            reason = error.reason
-        else:
-            return
-        raise SaveError(reason)
+            raise SaveError(error.reason) from None
 
 
 async def stored_form(snapshot: TaskContextSnapshot, docket: Docket, key: str, ttl: int, operation: Save) -> bytes:
