@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= auto
 
-.PHONY: help demo test test-memory test-valkey check lint types format clean
+.PHONY: help demo dashboards test test-memory test-valkey check lint types format clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -39,6 +39,9 @@ lint: $(READY)  ## ruff
 types: $(READY)  ## pyright, strict, and the completeness of the public types
 	$(BIN)/pyright
 	PATH="$(CURDIR)/$(BIN):$$PATH" pyright --ignoreexternal --verifytypes taskctx
+
+dashboards: $(READY)  ## regenerate the dashboards, rules and alerts
+	$(BIN)/python -m dashboards
 
 format: $(READY)  ## put the code in order
 	$(BIN)/ruff check --fix

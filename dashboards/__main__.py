@@ -1,0 +1,5 @@
+"""``python -m dashboards`` writes the generated files."""
+
+from .build import write
+
+write()

@@ -1,0 +1,84 @@
+"""What all four dashboards share: variables, filters, links between them and annotations."""
+
+from __future__ import annotations
+
+from taskctx.telemetry.names import BUILD_INFO, REGISTRY_ENTRIES, RESTORES
+
+from .model import Link, Variable
+from .promql import series
+
+TAG = "taskctx"
+OVERVIEW, WORKERS, REGISTRIES, SLO = "taskctx-overview", "taskctx-workers", "taskctx-registries", "taskctx-slo"
+
+JOB = 'job=~"$job"'
+INSTANCE = 'instance=~"$instance"'
+DOCKET = 'docket_name=~"$docket"'
+REGISTRY = 'registry=~"$registry"'
+PROCESS = (JOB, INSTANCE)
+"""Filters for what is counted by process; what is counted by docket takes :data:`DOCKET` besides."""
+
+VARIABLES: tuple[Variable, ...] = (
+    Variable("job", "Job", f"label_values({series(BUILD_INFO)}, job)", "Scrape jobs that expose taskctx metrics."),
+    Variable(
+        "instance",
+        "Instance",
+        f"label_values({series(BUILD_INFO, JOB)}, instance)",
+        "Processes: servers that submit, and workers.",
+    ),
+    Variable(
+        "docket",
+        "Docket",
+        f"label_values({series(RESTORES, JOB)}, docket_name)",
+        "Dockets, by the name they were opened with.",
+    ),
+    Variable(
+        "registry",
+        "Registry",
+        f"label_values({series(REGISTRY_ENTRIES, JOB)}, registry)",
+        "Registries of live objects: session, server.",
+    ),
+)
+
+FIRING_ALERTS = 'ALERTS{alertname=~"TaskCtx.*", alertstate="firing", job=~"$job|"}'
+VERSION_CHANGES = (
+    f"count by (job, version) ({series(BUILD_INFO, JOB)}) "
+    f"unless on (job, version) count by (job, version) ({series(BUILD_INFO, JOB)} offset $__interval)"
+)
+
+_KEPT = "${__url_time_range}&${job:queryparam}&${docket:queryparam}&${datasource:queryparam}&${tempo:queryparam}"
+
+
+def to_dashboard(title: str, uid: str, extra: str = "") -> Link:
+    """A link to another dashboard that keeps time and variables."""
+    return Link(title, f"/d/{uid}?{_KEPT}{extra}")
+
+
+TO_WORKER = to_dashboard("This worker", WORKERS, "&var-instance=${__field.labels.instance}")
+
+
+def to_traces(title: str, traceql: str) -> Link:
+    """A link to the traces that a TraceQL query finds, in the Tempo data source."""
+    query = '{"datasource":"${tempo}","queries":[{"refId":"A","queryType":"traceql","query":' + _json(traceql) + "}],"
+    window = '"range":{"from":"${__from}","to":"${__to}"}}'
+    return Link(title, "/explore?schemaVersion=1&orgId=${__org.id}&panes=" + _encoded('{"t":' + query + window + "}"))
+
+
+def _json(text: str) -> str:
+    return '"' + text.replace('"', '\\"') + '"'
+
+
+def _encoded(text: str) -> str:
+    """Percent-encoded but for Grafana's own ``${...}``."""
+    for plain, code in (("%", "%25"), ('"', "%22"), (" ", "%20"), ("&", "%26"), ("=", "%3D"), ("\\", "%5C")):
+        text = text.replace(plain, code)
+    return text
+
+
+FAILED_TRACES = to_traces("Traces of failed restores", '{name="taskctx.restore" && span.taskctx.outcome="failed"}')
+TASK_TRACES = to_traces(
+    "Traces of this task's restores",
+    '{name="taskctx.restore" && span.taskctx.outcome!="ok" && span.docket.task="${__data.fields.docket_task}"}',
+)
+REASON_TRACES = to_traces(
+    "Traces with this reason", '{name="taskctx.restore" && span.error.type="${__field.labels.reason}"}'
+)

@@ -1,0 +1,379 @@
+"""Overview: are contexts reaching their tasks, and if not, why?"""
+
+from __future__ import annotations
+
+from taskctx.telemetry.names import (
+    BUILD_INFO,
+    CAPTURE_FIELDS,
+    CAPTURES,
+    CREDENTIAL_TTL_REMAINING,
+    RESTORE_DURATION,
+    RESTORES,
+    SAVE_DURATION,
+    SAVE_FAILURES,
+    SAVES,
+    SNAPSHOT_AGE,
+    SNAPSHOT_SIZE,
+    SNAPSHOT_SIZE_LIMIT,
+    SNAPSHOT_TTL_REMAINING,
+    TASK_RESTORE_FAILURES,
+    TRACE_CONTEXTS,
+)
+
+from .alerts import BUDGET, OBJECTIVE
+from .frame import DOCKET, FAILED_TRACES, JOB, OVERVIEW, PROCESS, REASON_TRACES, SLO, TASK_TRACES, to_dashboard
+from .model import Dashboard, Panel, Query, Row
+from .promql import increase, quantile, rate, ratio, series, sum_by
+from .recording import COUNTED, FAILED, FAILURE_RATE, RESTORE_RATE, error_ratio
+
+RATE = "$__rate_interval"
+RANGE = "$__range"
+DOCKET_TASKS_STARTED = "docket_tasks_started_total"
+"""Docket's own counter, of every run that began."""
+
+_NO_RESTORES = "no data: no restores in this time range"
+_NO_SAVES = "no data: no submissions in this time range"
+
+
+def _share(part: str, *filters: str, window: str = RATE) -> str:
+    return ratio(
+        sum_by("", rate(series(RESTORES, part, *filters), window)),
+        sum_by("", rate(series(RESTORES, COUNTED, *filters), window)),
+    )
+
+
+def _count_or_zero(expression: str) -> str:
+    return f"{expression} or vector(0)"
+
+
+_HEALTH = Row(
+    "Health",
+    (
+        Panel(
+            "stat",
+            "Restores that did not fail",
+            f"Share of task runs whose caller's context was restored, over the time range. Good: {OBJECTIVE:.1%} or more. "
+            "Red: tasks run without knowing their caller, or are failed; see 'Failures by reason' below for the cause.",
+            "percentunit",
+            _NO_RESTORES,
+            (Query("1 - " + _share(FAILED, *PROCESS, DOCKET, window=RANGE), instant=True),),
+            width=4,
+            height=5,
+            thresholds=((None, "red"), (0.99, "orange"), (OBJECTIVE, "green")),
+            links=(FAILED_TRACES,),
+            decimals=3,
+        ),
+        Panel(
+            "stat",
+            "Error budget left",
+            "What is left of the 0.1 % of restores that may fail, over the time range. Good: above 50 %. Below zero the "
+            "objective is missed: stop risky deploys and work through the failures by reason. The SLO dashboard has 30 days.",
+            "percentunit",
+            _NO_RESTORES,
+            (Query(f"1 - ({_share(FAILED, *PROCESS, DOCKET, window=RANGE)}) / {BUDGET:g}", instant=True),),
+            width=4,
+            height=5,
+            thresholds=((None, "red"), (0.0, "orange"), (0.5, "green")),
+            links=(to_dashboard("SLO", SLO),),
+            decimals=1,
+        ),
+        Panel(
+            "stat",
+            "Restores per second",
+            "Task runs with a context to restore. Good: it follows your traffic. Zero while requests submit tasks: workers "
+            "are down or run without taskctx.worker_dependencies.",
+            "ops",
+            _NO_RESTORES,
+            (Query(sum_by("", rate(series(RESTORES, COUNTED, *PROCESS, DOCKET), RATE)), instant=True),),
+            width=4,
+            height=5,
+            thresholds=((None, "blue"),),
+        ),
+        Panel(
+            "stat",
+            "Restore p99",
+            "99 % of restores are at most this slow; every task waits for its own. Good: under 50 ms. Red from 250 ms: look "
+            "at the Redis server's latency and at the workers' event loops.",
+            "s",
+            _NO_RESTORES,
+            (Query(quantile(0.99, "", series(RESTORE_DURATION, *PROCESS, suffix="_bucket"), RATE), instant=True),),
+            width=4,
+            height=5,
+            thresholds=((None, "green"), (0.05, "orange"), (0.25, "red")),
+        ),
+        Panel(
+            "stat",
+            "Processes",
+            "Processes that expose taskctx metrics: servers and workers. Good: as many as you deployed. Fewer: some are down, "
+            "or not scraped.",
+            "short",
+            "no data: no process exposes taskctx metrics, see the runbook of TaskCtxMetricsAbsent",
+            (Query(f"count(count by (job, instance) ({series(BUILD_INFO, *PROCESS)}))", instant=True),),
+            width=4,
+            height=5,
+            thresholds=((None, "red"), (1.0, "green")),
+        ),
+        Panel(
+            "stat",
+            "Firing alerts",
+            "Alerts of taskctx that fire now. Good: none. Each has a runbook with what to do, linked from the alert.",
+            "short",
+            "0",
+            (Query(_count_or_zero('count(ALERTS{alertname=~"TaskCtx.*", alertstate="firing"})'), instant=True),),
+            width=4,
+            height=5,
+            thresholds=((None, "green"), (1.0, "red")),
+        ),
+    ),
+)
+
+_RESTORING = Row(
+    "Restoring",
+    (
+        Panel(
+            "timeseries",
+            "Restores by outcome",
+            "ok: the caller is there. degraded: all of it but the token (expired) or a carried value. failed: nothing. "
+            "skipped: tasks that are not ours. Good: ok, and skipped for Docket's own tasks. Failed rising: go right.",
+            "ops",
+            _NO_RESTORES,
+            (Query(f"sum by (outcome) ({series(RESTORE_RATE, JOB, DOCKET)})", "{{outcome}}"),),
+            stacked=True,
+        ),
+        Panel(
+            "timeseries",
+            "Failures by reason",
+            "Why contexts were lost. missing: expired, evicted or never saved. backend_*: Redis. decrypt_*, plaintext_refused: "
+            "keys differ between processes. schema_unsupported: a newer version writes. scope_mismatch: a task under a key that is not "
+            "its caller's. credential_expired: the queue is longer than the tokens live. Good: empty or zero. Click a line for traces.",
+            "ops",
+            "0: no failures in this time range",
+            (Query(f"sum by (reason) ({series(FAILURE_RATE, JOB, DOCKET)}) > 0 or vector(0)", "{{reason}}"),),
+            links=(REASON_TRACES,),
+        ),
+        Panel(
+            "timeseries",
+            "Burn rate",
+            "How many times faster than sustainable the error budget is used up. Good: under 1. At 14.4 a month's budget is gone "
+            "in two days and TaskCtxRestoreErrorBudgetBurn pages.",
+            "short",
+            _NO_RESTORES,
+            tuple(
+                Query(f"max({series(error_ratio(window), JOB, DOCKET)}) / {BUDGET:g}", window)
+                for window in ("5m", "1h", "6h", "1d")
+            ),
+            thresholds=((None, "green"), (1.0, "orange"), (14.4, "red")),
+            links=(to_dashboard("SLO", SLO),),
+        ),
+        Panel(
+            "table",
+            "Failing tasks",
+            "Tasks whose context was not (or not wholly) restored, by name; beyond 100 names, together as _other. Good: empty. One task "
+            "only: its submitter is wrong. All tasks: it is the workers or Redis. Click a row for its traces.",
+            "short",
+            "none: no task lost its context in this time range",
+            (
+                Query(
+                    sum_by("docket_task", increase(series(TASK_RESTORE_FAILURES, *PROCESS), RANGE)) + " > 0",
+                    name="Failures",
+                ),
+            ),
+            links=(TASK_TRACES,),
+            decimals=0,
+        ),
+        Panel(
+            "timeseries",
+            "Restore latency",
+            "Time before each task's body. Good: p99 under 50 ms and flat. Rising with load: the Redis server or the workers are busy. "
+            "Dots are traces.",
+            "s",
+            _NO_RESTORES,
+            tuple(
+                Query(quantile(q, "", series(RESTORE_DURATION, *PROCESS, suffix="_bucket"), RATE), f"p{q * 100:g}")
+                for q in (0.5, 0.95, 0.99)
+            ),
+            thresholds=((None, "green"), (0.25, "red")),
+        ),
+        Panel(
+            "timeseries",
+            "Coverage",
+            "Share of all task runs of the docket that taskctx looked at. Good: 1. Lower: workers without "
+            "worker_dependencies run tasks, and those run without context unseen.",
+            "percentunit",
+            "no data: Docket's own metrics are not scraped, or no task ran",
+            (
+                Query(
+                    ratio(
+                        sum_by("docket_name", rate(series(RESTORES, JOB, DOCKET), RATE)),
+                        sum_by("docket_name", rate(series(DOCKET_TASKS_STARTED, JOB, DOCKET), RATE)),
+                    ),
+                    "{{docket_name}}",
+                ),
+            ),
+            thresholds=((None, "red"), (0.99, "green")),
+        ),
+    ),
+)
+
+_SUBMITTING = Row(
+    "Submitting",
+    (
+        Panel(
+            "timeseries",
+            "Captures by outcome",
+            "ok: all that was there came along. partial: a part was left out whole by policy. empty: anonymous callers. failed: the "
+            "task was not scheduled. Good: ok, with as many empty as you have anonymous requests.",
+            "ops",
+            _NO_SAVES,
+            (Query(sum_by("outcome", rate(series(CAPTURES, *PROCESS, DOCKET), RATE)), "{{outcome}}"),),
+            stacked=True,
+        ),
+        Panel(
+            "timeseries",
+            "Saves",
+            "Snapshots stored; skipped are duplicates of tasks already scheduled. Good: follows your traffic, none failed. "
+            "Failed: each is a task refused, see the reason in the logs and the next panel.",
+            "ops",
+            _NO_SAVES,
+            (Query(sum_by("outcome", rate(series(SAVES, *PROCESS), RATE)), "{{outcome}}"),),
+            stacked=True,
+        ),
+        Panel(
+            "timeseries",
+            "Save failures by reason",
+            "backend_*: Redis is away or slow. too_large: a caller brings more than max_snapshot_bytes. carried_invalid: a carried "
+            "value is not JSON. Good: zero.",
+            "ops",
+            "0: no failed saves in this time range",
+            (Query(sum_by("reason", rate(series(SAVE_FAILURES, *PROCESS), RATE)) + " > 0 or vector(0)", "{{reason}}"),),
+        ),
+        Panel(
+            "timeseries",
+            "What is captured",
+            "Share of submissions that brought each part of the context. Good: steady. A step down at a version change (blue "
+            "line): that deploy lost it, for example 'no token since the deploy'.",
+            "percentunit",
+            _NO_SAVES,
+            (
+                Query(
+                    sum_by("field", rate(series(CAPTURE_FIELDS, 'result="captured"', *PROCESS), RATE))
+                    + "\n/ ignoring (field) group_left ()\n"
+                    + f"({sum_by('', rate(series(CAPTURES, *PROCESS), RATE))} > 0)",
+                    "{{field}}",
+                ),
+            ),
+            maximum=1,
+        ),
+        Panel(
+            "timeseries",
+            "Dropped by policy",
+            "Captures in which headers or baggage were left out by headers_deny or baggage_keys. Good: steady: credentials are always "
+            "left out. A step up means that a client sends something new.",
+            "ops",
+            _NO_SAVES,
+            (Query(sum_by("field", rate(series(CAPTURE_FIELDS, 'result="dropped"', *PROCESS), RATE)), "{{field}}"),),
+        ),
+        Panel(
+            "timeseries",
+            "Save latency",
+            "Time that a submission waits for its snapshot to be stored. Good: p99 under 50 ms. Dots are traces.",
+            "s",
+            _NO_SAVES,
+            tuple(
+                Query(quantile(q, "", series(SAVE_DURATION, *PROCESS, suffix="_bucket"), RATE), f"p{q * 100:g}")
+                for q in (0.5, 0.99)
+            ),
+        ),
+    ),
+)
+
+_LIFETIME = Row(
+    "Lifetime and size",
+    (
+        Panel(
+            "heatmap",
+            "Age when restored",
+            "How long snapshots waited, by the Redis server's clock. Good: the bulk where your queue delay is. A band that rises: "
+            "a backlog. It must stay below pending_ttl.",
+            "s",
+            _NO_RESTORES,
+            (Query(sum_by("le", increase(series(SNAPSHOT_AGE, *PROCESS, suffix="_bucket"), RATE)), "{{le}}"),),
+        ),
+        Panel(
+            "heatmap",
+            "Life left when restored",
+            "Share of the TTL that was left. Good: near 1. A band that sinks towards 0: snapshots are about to expire before their "
+            "tasks run; add workers or raise pending_ttl.",
+            "percentunit",
+            _NO_RESTORES,
+            (
+                Query(
+                    sum_by("le", increase(series(SNAPSHOT_TTL_REMAINING, *PROCESS, suffix="_bucket"), RATE)), "{{le}}"
+                ),
+            ),
+        ),
+        Panel(
+            "timeseries",
+            "Under 10 % of life left",
+            "Share of restores that came in the last tenth of their snapshot's life. Good: 0. Above 5 % TaskCtxSnapshotTTLHeadroomLow "
+            "warns: the next step is callers lost as 'missing'.",
+            "percentunit",
+            _NO_RESTORES,
+            (
+                Query(
+                    ratio(
+                        sum_by("", rate(series(SNAPSHOT_TTL_REMAINING, 'le="0.1"', *PROCESS, suffix="_bucket"), RATE)),
+                        sum_by("", rate(series(SNAPSHOT_TTL_REMAINING, *PROCESS, suffix="_count"), RATE)),
+                    ),
+                    "under 10 %",
+                ),
+            ),
+            thresholds=((None, "green"), (0.05, "red")),
+        ),
+        Panel(
+            "timeseries",
+            "Token life left when restored",
+            "What callers' tokens still have to live as their tasks begin; 0 is expired. Good: p10 well above a task's own length. Near 0: "
+            "issue longer tokens or add workers.",
+            "s",
+            "no data: no restored token says when it expires",
+            tuple(
+                Query(
+                    quantile(q, "", series(CREDENTIAL_TTL_REMAINING, *PROCESS, suffix="_bucket"), RATE), f"p{q * 100:g}"
+                )
+                for q in (0.1, 0.5)
+            ),
+            thresholds=((None, "red"), (60.0, "green")),
+        ),
+        Panel(
+            "timeseries",
+            "Snapshot size and its limit",
+            "Bytes as stored. Good: p99 well under the limit. At the limit, submissions are refused (too_large): narrow "
+            "headers_allow or baggage_keys.",
+            "bytes",
+            _NO_SAVES,
+            (
+                Query(quantile(0.5, "", series(SNAPSHOT_SIZE, *PROCESS, suffix="_bucket"), RATE), "p50"),
+                Query(quantile(0.99, "", series(SNAPSHOT_SIZE, *PROCESS, suffix="_bucket"), RATE), "p99"),
+                Query(f"min({series(SNAPSHOT_SIZE_LIMIT, *PROCESS)})", "limit"),
+            ),
+        ),
+        Panel(
+            "timeseries",
+            "Trace continuity",
+            "What restored snapshots knew of their request's trace. continued: linked. unsampled: known, not recorded. absent: "
+            "submitted outside any trace. invalid: damaged. Good: no absent where requests are traced.",
+            "ops",
+            _NO_RESTORES,
+            (Query(sum_by("result", rate(series(TRACE_CONTEXTS, *PROCESS), RATE)), "{{result}}"),),
+            stacked=True,
+        ),
+    ),
+)
+
+DASHBOARD = Dashboard(
+    OVERVIEW,
+    "taskctx / Overview",
+    "Do callers' contexts reach their tasks, and if not, why?",
+    (_HEALTH, _RESTORING, _SUBMITTING, _LIFETIME),
+)

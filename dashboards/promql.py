@@ -1,0 +1,34 @@
+"""Small pieces of PromQL that expressions are put together from."""
+
+from __future__ import annotations
+
+from taskctx.telemetry.names import Metric
+
+
+def series(metric: Metric | str, *matchers: str, suffix: str = "") -> str:
+    """A selector: ``series(RESTORES, 'outcome="failed"')``; a histogram's parts by suffix (``_bucket``, ``_count``)."""
+    name = (metric if isinstance(metric, str) else metric.name) + suffix
+    return f"{name}{{{', '.join(matchers)}}}" if matchers else name
+
+
+def rate(selector: str, window: str) -> str:
+    return f"rate({selector}[{window}])"
+
+
+def increase(selector: str, window: str) -> str:
+    return f"increase({selector}[{window}])"
+
+
+def sum_by(labels: str, expression: str) -> str:
+    return f"sum by ({labels}) ({expression})" if labels else f"sum({expression})"
+
+
+def ratio(part: str, whole: str) -> str:
+    """``part / whole``, and nothing at all (instead of NaN) where the whole is zero."""
+    return f"{part}\n/\n({whole} > 0)"
+
+
+def quantile(q: float, labels: str, selector: str, window: str) -> str:
+    """A quantile of a histogram, by labels."""
+    by = f"le, {labels}" if labels else "le"
+    return f"histogram_quantile({q}, {sum_by(by, rate(selector, window))})"

@@ -1,0 +1,82 @@
+"""Recording rules: what alerts and dashboards ask for again and again.
+
+Names follow Prometheus's ``level:metric:operations``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from taskctx.telemetry.names import RESTORE_DURATION, RESTORE_FAILURES, RESTORES
+
+from .promql import increase, quantile, rate, ratio, series, sum_by
+
+WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
+FLOOR_WINDOWS = ("1h", "6h", "1d", "3d")
+
+COUNTED = 'outcome=~"ok|degraded|failed"'
+FAILED = 'outcome="failed"'
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingRule:
+    record: str
+    expr: str
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group of rules, evaluated together."""
+
+    name: str
+    rules: tuple[RecordingRule, ...]
+    interval: str = field(default="30s")
+
+
+def error_ratio(window: str) -> str:
+    """The recorded share of restores that failed; degraded ones count as good: the task knew its caller."""
+    return f"job_docket:taskctx_restore_errors:ratio_rate{window}"
+
+
+def restores(window: str) -> str:
+    """The recorded number of restores in a window."""
+    return f"job_docket:taskctx_restores:increase{window}"
+
+
+RESTORE_RATE = "job_docket_outcome:taskctx_restores:rate5m"
+FAILURE_RATE = "job_docket_reason:taskctx_restore_failures:rate5m"
+INSTANCE_ERROR_RATIO = "job_instance:taskctx_restore_errors:ratio_rate5m"
+RESTORE_P99 = "job:taskctx_restore_duration_seconds:p99_rate5m"
+INSTANCE_RESTORE_P99 = "job_instance:taskctx_restore_duration_seconds:p99_rate5m"
+
+_BY_DOCKET = "job, docket_name"
+
+
+def _ratio(labels: str, window: str) -> str:
+    failed = sum_by(labels, rate(series(RESTORES, FAILED), window))
+    return ratio(failed, sum_by(labels, rate(series(RESTORES, COUNTED), window)))
+
+
+GROUPS: tuple[Group, ...] = (
+    Group(
+        "taskctx-error-ratios",
+        tuple(RecordingRule(error_ratio(window), _ratio(_BY_DOCKET, window)) for window in WINDOWS),
+    ),
+    Group(
+        "taskctx-restores",
+        (
+            *(
+                RecordingRule(restores(window), sum_by(_BY_DOCKET, increase(series(RESTORES, COUNTED), window)))
+                for window in FLOOR_WINDOWS
+            ),
+            RecordingRule(RESTORE_RATE, sum_by(f"{_BY_DOCKET}, outcome", rate(series(RESTORES), "5m"))),
+            RecordingRule(FAILURE_RATE, sum_by(f"{_BY_DOCKET}, reason", rate(series(RESTORE_FAILURES), "5m"))),
+            RecordingRule(INSTANCE_ERROR_RATIO, _ratio("job, instance", "5m")),
+            RecordingRule(RESTORE_P99, quantile(0.99, "job", series(RESTORE_DURATION, suffix="_bucket"), "5m")),
+            RecordingRule(
+                INSTANCE_RESTORE_P99,
+                quantile(0.99, "job, instance", series(RESTORE_DURATION, suffix="_bucket"), "5m"),
+            ),
+        ),
+    ),
+)

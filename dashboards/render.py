@@ -1,0 +1,196 @@
+"""From dashboards as data to Grafana's JSON, with grafana-foundation-sdk."""
+
+from __future__ import annotations
+
+from itertools import count
+
+from grafana_foundation_sdk.builders import (
+    common as common_builders,
+)
+from grafana_foundation_sdk.builders import (
+    dashboard as dashboards,
+)
+from grafana_foundation_sdk.builders import (
+    heatmap,
+    prometheus,
+    stat,
+    table,
+    timeseries,
+)
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models import common
+from grafana_foundation_sdk.models import dashboard as dm
+from grafana_foundation_sdk.models import heatmap as heatmap_models
+from grafana_foundation_sdk.models import prometheus as prometheus_models
+
+from . import frame
+from .model import Dashboard, Link, Panel, Query, Variable
+
+PROMETHEUS = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
+_AnyPanel = stat.Panel | timeseries.Panel | heatmap.Panel | table.Panel
+_NEW: dict[str, type[_AnyPanel]] = {
+    "stat": stat.Panel,
+    "timeseries": timeseries.Panel,
+    "heatmap": heatmap.Panel,
+    "table": table.Panel,
+}
+
+
+def to_json(board: Dashboard) -> str:
+    """The dashboard's JSON, the same for the same dashboard."""
+    return JSONEncoder(sort_keys=True, indent=2).encode(_dashboard(board).build()) + "\n"
+
+
+def _dashboard(board: Dashboard) -> dashboards.Dashboard:
+    ids = count(1)
+    built = (
+        dashboards.Dashboard(board.title)
+        .uid(board.uid)
+        .description(board.description)
+        .tags([frame.TAG])
+        .readonly()
+        .timezone("browser")
+        .tooltip(dm.DashboardCursorSync.CROSSHAIR)
+        .refresh("30s")
+        .time(board.time_from, "now")
+        .with_variable(_datasource("datasource", "Prometheus", "prometheus"))
+        .with_variable(_datasource("tempo", "Tempo", "tempo"))
+        .link(_between_dashboards())
+        .annotation(_annotation("Firing alerts", frame.FIRING_ALERTS, "red", "{{alertname}}"))
+        .annotation(_annotation("Version changes", frame.VERSION_CHANGES, "blue", "taskctx {{version}} on {{job}}"))
+    )
+    for variable in frame.VARIABLES:
+        built = built.with_variable(_variable(variable))
+    for row in board.rows:
+        built = built.with_row(dashboards.Row(row.title).id(next(ids)))
+        for panel in row.panels:
+            built = built.with_panel(_panel(panel, next(ids)))
+    return built
+
+
+def _datasource(name: str, label: str, kind: str) -> dashboards.DatasourceVariable:
+    return dashboards.DatasourceVariable(name).label(label).type(kind)
+
+
+def _variable(variable: Variable) -> dashboards.QueryVariable:
+    return (
+        dashboards.QueryVariable(variable.name)
+        .label(variable.label)
+        .description(variable.description)
+        .datasource(PROMETHEUS)
+        .query({"query": variable.query, "refId": variable.name})
+        .refresh(dm.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(dm.VariableSort.ALPHABETICAL_ASC)
+        .multi(True)
+        .include_all(True)
+        .all_value(".*")
+        .current(dm.VariableOption(selected=True, text="All", value="$__all"))
+    )
+
+
+def _between_dashboards() -> dashboards.DashboardLink:
+    return (
+        dashboards.DashboardLink("taskctx")
+        .type(dm.DashboardLinkType.DASHBOARDS)
+        .tags([frame.TAG])
+        .as_dropdown(True)
+        .include_vars(True)
+        .keep_time(True)
+    )
+
+
+def _annotation(name: str, expr: str, color: str, title: str) -> dashboards.AnnotationQuery:
+    return (
+        dashboards.AnnotationQuery()
+        .name(name)
+        .datasource(PROMETHEUS)
+        .enable(True)
+        .icon_color(color)
+        .expr(expr)
+        .title_format(title)
+        .step("60s")
+    )
+
+
+def _panel(panel: Panel, panel_id: int) -> _AnyPanel:
+    built = (
+        _NEW[panel.kind]()
+        .id(panel_id)
+        .title(panel.title)
+        .description(panel.description)
+        .datasource(PROMETHEUS)
+        .unit(panel.unit)
+        .no_value(panel.empty)
+        .span(panel.width)
+        .height(panel.height)
+    )
+    for ref_id, query in zip("ABCDEFGH", panel.queries, strict=False):
+        built = built.with_target(_query(query, ref_id, panel.kind))
+    if panel.thresholds:
+        steps = [dm.Threshold(value=value, color=color) for value, color in panel.thresholds]
+        built = built.thresholds(dashboards.ThresholdsConfig().mode(dm.ThresholdsMode.ABSOLUTE).steps(steps))
+    if panel.links:
+        built = built.data_links([_link(link) for link in panel.links])
+    if panel.maximum is not None:
+        built = built.min(0).max(panel.maximum)
+    if panel.decimals is not None:
+        built = built.decimals(panel.decimals)
+    return _finish(built, panel)
+
+
+def _query(query: Query, ref_id: str, kind: str) -> prometheus.Dataquery:
+    built = (
+        prometheus.Dataquery()
+        .datasource(PROMETHEUS)
+        .expr(query.expr)
+        .ref_id(ref_id)
+        .editor_mode(prometheus_models.QueryEditorMode.CODE)
+        .exemplar(kind in {"timeseries", "heatmap"})
+    )
+    if query.legend:
+        built = built.legend_format(query.legend)
+    if kind == "heatmap":
+        built = built.format(prometheus_models.PromQueryFormat.HEATMAP)
+    if kind == "table":
+        built = built.format(prometheus_models.PromQueryFormat.TABLE)
+    return built.instant() if query.instant or kind == "table" else built.range()
+
+
+def _link(link: Link) -> dashboards.DashboardLink:
+    return dashboards.DashboardLink(link.title).url(link.url).target_blank(True)
+
+
+def _finish(built: _AnyPanel, panel: Panel) -> _AnyPanel:
+    """What only one kind of panel has."""
+    match built:
+        case stat.Panel():
+            calculation = common_builders.ReduceDataOptions().calcs(["lastNotNull"])
+            return built.reduce_options(calculation).color_mode(common.BigValueColorMode.BACKGROUND)
+        case timeseries.Panel():
+            legend = common_builders.VizLegendOptions().display_mode(common.LegendDisplayMode.LIST)
+            built = built.legend(legend.placement(common.LegendPlacement.BOTTOM).show_legend(True))
+            built = built.fill_opacity(20 if panel.stacked else 8).show_points(common.VisibilityMode.NEVER)
+            if panel.stacked:
+                return built.stacking(common_builders.StackingConfig().mode(common.StackingMode.NORMAL))
+            if panel.thresholds:
+                style = common_builders.GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.DASHED)
+                return built.thresholds_style(style)
+            return built
+        case heatmap.Panel():
+            color = (
+                heatmap.HeatmapColorOptions().mode(heatmap_models.HeatmapColorMode.SCHEME).scheme("Oranges").steps(32)
+            )
+            return built.calculate(False).color(color).y_axis(heatmap.YAxisConfig().unit(panel.unit))
+        case table.Panel():
+            return _columns(built, panel)
+
+
+def _columns(built: table.Panel, panel: Panel) -> table.Panel:
+    """One row for each label set, one column for each query."""
+    named = {f"Value #{ref_id}": query.name for ref_id, query in zip("ABCDEFGH", panel.queries, strict=False)}
+    if len(panel.queries) == 1:
+        named = {"Value": panel.queries[0].name}
+    else:
+        built = built.with_transformation(dm.DataTransformerConfig(id_val="merge", options={}))
+    organize = {"excludeByName": {"Time": True}, "renameByName": named}
+    return built.with_transformation(dm.DataTransformerConfig(id_val="organize", options=organize))

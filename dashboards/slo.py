@@ -1,0 +1,105 @@
+"""SLO: thirty days of the promise that tasks know their callers."""
+
+from __future__ import annotations
+
+from taskctx.telemetry.names import RESTORES
+
+from .alerts import BUDGET, OBJECTIVE
+from .frame import DOCKET, FAILED_TRACES, JOB, OVERVIEW, SLO, to_dashboard
+from .model import Dashboard, Panel, Query, Row
+from .promql import increase, ratio, series, sum_by
+from .recording import COUNTED, FAILED, error_ratio, restores
+
+_NO_RESTORES = "no data: no restores in this time range"
+_BURNS = (("1h", "5m", 14.4), ("6h", "30m", 6.0), ("1d", "2h", 3.0), ("3d", "6h", 1.0))
+
+
+def _failed_share(window: str) -> str:
+    return ratio(
+        sum_by("docket_name", increase(series(RESTORES, FAILED, JOB, DOCKET), window)),
+        sum_by("docket_name", increase(series(RESTORES, COUNTED, JOB, DOCKET), window)),
+    )
+
+
+def _burn(long: str, short: str, factor: float) -> Panel:
+    return Panel(
+        "timeseries",
+        f"Burn rate {long} / {short}",
+        f"Error ratio over the budget, in a long and a short window. Good: under 1. TaskCtxRestoreErrorBudgetBurn fires when both are above "
+        f"{factor:g} with at least 20 restores in the long one; the short one makes it stop soon after the failures stop.",
+        "short",
+        _NO_RESTORES,
+        tuple(
+            Query(f"{series(error_ratio(window), JOB, DOCKET)} / {BUDGET:g}", "{{docket_name}} " + window)
+            for window in (long, short)
+        ),
+        width=6,
+        thresholds=((None, "green"), (factor, "red")),
+        links=(FAILED_TRACES,),
+    )
+
+
+DASHBOARD = Dashboard(
+    SLO,
+    "taskctx / SLO",
+    f"{OBJECTIVE:.1%} of restores do not fail, over 30 days.",
+    (
+        Row(
+            "30 days",
+            (
+                Panel(
+                    "stat",
+                    "Restores that did not fail",
+                    f"Over 30 days, by docket. Good: {OBJECTIVE:.1%} or more. Degraded restores (an expired token) count as good: the task knew "
+                    "whose it was. Red: the promise is broken; the overview says by what.",
+                    "percentunit",
+                    _NO_RESTORES,
+                    (Query(f"1 - {_failed_share('30d')}", "{{docket_name}}", instant=True),),
+                    width=6,
+                    thresholds=((None, "red"), (OBJECTIVE, "green")),
+                    links=(to_dashboard("Overview", OVERVIEW),),
+                    decimals=3,
+                ),
+                Panel(
+                    "stat",
+                    "Error budget left",
+                    "Of the 0.1 % that may fail in 30 days. Good: above 50 %. At 0: no more risk this month.",
+                    "percentunit",
+                    _NO_RESTORES,
+                    (Query(f"1 - ({_failed_share('30d')}) / {BUDGET:g}", "{{docket_name}}", instant=True),),
+                    width=6,
+                    thresholds=((None, "red"), (0.0, "orange"), (0.5, "green")),
+                    decimals=1,
+                ),
+                Panel(
+                    "timeseries",
+                    "Error budget over time",
+                    "What was left of the 30-day budget at each moment. Good: a slow slope. A cliff: an incident; its time leads to the overview.",
+                    "percentunit",
+                    _NO_RESTORES,
+                    (Query(f"1 - ({_failed_share('30d')}) / {BUDGET:g}", "{{docket_name}}"),),
+                    width=12,
+                    thresholds=((None, "red"), (0.0, "green")),
+                    links=(to_dashboard("Overview", OVERVIEW),),
+                ),
+            ),
+        ),
+        Row("Burn rates", tuple(_burn(*burn) for burn in _BURNS)),
+        Row(
+            "Volume",
+            (
+                Panel(
+                    "timeseries",
+                    "Restores in the last hour",
+                    "What the ratios are of. Below 20 in an alert's window, it does not fire: a share of so few says nothing.",
+                    "short",
+                    _NO_RESTORES,
+                    (Query(series(restores("1h"), JOB, DOCKET), "{{docket_name}}"),),
+                    width=24,
+                    height=6,
+                ),
+            ),
+        ),
+    ),
+    time_from="now-7d",
+)

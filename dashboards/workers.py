@@ -1,0 +1,202 @@
+"""Workers: which process is it?"""
+
+from __future__ import annotations
+
+from taskctx.telemetry.names import (
+    BUILD_INFO,
+    CRYPTO_OPERATIONS,
+    ENCRYPTION_KEY_INFO,
+    RESTORE_DURATION,
+    RESTORE_FAILURES,
+    RESTORES,
+    SCHEMA_VERSION,
+)
+
+from .frame import FAILED_TRACES, JOB, PROCESS, TO_WORKER, WORKERS
+from .model import Dashboard, Panel, Query, Row
+from .promql import increase, quantile, rate, ratio, series, sum_by
+from .recording import COUNTED, FAILED
+
+RATE = "$__rate_interval"
+RANGE = "$__range"
+_NO_RESTORES = "no data: no restores in this time range"
+_NO_PROCESS = "no data: no process exposes taskctx metrics"
+_NO_KEYS = "no data: no process has encryption keys"
+
+_WRITES = 'bound="write"'
+_READS = 'bound="read_max"'
+_UP = f"up{{{JOB}}} and on (job, instance) {series(BUILD_INFO, *PROCESS)}"
+
+_FLEET = Row(
+    "Fleet",
+    (
+        Panel(
+            "table",
+            "Processes",
+            "One row a process. Good: failures 0, one version, restores spread evenly. Click a row to see that process alone.",
+            "short",
+            _NO_PROCESS,
+            (
+                Query(
+                    f"max by (job, instance, version, docket_version, python_version) ({series(BUILD_INFO, *PROCESS)})",
+                    name="Up",
+                ),
+                Query(sum_by("job, instance", increase(series(RESTORES, COUNTED, *PROCESS), RANGE)), name="Restores"),
+                Query(sum_by("job, instance", increase(series(RESTORES, FAILED, *PROCESS), RANGE)), name="Failures"),
+            ),
+            width=16,
+            links=(TO_WORKER,),
+            decimals=0,
+        ),
+        Panel(
+            "timeseries",
+            "Up",
+            "Processes that answer the scrape. Good: as many as deployed, flat. A dip: crashes or restarts; see TaskCtxTargetDown.",
+            "short",
+            _NO_PROCESS,
+            (Query(f"sum by (job) ({_UP})", "{{job}}"),),
+        ),
+    ),
+)
+
+_RESTORING = Row(
+    "Restoring, by instance",
+    (
+        Panel(
+            "timeseries",
+            "Failure ratio",
+            "Share of each process's restores that failed. Good: 0. One line apart from the rest: that worker's keys, version or way "
+            "to Redis. All lines together: the data or Redis.",
+            "percentunit",
+            _NO_RESTORES,
+            (
+                Query(
+                    ratio(
+                        sum_by("instance", rate(series(RESTORES, FAILED, *PROCESS), RATE)),
+                        sum_by("instance", rate(series(RESTORES, COUNTED, *PROCESS), RATE)),
+                    ),
+                    "{{instance}}",
+                ),
+            ),
+            thresholds=((None, "green"), (0.05, "red")),
+            links=(TO_WORKER, FAILED_TRACES),
+        ),
+        Panel(
+            "timeseries",
+            "p99",
+            "Slowest 1 % of each process's restores. Good: alike. One apart: a busy event loop or a slow network there.",
+            "s",
+            _NO_RESTORES,
+            (
+                Query(
+                    quantile(0.99, "instance", series(RESTORE_DURATION, *PROCESS, suffix="_bucket"), RATE),
+                    "{{instance}}",
+                ),
+            ),
+            links=(TO_WORKER,),
+        ),
+        Panel(
+            "timeseries",
+            "Share of work",
+            "Which part of all restores each process does. Good: alike for workers of one size.",
+            "percentunit",
+            _NO_RESTORES,
+            (
+                Query(
+                    sum_by("instance", rate(series(RESTORES, COUNTED, *PROCESS), RATE))
+                    + "\n/ ignoring (instance) group_left ()\n"
+                    + f"({sum_by('', rate(series(RESTORES, COUNTED, *PROCESS), RATE))} > 0)",
+                    "{{instance}}",
+                ),
+            ),
+            stacked=True,
+            maximum=1,
+            links=(TO_WORKER,),
+        ),
+        Panel(
+            "timeseries",
+            "Failures by instance and reason",
+            "Good: zero. One instance with decrypt_unknown_key: it lacks a key. One with schema_unsupported: it is older than the submitters.",
+            "ops",
+            "0: no failures in this time range",
+            (
+                Query(
+                    sum_by("instance, reason", rate(series(RESTORE_FAILURES, *PROCESS), RATE)) + " > 0 or vector(0)",
+                    "{{instance}} {{reason}}",
+                ),
+            ),
+            links=(TO_WORKER,),
+            width=24,
+        ),
+    ),
+)
+
+_VERSIONS = Row(
+    "Versions and keys",
+    (
+        Panel(
+            "timeseries",
+            "Versions",
+            "Processes by version of taskctx. Good: one, and two for the length of a deploy.",
+            "short",
+            _NO_PROCESS,
+            (Query(f"count by (version) ({series(BUILD_INFO, *PROCESS)})", "{{version}}"),),
+            stacked=True,
+        ),
+        Panel(
+            "stat",
+            "Schema skew",
+            "Newest schema written anywhere, less the newest that every process reads. Good: 0 or less. Above 0: tasks of the new "
+            "submitters run without context on the old workers; upgrade the workers.",
+            "short",
+            _NO_PROCESS,
+            (
+                Query(
+                    f"max({series(SCHEMA_VERSION, _WRITES, *PROCESS)}) - "
+                    f"min({series(SCHEMA_VERSION, _READS, *PROCESS)})",
+                    instant=True,
+                ),
+            ),
+            thresholds=((None, "green"), (1.0, "red")),
+        ),
+        Panel(
+            "timeseries",
+            "Opened by key",
+            "Sealed snapshots opened, by key id: how far a rotation has come. Good: the new key rises, the old one falls to 0, and none "
+            "is unknown (a key that this process lacks).",
+            "ops",
+            _NO_KEYS,
+            (
+                Query(
+                    sum_by("key_id, outcome", rate(series(CRYPTO_OPERATIONS, 'operation="open"', *PROCESS), RATE)),
+                    "{{key_id}} {{outcome}}",
+                ),
+            ),
+        ),
+        Panel(
+            "table",
+            "Processes lacking a key",
+            "Processes without an encryption key that others have. Good: empty. Each listed process fails the tasks sealed with that "
+            "key: give it the key before any submitter seals with it.",
+            "short",
+            "none: every process has every key",
+            (
+                Query(
+                    f"count by (job, instance) ({series(ENCRYPTION_KEY_INFO, *PROCESS)})\n"
+                    f"< on () group_left () count(count by (key_id) ({series(ENCRYPTION_KEY_INFO, *PROCESS)}))",
+                    name="Keys it has",
+                ),
+            ),
+            links=(TO_WORKER,),
+            width=24,
+            height=6,
+        ),
+    ),
+)
+
+DASHBOARD = Dashboard(
+    WORKERS,
+    "taskctx / Workers",
+    "Which process loses contexts, lags in version or lacks a key?",
+    (_FLEET, _RESTORING, _VERSIONS),
+)
