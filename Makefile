@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= auto
 
-.PHONY: help demo dashboards test test-memory test-valkey check lint types format clean
+.PHONY: help observe-check demo dashboards test test-memory test-valkey check lint types format clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -39,6 +39,9 @@ lint: $(READY)  ## ruff
 types: $(READY)  ## pyright, strict, and the completeness of the public types
 	$(BIN)/pyright
 	PATH="$(CURDIR)/$(BIN):$$PATH" pyright --ignoreexternal --verifytypes taskctx
+
+observe-check: $(READY)  ## dashboards and alerts against a real Prometheus and Alertmanager
+	$(BIN)/pytest -m stack tests/stack/test_observe.py $(ARGS)
 
 dashboards: $(READY)  ## regenerate the dashboards, rules and alerts
 	$(BIN)/python -m dashboards
