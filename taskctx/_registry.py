@@ -60,20 +60,16 @@ class WeakRegistry:
             evicted = max(0, len(self._entries) - capacity)
             for _ in range(evicted):
                 self._entries.popitem(last=False)
-            size = len(self._entries)
-        if evicted:
-            notify(RegistryEviction(self._name, "capacity", evicted))
-        notify(RegistrySize(self._name, size, capacity))
+            if evicted:
+                notify(RegistryEviction(self._name, "capacity", evicted))
+            self._tell_size()
 
     def find(self, id: str) -> Any | None:  # noqa: A002
         with self._lock:
-            cleared = self._clear_dead()
+            self._clear_dead()
             entry = self._entries.get(id)
             thing = entry() if entry is not None else None
             dead = thing is None and (entry is not None or id in self._dead)
-            size = len(self._entries)
-        if cleared:
-            notify(RegistrySize(self._name, size, self._capacity()))
         notify(RegistryLookup(self._name, "hit" if thing is not None else "dead" if dead else "miss"))
         return thing
 
@@ -82,12 +78,10 @@ class WeakRegistry:
         with self._lock:
             self._clear_dead()
             entry = self._entries.get(id)
-            if entry is None or entry() is not thing:
-                return
-            del self._entries[id]
-            size = len(self._entries)
-        notify(RegistryEviction(self._name, "removed"))
-        notify(RegistrySize(self._name, size, self._capacity()))
+            if entry is not None and entry() is thing:
+                del self._entries[id]
+                notify(RegistryEviction(self._name, "removed"))
+                self._tell_size()
 
     def clear(self) -> None:
         with self._lock:
@@ -100,7 +94,7 @@ class WeakRegistry:
             self._clear_dead()
             return len(self._entries)
 
-    def _clear_dead(self) -> int:
+    def _clear_dead(self) -> None:
         cleared = 0
         while self._died:
             entry = self._died.popleft()
@@ -114,7 +108,11 @@ class WeakRegistry:
             cleared += 1
         if cleared:
             notify(RegistryEviction(self._name, "dead", cleared))
-        return cleared
+            self._tell_size()
+
+    def _tell_size(self) -> None:
+        # under the lock, so that two threads cannot report their sizes in the wrong order
+        notify(RegistrySize(self._name, len(self._entries), self._capacity()))
 
     def _capacity(self) -> int:
         settings = current_settings()
