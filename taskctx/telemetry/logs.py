@@ -49,9 +49,11 @@ class LogObserver:
             return
         logger.log(
             _level(operation),
-            "%s (%s): %s.%s",
+            "%s (reason=%s docket=%s task=%s): %s.%s",
             _what_happened(operation),
             reason.value,
+            operation.docket_name or "-",
+            _task(operation) or "-",
             reason.explanation,
             f" {repeated} more like this since the last such line." if repeated else "",
             extra=_extra(operation, reason),
