@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 from .errors import CaptureError, ConfigurationError, InvalidArgument, InvalidType
 
@@ -29,6 +30,7 @@ class _Unset:
 
 
 _UNSET = _Unset()
+_NOT_JSON = (ValueError, TypeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class _Carried:
     var: CarriedVar
     adapter: TypeAdapter[Any]
     default: Any = field(repr=False)
+    default_json: bytes | None = field(repr=False)
 
 
 _carried: dict[str, _Carried] = {}
@@ -68,7 +71,8 @@ def carry(var: CarriedVar, *, name: str | None = None, type: Any = Any) -> None:
         raise ConfigurationError(f"another variable is already carried under the name {name!r}")
     # an empty Context shows the variable as no one has set it
     default = Context().run(_value, var)
-    _carried[name] = _Carried(name, var, TypeAdapter(type), default)
+    adapter: TypeAdapter[Any] = TypeAdapter(type)
+    _carried[name] = _Carried(name, var, adapter, default, _as_json(adapter, default))
 
 
 def stop_carrying(name: str) -> None:
@@ -88,22 +92,25 @@ def capture_carried() -> dict[str, Any]:
 def _capture() -> Iterator[tuple[str, Any]]:
     for carried in _carried.values():
         value = _value(carried.var)
-        if _is_default(value, carried):
+        if value is carried.default:
             continue
         try:
-            yield carried.name, carried.adapter.dump_python(value, mode="json", warnings="error")
-        except (ValueError, TypeError, RecursionError):
+            dumped = carried.adapter.dump_json(value, warnings="error")
+        except _NOT_JSON:
             raise CaptureError(
                 f"the carried variable {carried.name!r} holds a value that its type cannot write as JSON; "
                 "register a type that can: carry(var, type=...)"
             ) from None
+        # compared as JSON, because to Python 0, 0.0 and False are equal
+        if dumped != carried.default_json:
+            yield carried.name, from_json(dumped)
 
 
-def _is_default(value: Any, carried: _Carried) -> bool:
+def _as_json(adapter: TypeAdapter[Any], value: Any) -> bytes | None:
     try:
-        return value is carried.default or bool(value == carried.default)
-    except Exception:  # noqa: BLE001 - a comparison of the user's own type
-        return False
+        return adapter.dump_json(value, warnings="error")
+    except _NOT_JSON:
+        return None
 
 
 @dataclass(frozen=True, slots=True)

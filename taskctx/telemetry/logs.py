@@ -1,6 +1,6 @@
 """Log lines: one observer that says when context was lost, and why that may be.
 
-One line for each docket, task and reason in ten seconds; the next says how many it stands for.
+One line for each kind of operation, docket, task and reason in ten seconds; the next says how many it stands for.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ INTERVAL = 10.0
 
 MAX_TOPICS = 1_000
 
+_Subject = tuple[str, str, str, Reason]
+"""What a line is about: the kind of operation, the docket, the task and the reason."""
+
 
 @dataclass(slots=True)
 class _Topic:
@@ -31,7 +34,7 @@ class LogObserver:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._topics: dict[tuple[str, str, Reason], _Topic] = {}
+        self._topics: dict[_Subject, _Topic] = {}
         self._lock = threading.Lock()
 
     def on_start(self, operation: Operation) -> None:
@@ -44,7 +47,7 @@ class LogObserver:
         reason = operation.reason
         if reason is None or not isinstance(operation, Capture | Restore | Save):
             return
-        repeated = self._repeated((operation.docket_name, _task(operation), reason))
+        repeated = self._repeated((type(operation).__name__, operation.docket_name, _task(operation), reason))
         if repeated is None:
             return
         logger.log(
@@ -59,7 +62,7 @@ class LogObserver:
             extra=_extra(operation, reason),
         )
 
-    def _repeated(self, subject: tuple[str, str, Reason]) -> int | None:
+    def _repeated(self, subject: _Subject) -> int | None:
         """How many lines about this were left out since the last one, or None to leave this one out too."""
         now = self._clock()
         with self._lock:

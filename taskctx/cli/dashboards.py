@@ -1,0 +1,94 @@
+"""``taskctx dashboards``: the bundled dashboards, rules and alerts, for your own Grafana and Prometheus."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from enum import StrEnum
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from textwrap import indent
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import taskctx
+
+DEFAULT_GRAFANA = "http://localhost:3000"
+"""What the bundled alerts link to."""
+
+app = typer.Typer(no_args_is_help=True, help="The Grafana dashboards and Prometheus rules that come with taskctx.")
+
+
+class Format(StrEnum):
+    FILES = "files"
+    KUBERNETES = "kubernetes"
+
+
+@app.command("list")
+def list_bundled() -> None:
+    """Name what is bundled."""
+    table = Table("file", "what it is", box=None, pad_edge=False)
+    for file in _bundled():
+        table.add_row(f"{_folder_of(file)}/{file.name}", _title(file))
+    Console().print(table)
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="Where to write; made if it is not there.", show_default=False)],
+    output_format: Annotated[
+        Format, typer.Option("--format", help="Plain files, or Kubernetes ConfigMaps and PrometheusRules.")
+    ] = Format.FILES,
+    grafana_url: Annotated[str, typer.Option(help="Your Grafana, for the links in alerts.")] = DEFAULT_GRAFANA,
+) -> None:
+    """Write the dashboards and rules into a folder."""
+    for file in _bundled():
+        content = file.read_text().replace(DEFAULT_GRAFANA, grafana_url.rstrip("/"))
+        path = folder / _folder_of(file) / file.name
+        if output_format is Format.KUBERNETES:
+            path = folder / f"{Path(file.name).stem}.yaml"
+            content = _as_manifest(file, content)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+        typer.echo(path)
+
+
+def _bundled() -> Iterator[Traversable]:
+    """The generated files: from the wheel, or in a checkout from the folder that they are generated in."""
+    package = files(taskctx)
+    root = package / "_bundled"
+    if not root.is_dir():
+        root = package / ".." / "dashboards"
+    for folder, suffix in (("grafana", ".json"), ("prometheus", ".yaml")):
+        yield from sorted(
+            (file for file in (root / folder).iterdir() if file.name.endswith(suffix)), key=lambda file: file.name
+        )
+
+
+def _folder_of(file: Traversable) -> str:
+    return "grafana" if file.name.endswith(".json") else "prometheus"
+
+
+def _title(file: Traversable) -> str:
+    if file.name.endswith(".json"):
+        board = json.loads(file.read_text())
+        return f"{board['title']}: {board['description']}"
+    return "alerting rules" if "alerts" in file.name else "recording rules, which the alerts and dashboards need"
+
+
+def _as_manifest(file: Traversable, content: str) -> str:
+    """For the Grafana sidecar (label ``grafana_dashboard``), or for the Prometheus operator."""
+    name = Path(file.name).stem
+    if file.name.endswith(".json"):
+        return (
+            f'apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n  labels:\n    grafana_dashboard: "1"\n'
+            f"data:\n  {file.name}: |\n{indent(content, '    ')}"
+        )
+    return (
+        "apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\n"
+        f"metadata:\n  name: {name}\nspec:\n{indent(content, '  ')}"
+    )
