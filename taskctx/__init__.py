@@ -13,7 +13,8 @@ In a worker::
 
 from ._ambient import bind_caller, get_access_token, get_http_headers, get_request_id, get_task_scope
 from ._carry import carry
-from ._configure import configure, install_defaults
+from ._configure import configure
+from ._configure import install_defaults as _install_defaults
 from ._current import TaskContextInfo, get_task_context, get_task_session_id
 from ._keys import build_task_key
 from ._observe import Observer
@@ -74,4 +75,4 @@ __all__ = [
     "worker_dependencies",
 ]
 
-install_defaults()
+_install_defaults()

@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 from ._token import AccessToken, token_scope
 from .errors import InvalidType
 
-TokenSource = Callable[[], object]
+TokenSource = Callable[[], AccessToken | None]
 """Gives the caller's token when it is asked for: an authenticator may run after the caller was bound."""
 
 
@@ -32,8 +32,7 @@ class Caller:
 
     @property
     def access_token(self) -> AccessToken | None:
-        found = self.token_source() if self.token_source else None
-        return None if found is None else AccessToken.coerce(found)
+        return self.token_source() if self.token_source else None
 
 
 NOBODY: Final = Caller()

@@ -117,7 +117,9 @@ class RerunHandlers:
             if handler.attempts is None or execution.attempt < handler.attempts:
                 return Ending(runs_again=True, delay=handler.delay.total_seconds())
         if self.completion is not None:
-            return Ending(runs_again=True, delay=_next_run(self._resolved(self.completion)))
+            completion = self._resolved(self.completion)
+            if not (isinstance(completion, Perpetual) and completion.cancelled):
+                return Ending(runs_again=True, delay=_next_run(completion))
         return Ending(runs_again=False)
 
     def _resolved(self, declared: Dependency[Any]) -> Any:
@@ -135,9 +137,9 @@ def _declared(execution: Execution, worker: Worker) -> Iterator[Dependency[Any]]
 
 def _next_run(handler: Any) -> float:
     """Seconds until a task that failed for good perpetuates itself all the same."""
-    if not isinstance(handler, Perpetual) or handler.cancelled:
+    if not isinstance(handler, Perpetual):
         return 0.0
-    # private in Docket: where after() and at() leave what the body asked for (tests/contracts/test_docket.py)
+    # private in Docket: where after() and at() leave what the body asked for (tests/upstream/test_docket.py)
     asked: datetime | None = getattr(handler, "_next_when", None)
     if asked is not None:
         return seconds_until(asked)

@@ -11,7 +11,8 @@ import weakref
 from collections import OrderedDict, deque
 from typing import Any
 
-from ._observe import Registry, RegistryEviction, RegistryLookup, RegistrySize, notify
+from ._observe import notify
+from ._operations import Registry, RegistryEviction, RegistryLookup, RegistrySize
 from .errors import InvalidArgument, InvalidType
 from .settings import current_settings
 

@@ -17,10 +17,11 @@ from docket import Docket
 from docket.execution import Disposition
 
 from . import _store
+from ._backend import BackendError
 from ._codec import codec_for
 from ._record import parse_record
-from ._store import BackendError, Stored
-from .errors import Reason, SnapshotError
+from ._store import Stored
+from .errors import SnapshotError
 from .settings import current_settings
 
 IN_FLIGHT = 2
@@ -147,20 +148,16 @@ async def reserve_over(slot: Slot, value: bytes | None) -> Reservation:
 
 async def _reserve_contested(slot: Slot, value: bytes | None) -> Reservation:
     """There is a snapshot in the slot: of a live task, of one that ended, or of one about to be scheduled."""
-    try:
-        async with asyncio.timeout(current_settings().backend_timeout):
-            while True:
-                stored, run = await _store.look(slot.docket, slot.redis_key, slot.task_key)
-                if run.live:
-                    return Reservation(slot, value, _Standing.THEIRS)
-                if stored is not None and _is_in_flight(stored, slot):
-                    await asyncio.sleep(POLL_INTERVAL)
-                    continue
-                expected = None if stored is None else stored.value
-                if await _store.compare_and_set(slot.docket, slot.redis_key, expected, value, slot.ttl):
-                    return Reservation(slot, value, _Standing.TAKEN_OVER, stored)
-    except TimeoutError:
-        raise BackendError(Reason.BACKEND_TIMEOUT) from None
+    while True:
+        stored, run = await _store.look(slot.docket, slot.redis_key, slot.task_key)
+        if run.live:
+            return Reservation(slot, value, _Standing.THEIRS)
+        if stored is not None and _is_in_flight(stored, slot):
+            await asyncio.sleep(POLL_INTERVAL)
+            continue
+        expected = None if stored is None else stored.value
+        if await _store.compare_and_set(slot.docket, slot.redis_key, expected, value, slot.ttl):
+            return Reservation(slot, value, _Standing.TAKEN_OVER, stored)
 
 
 def _is_in_flight(stored: Stored, slot: Slot) -> bool:

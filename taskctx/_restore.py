@@ -17,15 +17,16 @@ from docket.dependencies import TaskKey, current_docket, current_execution
 
 from . import _store
 from ._ambient import NOBODY, Caller, current_caller
+from ._backend import BackendError, bounded
 from ._carry import Loaded, load_carried, set_carried
 from ._codec import codec_for
 from ._current import TaskContextInfo, restored_snapshot
 from ._keys import TaskKeyParts, parse_task_key, snapshot_key
-from ._observe import Outcome, Restore, observe
+from ._observe import docket_seen, observe
+from ._operations import Outcome, Restore
 from ._propagation import use_baggage
 from ._record import Record, parse_record
 from ._snapshot import TaskContextSnapshot, present_fields, snapshot_of
-from ._store import BackendError
 from ._token import AccessToken, is_expired, token_from_json, token_scope
 from .errors import InvalidType, Reason, RestoreError, SnapshotError, TaskContextError
 from .settings import Settings, current_settings
@@ -73,6 +74,7 @@ async def restore(key: str, undo: ExitStack, *, renew: bool = False) -> Restored
             "or where docket.dependencies.current_docket is set"
         )
     settings = current_settings()
+    docket_seen(docket.name)
     with observe(_operation(docket, settings)) as operation:
         if parts is None:
             operation.skipped()
@@ -80,7 +82,8 @@ async def restore(key: str, undo: ExitStack, *, renew: bool = False) -> Restored
         operation.task_id = parts.task_id
         restored: Restored | None = None
         try:
-            found = await _fetch(docket, parts, operation, settings, renew)
+            async with bounded():
+                found = await _fetch(docket, parts, operation, settings, renew)
             set_carried(found.carried.values, undo)
         except (SnapshotError, BackendError) as error:
             operation.failed(error.reason)

@@ -14,12 +14,14 @@ from docket.dependencies import current_docket
 
 from . import _store
 from ._ambient import Caller, current_caller
+from ._backend import BackendError, bounded
 from ._carry import capture_carried
 from ._codec import codec_for
 from ._headers import allowed_headers
 from ._keys import snapshot_key
 from ._lifetime import whole_seconds
-from ._observe import Capture, Field, FieldResult, Outcome, Save, observe
+from ._observe import observe
+from ._operations import Capture, Field, FieldResult, Outcome, Save
 from ._propagation import BAGGAGE, TRACEPARENT, current_baggage, current_trace
 from ._record import SCHEMA_VERSION, Record, dump_json, parse_record
 from .errors import Reason, SaveError, SnapshotError
@@ -94,8 +96,9 @@ class TaskContextSnapshot:
         ttl = whole_seconds(ttl_seconds)
         key = docket.key(snapshot_key(current_settings().key_prefix, task_scope, task_id))
         with saving(Save(docket_name=docket.name)) as operation:
-            value = await stored_form(self, docket, key, ttl, operation)
-            await _store.put(docket, key, value, ttl)
+            async with bounded():
+                value = await stored_form(self, docket, key, ttl, operation)
+                await _store.put(docket, key, value, ttl)
 
 
 def capture_snapshot(docket_name: str) -> TaskContextSnapshot:
@@ -154,7 +157,7 @@ def saving(operation: Save) -> Generator[Save]:
     with observe(operation):
         try:
             yield operation
-        except (SnapshotError, _store.BackendError) as error:
+        except (SnapshotError, BackendError) as error:
             raise SaveError(error.reason) from None
 
 

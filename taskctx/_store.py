@@ -1,40 +1,22 @@
-"""Redis: the only module that issues commands.
+"""Redis commands: the only module that knows them.
 
-Every call is bounded by ``backend_timeout``, retries what is transient inside that bound, runs with
-instrumentation suppressed, and raises nothing but :class:`BackendError`.  The commands are those that Redis,
-Valkey, a cluster of them and ``memory://`` (burner-redis) have in common; a command that is sent twice does
-what it does once.
+They are those that Redis, Valkey, a cluster of them and ``memory://`` (burner-redis) have in common, and each that is
+sent twice does what it does once.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, NamedTuple, Protocol, TypeVar, cast
+from typing import Any, NamedTuple, cast
 from weakref import WeakKeyDictionary
 
 from docket import Docket
-from redis import exceptions as redis_errors
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialWithJitterBackoff
 
-from ._propagation import instrumentation_suppressed
-from .errors import Reason, TaskContextError
-from .settings import current_settings
+from ._backend import Client, Pipeline, call, pipeline_of
 
-T = TypeVar("T")
-
-TRANSIENT = (
-    redis_errors.ConnectionError,  # and BusyLoadingError, a server that is starting
-    redis_errors.TimeoutError,
-    redis_errors.ClusterDownError,
-    redis_errors.ReadOnlyError,
-    redis_errors.TryAgainError,
-)
-RETRIES = 4
 CLOCK_CHECK_INTERVAL = 60.0
 """Seconds after which a process compares its clock with the server's again."""
 
@@ -49,14 +31,6 @@ else
 end
 return 1
 """
-
-
-class BackendError(TaskContextError):
-    """The server did not do what it was asked; ``reason`` says whether it was slow or refused."""
-
-    def __init__(self, reason: Reason) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 class Stored(NamedTuple):
@@ -77,68 +51,57 @@ class RunState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Docket's record of a task key: its state, when it is due (seconds since the epoch), which submission it is."""
+    """Docket's record of a task key.
+
+    Attributes:
+        due: seconds since the epoch.
+        generation: which submission, retry or perpetuation of the key it is.
+        known: Docket holds the key for it.  A run parked at a concurrency limit is pending and yet gives way.
+    """
 
     state: RunState
     due: float = 0.0
     generation: int = 0
+    known: bool = False
 
     @property
     def live(self) -> bool:
         """Docket would answer ALREADY_SCHEDULED to another ``add``."""
-        return self.state in (RunState.PENDING, RunState.RUNNING)
-
-
-class _Pipeline(Protocol):
-    def get(self, name: str) -> Any: ...
-    def ttl(self, name: str) -> Any: ...
-    def set(self, name: str, value: bytes, *, ex: int, nx: bool = False) -> Any: ...
-    def expire(self, name: str, time: int) -> Any: ...
-    def hget(self, name: str, key: str) -> Any: ...
-    async def execute(self, raise_on_error: bool = True) -> list[Any]: ...
-
-
-class _Client(Protocol):
-    """What we use of a client: redis-py's, its cluster's, or burner-redis's."""
-
-    def pipeline(self, *, transaction: bool = True) -> _Pipeline: ...
-    async def set(self, name: str, value: bytes, *, ex: int, nx: bool = False) -> Any: ...
-    async def expire(self, name: str, time: int) -> Any: ...
-    async def eval(self, script: str, numkeys: int, *keys_and_args: str | bytes) -> Any: ...
+        return self.known or self.state is RunState.RUNNING
 
 
 async def put(docket: Docket, key: str, value: bytes, ttl: int) -> None:
     """Store a value for ``ttl`` seconds, over whatever was there."""
-    await _call(docket, lambda client: client.set(key, value, ex=ttl))
+    await call(docket, lambda client: client.set(key, value, ex=ttl))
 
 
 async def put_new(docket: Docket, entries: Sequence[tuple[str, bytes, int]]) -> list[bool]:
     """Store each ``(key, value, ttl)`` where there is no value yet; says for each whether its own is there now."""
 
-    async def send(client: _Client) -> list[Any]:
-        pipeline = _pipeline(client)
+    async def send(client: Client) -> list[Any]:
+        pipeline = pipeline_of(client)
         for key, value, ttl in entries:
             pipeline.set(key, value, ex=ttl, nx=True)
             # an answer may be lost and the command sent again: what counts is what is there
             pipeline.get(key)
         return await pipeline.execute()
 
-    replies = await _call(docket, send)
+    replies = await call(docket, send)
     return [reply == value for reply, (_, value, _) in zip(replies[1::2], entries, strict=True)]
 
 
 async def fetch(docket: Docket, key: str, *, renew_to: int | None = None) -> Stored | None:
     """The value under a key and the seconds it had left; ``renew_to`` makes that at least so many, afterwards."""
 
-    async def send(client: _Client) -> list[Any]:
-        pipeline = _pipeline(client)
+    async def send(client: Client) -> list[Any]:
+        pipeline = pipeline_of(client)
         pipeline.get(key)
         pipeline.ttl(key)
         if renew_to is not None:
             pipeline.expire(key, renew_to)
         return await pipeline.execute()
 
-    value, ttl, *_ = await _call(docket, send)
+    value, ttl, *_ = await call(docket, send)
     if value is None:
         return None
     if renew_to is not None and ttl > renew_to:
@@ -149,20 +112,20 @@ async def fetch(docket: Docket, key: str, *, renew_to: int | None = None) -> Sto
 async def look(docket: Docket, key: str, task_key: str) -> tuple[Stored | None, Run]:
     """What is stored under a key, and what Docket knows of the task."""
 
-    async def send(client: _Client) -> list[Any]:
-        pipeline = _pipeline(client)
+    async def send(client: Client) -> list[Any]:
+        pipeline = pipeline_of(client)
         pipeline.get(key)
         pipeline.ttl(key)
         _ask_run(pipeline, docket, task_key)
         return await pipeline.execute()
 
-    value, ttl, *run = await _call(docket, send)
+    value, ttl, *run = await call(docket, send)
     return None if value is None else Stored(value, ttl), _read_run(run)
 
 
 async def compare_and_set(docket: Docket, key: str, expected: bytes | None, value: bytes | None, ttl: int = 1) -> bool:
     """Put ``value`` (None: nothing) where ``expected`` (None: nothing) is; False when something else is there."""
-    reply = await _call(
+    reply = await call(
         docket, lambda client: client.eval(_COMPARE_AND_SET, 1, key, expected or b"", value or b"", str(ttl))
     )
     return bool(reply)
@@ -170,30 +133,30 @@ async def compare_and_set(docket: Docket, key: str, expected: bytes | None, valu
 
 async def expire(docket: Docket, key: str, ttl: int) -> None:
     """Give a value ``ttl`` seconds from now."""
-    await _call(docket, lambda client: client.expire(key, ttl))
+    await call(docket, lambda client: client.expire(key, ttl))
 
 
 async def expire_and_look(docket: Docket, key: str, ttl: int, task_key: str) -> Run:
     """Give a value ``ttl`` seconds from now, and say what Docket knows of the task."""
 
-    async def send(client: _Client) -> list[Any]:
-        pipeline = _pipeline(client)
+    async def send(client: Client) -> list[Any]:
+        pipeline = pipeline_of(client)
         pipeline.expire(key, ttl)
         _ask_run(pipeline, docket, task_key)
         return await pipeline.execute()
 
-    return _read_run((await _call(docket, send))[1:])
+    return _read_run((await call(docket, send))[1:])
 
 
 async def run_of(docket: Docket, task_key: str) -> Run:
     """What Docket knows of a task key."""
 
-    async def send(client: _Client) -> list[Any]:
-        pipeline = _pipeline(client)
+    async def send(client: Client) -> list[Any]:
+        pipeline = pipeline_of(client)
         _ask_run(pipeline, docket, task_key)
         return await pipeline.execute()
 
-    return _read_run(await _call(docket, send))
+    return _read_run(await call(docket, send))
 
 
 async def server_time(docket: Docket) -> float:
@@ -203,7 +166,7 @@ async def server_time(docket: Docket) -> float:
     """
     clock = _clocks.setdefault(docket, _Clock())
     if time.monotonic() >= clock.check_at:
-        clock.offset = await _call(docket, _measure_offset)
+        clock.offset = await call(docket, _measure_offset)
         clock.check_at = time.monotonic() + CLOCK_CHECK_INTERVAL
     return time.time() + clock.offset
 
@@ -217,7 +180,7 @@ class _Clock:
 _clocks: WeakKeyDictionary[Docket, _Clock] = WeakKeyDictionary()
 
 
-async def _measure_offset(client: _Client) -> float:
+async def _measure_offset(client: Client) -> float:
     """Seconds by which the server's clock is ahead of ours."""
     ask = cast("Callable[[], Awaitable[Any]] | None", getattr(client, "time", None))
     if ask is None:
@@ -232,9 +195,9 @@ async def _measure_offset(client: _Client) -> float:
     return seconds + microseconds / 1_000_000 - (before + after) / 2
 
 
-def _ask_run(pipeline: _Pipeline, docket: Docket, task_key: str) -> None:
+def _ask_run(pipeline: Pipeline, docket: Docket, task_key: str) -> None:
     # Docket has no call for this that does not unpickle the task's arguments; the record's fields are held by
-    # tests/contracts/test_docket.py.
+    # tests/upstream/test_docket.py.
     for name in ("state", "known", "when", "generation"):
         pipeline.hget(docket.runs_key(task_key), name)
 
@@ -250,33 +213,4 @@ def _read_run(replies: Sequence[bytes | None]) -> Run:
             found = RunState.RUNNING
         case _:
             found = RunState.ENDED
-    if known is not None:
-        found = RunState.PENDING
-    return Run(found, float(when or 0), int(generation or 0))
-
-
-def _pipeline(client: _Client) -> _Pipeline:
-    try:
-        return client.pipeline(transaction=False)
-    except TypeError:
-        # burner-redis's takes no arguments, and knows no transactions
-        return client.pipeline()
-
-
-async def _call(docket: Docket, send: Callable[[_Client], Awaitable[T]]) -> T:
-    async def once() -> T:
-        async with docket.redis() as client:
-            return await send(cast("_Client", client))
-
-    async def between_tries(error: Exception) -> None:
-        """Nothing to tidy up: each try takes a connection of its own."""
-
-    retry = Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.5), RETRIES, supported_errors=TRANSIENT)
-    try:
-        async with asyncio.timeout(current_settings().backend_timeout):
-            with instrumentation_suppressed():
-                return await retry.call_with_retry(once, between_tries)
-    except (TimeoutError, redis_errors.TimeoutError):
-        raise BackendError(Reason.BACKEND_TIMEOUT) from None
-    except (redis_errors.RedisError, OSError):
-        raise BackendError(Reason.BACKEND_ERROR) from None
+    return Run(found, float(when or 0), int(generation or 0), known is not None)

@@ -13,13 +13,14 @@ from docket import Docket
 from docket.execution import Disposition, Execution, TaskCall
 
 from ._ambient import current_caller, get_task_scope
+from ._backend import BackendError, bounded
 from ._keys import PLAIN_TASK, build_task_key, snapshot_key
 from ._lifetime import seconds_until, whole_seconds
-from ._observe import Save, docket_seen
+from ._observe import docket_seen
+from ._operations import Save
 from ._registry import register_task_server, register_task_session, servers
 from ._reservation import Reservation, Slot, reserve, reserve_many, reserve_over
 from ._snapshot import capture_snapshot, saving, stored_form
-from ._store import BackendError
 from .errors import CaptureError, SaveError
 from .settings import current_settings
 
@@ -218,8 +219,9 @@ async def _reserve_for(plan: _Plan, slot: Slot, reserve_in: _Reserve) -> Reserva
     try:
         snapshot = capture_snapshot(docket.name)
         with saving(Save(docket_name=docket.name, docket_task=plan.function_name)) as operation:
-            value = await stored_form(snapshot, docket, slot.redis_key, slot.ttl, operation)
-            reservation = await reserve_in(slot, value)
+            async with bounded():
+                value = await stored_form(snapshot, docket, slot.redis_key, slot.ttl, operation)
+                reservation = await reserve_in(slot, value)
             if not reservation.written:
                 operation.skipped()
             return reservation
@@ -239,7 +241,8 @@ async def _reserve_batch(docket: Docket, slots: Sequence[Slot], chunk_size: int 
             values = [await stored_form(snapshot, docket, slot.redis_key, slot.ttl, operation) for slot in slots]
             size = chunk_size or max(1, len(slots))
             for start in range(0, len(slots), size):
-                reservations += await reserve_many(slots[start : start + size], values[start : start + size])
+                async with bounded():
+                    reservations += await reserve_many(slots[start : start + size], values[start : start + size])
     except (CaptureError, SaveError):
         for reservation in reservations:
             await reservation.abandon()
@@ -252,7 +255,8 @@ async def _reserve_batch(docket: Docket, slots: Sequence[Slot], chunk_size: int 
 async def _reserve_nothing(slot: Slot, reserve_in: _Reserve) -> Reservation:
     """The task is to run without context: see that it does not find an earlier run's."""
     try:
-        return await reserve_in(slot, None)
+        async with bounded():
+            return await reserve_in(slot, None)
     except BackendError:
         return Reservation(slot, None)
 

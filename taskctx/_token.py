@@ -41,17 +41,17 @@ class AccessToken(BaseModel):
 
     @classmethod
     def coerce(cls, value: object) -> AccessToken:
-        """``value`` as an AccessToken: one already, or any object with its attributes.
+        """``value``, any object with a token's attributes, as the AccessToken that a worker will find restored.
+
+        So it goes to JSON and back: what has no JSON form is refused here, not when a task is submitted.
 
         Raises:
             InvalidType: ``value`` is neither; the message names the attributes at fault.
         """
-        if isinstance(value, AccessToken):
-            return value
         try:
             # a model's dump keeps the fields of subclasses and of newer versions
             source = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
-            return cls.model_validate(source)
+            return cls.model_validate_json(cls.model_validate(source).model_dump_json())
         except ValidationError as error:
             faults = ", ".join(sorted({str(problem["loc"][0]) for problem in error.errors() if problem["loc"]}))
         except ValueError:

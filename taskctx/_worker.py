@@ -15,10 +15,12 @@ from docket.dependencies import AdmissionBlocked, Dependency, current_execution,
 from docket.execution import Execution
 
 from . import _store
+from ._backend import BackendError
 from ._lifetime import Ending, RerunHandlers
-from ._observe import Run, docket_seen, observe
+from ._observe import docket_seen, observe
+from ._operations import Run
 from ._restore import Restored, restore
-from ._store import BackendError, RunState
+from ._store import RunState
 from .settings import current_settings
 
 
@@ -108,23 +110,20 @@ async def _settle(execution: Execution, restored: Restored, ending: Ending) -> N
     left = restored.ttl - math.floor(time.monotonic() - restored.fetched_at)
     # a key that somebody took the TTL from gets one again
     shortened = min(left, settings.completed_ttl) if left > 0 else settings.completed_ttl
-    if ending.runs_again:
-        await _store.expire(docket, key, max(left, math.ceil(ending.delay) + settings.pending_ttl))
-        return
-    if ending.runs_again is None:
-        run = await _store.run_of(docket, execution.key)
-    else:
+    if ending.runs_again is False:
         run = await _store.expire_and_look(docket, key, shortened, execution.key)
+    else:
+        run = await _store.run_of(docket, execution.key)
     if _is_due_again(run, execution, ending):
-        due_in = math.ceil(max(0.0, run.due - time.time()))
-        await _store.expire(docket, key, max(left, due_in + settings.pending_ttl))
+        due_in = max(0.0, ending.delay, run.due - time.time())
+        await _store.expire(docket, key, max(left, math.ceil(due_in) + settings.pending_ttl))
     elif ending.runs_again is None:
         await _store.expire(docket, key, shortened)
 
 
 def _is_due_again(run: _store.Run, execution: Execution, ending: Ending) -> bool:
     """Whether the key still has a run to come: its next one, one that replaced this one, or a redelivery."""
-    if run.state is RunState.PENDING:
+    if ending.runs_again or run.state is RunState.PENDING:
         return True
     another = run.generation > execution.generation
     return run.state is RunState.RUNNING and (another or ending.runs_again is None)

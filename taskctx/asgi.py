@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from contextlib import ExitStack
-from typing import Any, cast
+from typing import Any
 
 from ._ambient import Caller, use_caller
 from ._propagation import use_remote_context
@@ -78,17 +78,19 @@ def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return headers
 
 
-def _token(scope: Scope, headers: dict[str, str]) -> object:
+def _token(scope: Scope, headers: dict[str, str]) -> AccessToken | None:
     user = scope.get("user")
     token = getattr(user, "access_token", None)
     if token is not None:
-        return token
+        return AccessToken.coerce(token)
     if not getattr(user, "is_authenticated", False):
         return None
-    return AccessToken(
-        token=bearer(headers.get("authorization")) or "",
-        client_id=_identity(user),
-        scopes=list(cast("Iterable[str]", getattr(scope.get("auth"), "scopes", ()))),
+    return AccessToken.coerce(
+        {
+            "token": bearer(headers.get("authorization")) or "",
+            "client_id": _identity(user),
+            "scopes": getattr(scope.get("auth"), "scopes", None) or [],
+        }
     )
 
 

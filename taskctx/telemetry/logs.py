@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .._observe import Capture, Event, Operation, Outcome, Restore, Save, logger
+from .._observe import logger
+from .._operations import Capture, Event, Operation, Outcome, Restore, Save
 from ..errors import Reason
 
 INTERVAL = 10.0

@@ -16,7 +16,7 @@ from opentelemetry import trace
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
-from .._observe import (
+from .._operations import (
     Capture,
     DocketSeen,
     Event,

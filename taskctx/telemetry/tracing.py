@@ -23,7 +23,7 @@ from opentelemetry import context, trace
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TracerProvider
 from opentelemetry.trace import Span as OTelSpan
 
-from .._observe import Capture, Event, Operation, Outcome, Restore, Run, Save
+from .._operations import Capture, Event, Operation, Outcome, Restore, Run, Save
 from .._propagation import parent_context, span_context
 from .._version import __version__
 from ..settings import current_settings

@@ -1,0 +1,168 @@
+"""What taskctx does, as observers see it: operations have a length and an outcome, events have neither."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+from .errors import Reason
+
+
+class Outcome(StrEnum):
+    """How an operation ended.  Captures know ok, partial, empty and failed; restores ok, degraded, failed, skipped."""
+
+    OK = "ok"
+    PARTIAL = "partial"
+    EMPTY = "empty"
+    DEGRADED = "degraded"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+class Field(StrEnum):
+    """The parts of a caller's context, as counted."""
+
+    TOKEN = "token"
+    HEADERS = "headers"
+    SESSION_ID = "session_id"
+    REQUEST_ID = "request_id"
+    TRACE = "trace"
+    BAGGAGE = "baggage"
+    CARRIED = "carried"
+
+
+class FieldResult(StrEnum):
+    CAPTURED = "captured"
+    ABSENT = "absent"
+    DROPPED = "dropped"
+
+
+@dataclass(slots=True, kw_only=True)
+class Operation:
+    """One thing taskctx does, from its start to its end.
+
+    Attributes:
+        outcome: ``ok`` unless told otherwise.
+        reason: why it is degraded or failed.
+        duration: seconds; 0 until the operation ended.
+    """
+
+    outcome: Outcome = Outcome.OK
+    reason: Reason | None = None
+    duration: float = 0.0
+
+    def failed(self, reason: Reason) -> None:
+        self.outcome, self.reason = Outcome.FAILED, reason
+
+    def degraded(self, reason: Reason) -> None:
+        self.outcome, self.reason = Outcome.DEGRADED, reason
+
+    def skipped(self) -> None:
+        self.outcome, self.reason = Outcome.SKIPPED, None
+
+
+@dataclass(slots=True, kw_only=True)
+class Capture(Operation):
+    """The caller's context is read."""
+
+    docket_name: str
+    fields: dict[Field, frozenset[FieldResult]] = field(default_factory=dict[Field, frozenset[FieldResult]])
+
+
+@dataclass(slots=True, kw_only=True)
+class Save(Operation):
+    """One snapshot, or a batch of them, is stored.
+
+    Attributes:
+        count: snapshots saved together.
+        sizes: bytes of each as stored.
+        ttl: seconds, of the first.
+        fields: names of what the snapshot holds.
+    """
+
+    docket_name: str
+    docket_task: str = ""
+    count: int = 1
+    sizes: list[int] = field(default_factory=list[int])
+    ttl: int | None = None
+    fields: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, kw_only=True)
+class Restore(Operation):
+    """A task's snapshot is fetched and put in force.
+
+    Attributes:
+        task_id: for the log; None for keys that are not ours.
+        fails_task: the failure contract in force: the task is failed rather than run anonymous.
+        size: bytes as stored.
+        age: seconds since it was saved.
+        ttl: seconds it was given when saved or renewed; ``ttl_remaining`` of them were left when it was fetched.
+        credential_ttl: seconds of life left to the token, negative when past.
+        origin: the submission's W3C carrier.
+    """
+
+    docket_name: str
+    docket_task: str = ""
+    task_id: str | None = None
+    attempt: int = 1
+    fails_task: bool = False
+    size: int | None = None
+    age: float | None = None
+    ttl: int | None = None
+    ttl_remaining: int | None = None
+    credential_ttl: float | None = None
+    schema_version: int | None = None
+    fields: tuple[str, ...] = ()
+    origin: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+
+
+@dataclass(slots=True, kw_only=True)
+class Run(Operation):
+    """A task's body runs with its restored context."""
+
+    docket_name: str
+    docket_task: str
+    attempt: int
+    origin: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    error_type: str | None = None
+
+    def body_failed(self, error_type: str) -> None:
+        """The task's own code raised an exception of this type."""
+        self.outcome, self.error_type = Outcome.FAILED, error_type
+
+
+@dataclass(frozen=True, slots=True)
+class DocketSeen:
+    """A docket is about to be used in this process: what is counted by docket or task can start at 0."""
+
+    docket_name: str
+    docket_tasks: tuple[str, ...] = ()
+
+
+Registry = Literal["session", "server"]
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryLookup:
+    registry: Registry
+    result: Literal["hit", "miss", "dead"]
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryEviction:
+    registry: Registry
+    cause: Literal["dead", "capacity", "removed"]
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrySize:
+    registry: Registry
+    entries: int
+    capacity: int
+
+
+Event = DocketSeen | RegistryLookup | RegistryEviction | RegistrySize
