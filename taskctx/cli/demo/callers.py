@@ -1,0 +1,125 @@
+"""Many callers and their requests, and for each the context that its task must see."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from .identity import digest, issue
+from .sighting import Context, Kind
+
+KINDS = (
+    Kind.NOW,
+    Kind.AHEAD,
+    Kind.NOW,
+    Kind.RETRIED,
+    Kind.NOW,
+    Kind.PERPETUAL,
+    Kind.NOW,
+    Kind.AHEAD,
+    Kind.RETRIED,
+    Kind.PERPETUAL,
+)
+PERPETUAL_RUNS = 3
+TOKEN_LIFE = 3600
+REQUESTS_EACH = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Somebody who sends requests; without a token, anonymously.
+
+    Attributes:
+        known: what a task of theirs must see of them, whatever the request.
+    """
+
+    name: str
+    headers: dict[str, str] = field(repr=False)
+    known: Context = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request to be sent, and what its task must see.
+
+    Attributes:
+        headers: as sent, credentials and trace context among them.
+        expected: everything but the HTTP headers, which are known once the client has added its own.
+        failures: how often a retried task is to fail.
+        runs: the (run, attempt) pairs that must be reported.
+    """
+
+    number: int
+    kind: Kind
+    headers: dict[str, str] = field(repr=False)
+    expected: Context = field(repr=False)
+    failures: int
+    runs: frozenset[tuple[int, int]]
+
+    @property
+    def trace_id(self) -> str:
+        return self.expected.origin_trace or ""
+
+
+def make_requests(count: int, signing_key: bytes) -> list[Request]:
+    """``count`` requests, callers taking turns."""
+    callers = [_caller(index, signing_key) for index in range(max(5, count // REQUESTS_EACH))]
+    # a stride of its own for callers and kinds, so that every caller sends requests of every kind
+    return [_request(number, callers[(number + number // len(KINDS)) % len(callers)]) for number in range(count)]
+
+
+def _caller(index: int, signing_key: bytes) -> Caller:
+    name = f"caller-{index}"
+    headers = {"x-tenant": f"tenant-{index % 7}", "x-caller": name, "cookie": f"visit={secrets.token_hex(8)}"}
+    known = Context()
+    if index % 3:
+        # some of a caller's sessions are live objects in the server
+        session_id = f"session-{secrets.token_hex(8)}"
+        headers["mcp-session-id"] = session_id
+        known = known.model_copy(update={"session_id": session_id})
+    if index % 5 == 0:
+        return Caller(name, headers, known)
+    client_id = f"app-{index % 4}"
+    # a service's own token names no subject
+    subject = None if index % 7 == 0 else name
+    scopes = ["reports:read", f"tenant:{index % 7}"]
+    claims = {"client_id": client_id, "scope": " ".join(scopes), "exp": int(time.time()) + TOKEN_LIFE}
+    # no two callers have one token, even where they share a client
+    claims |= {"jti": secrets.token_hex(8)} | ({"sub": subject} if subject else {})
+    token = issue(signing_key, claims)
+    identity = {
+        "token": digest(token),
+        "client_id": client_id,
+        "subject": subject,
+        "oauth_scopes": scopes,
+        "task_scope": f"{client_id}|{subject}" if subject else client_id,
+    }
+    return Caller(name, headers | {"authorization": f"Bearer {token}"}, known.model_copy(update=identity))
+
+
+def _request(number: int, caller: Caller) -> Request:
+    kind = KINDS[number % len(KINDS)]
+    trace_id = secrets.token_hex(16)
+    request_id = f"request-{number}-{secrets.token_hex(4)}"
+    baggage = {"request": str(number), "caller": f"{caller.name}, tenant {caller.headers['x-tenant']}"}
+    headers = caller.headers | {
+        "x-request-id": request_id,
+        "x-request-number": str(number),
+        "traceparent": f"00-{trace_id}-{secrets.token_hex(8)}-01",
+        "baggage": ",".join(f"{name}={quote(value)}" for name, value in baggage.items()),
+    }
+    expected = caller.known.model_copy(
+        update={"task_id": request_id, "request_id": request_id, "baggage": baggage, "origin_trace": trace_id}
+    )
+    failures = 1 + number // len(KINDS) % 2 if kind is Kind.RETRIED else 0
+    return Request(number, kind, headers, expected, failures, frozenset(_runs(kind, failures)))
+
+
+def _runs(kind: Kind, failures: int) -> Iterator[tuple[int, int]]:
+    if kind is Kind.PERPETUAL:
+        yield from ((run, 1) for run in range(1, PERPETUAL_RUNS + 1))
+    else:
+        yield from ((1, attempt) for attempt in range(1, failures + 2))

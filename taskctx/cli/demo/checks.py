@@ -1,0 +1,111 @@
+"""What was sent against what was seen: the first difference ends the demo."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import cast
+
+from .callers import Request
+from .identity import digest
+from .outcome import ContextLost
+from .sighting import SERVER, Context, Sighting
+
+NOT_CARRIED = frozenset({"authorization", "cookie", "connection", "content-length", "traceparent", "baggage"})
+"""Headers that were sent and must not be seen: credentials, and what belongs to the request's own connection."""
+
+
+class Ledger:
+    """The requests that were sent, and the reports of their tasks."""
+
+    def __init__(self, requests: Sequence[Request]) -> None:
+        self._requests = {request.number: request for request in requests}
+        self._sent_headers: dict[int, dict[str, str]] = {}
+        self._missing = {request.number: set(request.runs) for request in requests}
+        self.runs_expected = sum(len(request.runs) for request in requests)
+        self.runs_by_worker: Counter[str] = Counter()
+
+    @property
+    def runs_seen(self) -> int:
+        return self.runs_expected - sum(len(runs) for runs in self._missing.values())
+
+    @property
+    def intact(self) -> int:
+        """Requests of which every run was seen, and saw what was sent."""
+        return sum(not runs for runs in self._missing.values())
+
+    @property
+    def complete(self) -> bool:
+        return self.intact == len(self._requests)
+
+    def sent(self, number: int, headers: Mapping[str, str]) -> None:
+        """A request goes out with these headers, the client's own among them."""
+        lowered = {name.lower(): value for name, value in headers.items()}
+        self._sent_headers[number] = {name: value for name, value in lowered.items() if name not in NOT_CARRIED}
+
+    def seen(self, sighting: Sighting) -> None:
+        """A run's report.  One that Docket delivered twice is compared twice and counted once.
+
+        Raises:
+            ContextLost: it saw something else than was sent; the message names the field and shows no value.
+        """
+        request = self._requests.get(sighting.number)
+        if request is None:
+            raise ContextLost(f"{sighting.worker} ran a task of request {sighting.number}, which was never sent")
+        run = (sighting.run, sighting.attempt)
+        where = f"request {request.number} ({_run_name(request, sighting)}), run by {sighting.worker}"
+        if run not in request.runs:
+            raise ContextLost(f"{where}: such a run was not asked for")
+        difference = compare(self._expected(request, sighting.worker), sighting.context)
+        if difference is not None:
+            raise ContextLost(f"{where}: {difference}")
+        self._missing[request.number].discard(run)
+        self.runs_by_worker[sighting.worker] += 1
+
+    def lost(self) -> ContextLost:
+        """The error that the reports still missing amount to."""
+        missing = {number: runs for number, runs in self._missing.items() if runs}
+        first = self._requests[min(missing)]
+        count = sum(len(runs) for runs in missing.values())
+        return ContextLost(f"{count} task runs never reported, the first of request {first.number} ({first.kind})")
+
+    def _expected(self, request: Request, worker: str) -> Context:
+        here = worker == SERVER
+        return request.expected.model_copy(
+            update={
+                "headers": self._sent_headers.get(request.number, {}),
+                "live_session": request.expected.session_id if here else None,
+                "live_server": here,
+            }
+        )
+
+
+def compare(expected: Context, seen: Context) -> str | None:
+    """The first difference in words, with fingerprints in place of values."""
+    sent_parts, seen_parts = dict(_parts(expected)), dict(_parts(seen))
+    for name in sent_parts | seen_parts:
+        sent_part, seen_part = sent_parts.get(name), seen_parts.get(name)
+        if sent_part != seen_part:
+            return f"{name} differs: sent {_fingerprint(sent_part)}, seen {_fingerprint(seen_part)}"
+    return None
+
+
+def _parts(context: Context) -> Iterator[tuple[str, object]]:
+    """What can differ by itself: each header, each entry of the baggage, each other field."""
+    for name, value in context:
+        if name in {"headers", "baggage"}:
+            yield from ((f"{name}[{key}]", entry) for key, entry in cast("dict[str, str]", value).items())
+        else:
+            yield name, value
+
+
+def _fingerprint(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "nothing", True: "yes", False: "no"}[value]
+    return f"#{digest(repr(value))[:8]}"
+
+
+def _run_name(request: Request, sighting: Sighting) -> str:
+    if sighting.run > 1:
+        return f"{request.kind}, run {sighting.run}"
+    return f"{request.kind}, attempt {sighting.attempt}" if sighting.attempt > 1 else str(request.kind)

@@ -1,0 +1,109 @@
+"""``taskctx demo``: its options, its exit codes, and the way out on signals."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import signal
+import sys
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from .outcome import INTACT, MISMATCH, PROBLEM, ContextLost, Problem
+from .progress import progress_on
+from .report import print_result, result_as_json
+from .run import Options, Result, run
+
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+def demo(
+    requests: Annotated[int, typer.Option(min=1, max=100_000, help="How many requests to send.")] = 500,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="How many worker processes to start.")] = 3,
+    url: Annotated[
+        str | None,
+        typer.Option(help="A Redis or Valkey server of yours. Without it, one is started.", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave server and workers running until Ctrl-C, to look at their metrics.")
+    ] = False,
+) -> None:
+    """Runs the demo; the exit code is 0 when every context is intact, 1 when one is not, 2 when it cannot be run."""
+    for stream in (sys.stdout, sys.stderr):
+        # a terminal that has no check mark is no reason to fail
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    raise typer.Exit(asyncio.run(_start_and_stop(Options(requests, workers, url), as_json=as_json, keep=keep)))
+
+
+async def _start_and_stop(options: Options, *, as_json: bool, keep: bool) -> int:
+    """Run the demo.  A signal ends it, but not the stopping of what it started."""
+    async with AsyncExitStack() as stack:
+        code = await _interruptible(_demo(options, stack, as_json=as_json, keep=keep))
+    if code > PROBLEM:
+        typer.echo("interrupted; everything is stopped", err=True)
+    return code
+
+
+async def _interruptible(work: Coroutine[Any, Any, int]) -> int:
+    """Do the work in a task of its own, which a signal cancels; the exit code is then the signal's."""
+    task = asyncio.ensure_future(work)
+    received: list[int] = []
+
+    def interrupt(signum: int) -> None:
+        received.append(signum)
+        task.cancel()
+
+    for signum in SIGNALS:
+        # Windows has no signal handlers on event loops
+        with suppress(NotImplementedError):
+            asyncio.get_running_loop().add_signal_handler(signum, interrupt, signum)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        return 128 + received[0] if received else PROBLEM
+
+
+async def _demo(options: Options, stack: AsyncExitStack, *, as_json: bool, keep: bool) -> int:
+    out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+    directory = Path(stack.enter_context(TemporaryDirectory(prefix="taskctx-demo-")))
+    try:
+        with progress_on(err if as_json else out).shown() as screen:
+            result = await run(options, directory, screen, stack)
+    except ContextLost as lost:
+        _say_lost(lost, err, as_json=as_json)
+        return MISMATCH
+    except Problem as problem:
+        err.print(f"[red]✗[/] {escape(str(problem))}", soft_wrap=True)
+        return PROBLEM
+    _show(result, out, as_json=as_json, keep=keep)
+    if keep:
+        err.print("\n  [bold]All of it is still running; Ctrl-C stops it.[/]")
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+    return INTACT
+
+
+def _show(result: Result, out: Console, *, as_json: bool, keep: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(result_as_json(result)))
+        return
+    print_result(out, result)
+    if not keep:
+        out.print("            [dim]they stop now; with --keep they stay[/]")
+
+
+def _say_lost(lost: ContextLost, err: Console, *, as_json: bool) -> None:
+    err.print(f"[red]✗[/] [bold]context lost[/]   {escape(str(lost))}", soft_wrap=True)
+    if as_json:
+        found = {"contexts_intact": f"{lost.intact}/{lost.requests}", "intact": lost.intact, "requests": lost.requests}
+        typer.echo(json.dumps(found | {"problem": str(lost)}))

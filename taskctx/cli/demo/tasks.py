@@ -1,0 +1,118 @@
+"""The tasks that the workers run: each reports what it sees of its caller.
+
+Their arguments say which request it was and no more; all else must come with the context.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import cast
+
+from docket import Docket, Perpetual, Retry
+from docket.dependencies import current_docket, current_execution, current_worker
+from opentelemetry import baggage, trace
+from opentelemetry.trace import Link
+
+import taskctx
+from taskctx._current import restored_snapshot
+from taskctx._propagation import span_context
+
+from . import child
+from .identity import digest
+from .sighting import Context, Sighting
+
+child.prepare()
+
+tracer = trace.get_tracer("taskctx.demo")
+
+BODY = "task body"
+"""Name of the span around a task's own code."""
+
+REPORT_TTL = 3600
+SOON = timedelta(milliseconds=20)
+
+RETRY = Retry(attempts=3, delay=SOON)
+PERPETUAL = Perpetual(every=SOON)
+
+
+async def report_now(number: int) -> None:
+    await _report(number)
+
+
+async def report_ahead(number: int) -> None:
+    await _report(number)
+
+
+async def report_retried(number: int, failures: int, retry: Retry = RETRY) -> None:
+    await _report(number)
+    if retry.attempt <= failures:
+        raise FailsOnPurpose
+
+
+async def report_perpetual(number: int, run: int, last_run: int, perpetual: Perpetual = PERPETUAL) -> None:
+    await _report(number, run)
+    if run == last_run:
+        perpetual.cancel()
+    else:
+        perpetual.perpetuate(number, run + 1, last_run)
+
+
+tasks = [report_now, report_ahead, report_retried, report_perpetual]
+
+
+class FailsOnPurpose(Exception):
+    """Makes Docket try a task again."""
+
+
+def reports_key(docket: Docket) -> str:
+    """Where the reports of a run of the demo are collected: a Redis list."""
+    return docket.key("taskctx-demo:reports")
+
+
+async def _report(number: int, run: int = 1) -> None:
+    docket_span = trace.get_current_span()
+    with tracer.start_as_current_span(BODY):
+        sighting = Sighting(
+            number=number,
+            run=run,
+            attempt=current_execution.get().attempt,
+            worker=current_worker.get().name,
+            context=_see(docket_span),
+        )
+        docket = current_docket.get()
+        async with docket.redis() as redis:
+            await redis.rpush(reports_key(docket), sighting.model_dump_json())
+            await redis.expire(reports_key(docket), REPORT_TTL)
+
+
+def _see(docket_span: trace.Span) -> Context:
+    """The caller's context, asked for as any task would ask."""
+    token = taskctx.get_access_token()
+    task = taskctx.get_task_context()
+    session_id = taskctx.get_task_session_id()
+    origin = _origin_trace()
+    # ``links`` is the SDK's; the API's Span can only be written to
+    links = cast("tuple[Link, ...]", getattr(docket_span, "links", ()))
+    return Context(
+        token=digest(token.token) if token else None,
+        client_id=token.client_id if token else None,
+        subject=(token.claims or {}).get("sub") if token else None,
+        oauth_scopes=token.scopes if token else [],
+        task_scope=taskctx.get_task_scope(),
+        task_id=task.task_id if task else None,
+        headers=taskctx.get_http_headers(),
+        request_id=taskctx.get_request_id(),
+        session_id=session_id,
+        baggage={name: str(value) for name, value in baggage.get_all().items()},
+        origin_trace=origin,
+        origin_linked=any(trace.format_trace_id(link.context.trace_id) == origin for link in links),
+        live_session=getattr(taskctx.get_task_session(session_id), "id", None) if session_id else None,
+        live_server=taskctx.get_task_server(task.task_id) is not None if task else False,
+    )
+
+
+def _origin_trace() -> str | None:
+    """The trace id of the request, as restored: there is no public getter, because nobody but a demo needs it."""
+    restored = restored_snapshot.get()
+    origin = span_context(restored[1].trace_context) if restored else None
+    return trace.format_trace_id(origin.trace_id) if origin else None
