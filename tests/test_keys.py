@@ -1,0 +1,146 @@
+"""Task keys: one reading each, and nobody else's."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import taskctx
+from taskctx._keys import TaskKeyParts, build_task_key, parse_task_key, snapshot_key
+
+TEXT = st.text(st.characters(exclude_categories=("Cs",)), min_size=1)
+"""Any text that UTF-8 can hold."""
+
+TRICKY = st.text(st.sampled_from(":%#|/_ +.~anonuth32A5Fä"), min_size=1, max_size=8)
+"""Delimiters, escapes, and the letters of the key's own words."""
+
+PARTS = st.builds(TaskKeyParts, st.none() | TEXT, TEXT, TEXT, TEXT)
+TRICKY_PARTS = st.builds(TaskKeyParts, st.none() | TRICKY, TRICKY, TRICKY, TRICKY)
+
+RAW_KEYS = st.one_of(
+    st.text(),
+    st.lists(TRICKY | st.just(""), max_size=7).map(":".join),
+    st.lists(TRICKY, min_size=3, max_size=4).map(lambda rest: ":".join(("auth", *rest))),
+    st.lists(TRICKY, min_size=2, max_size=4).map(lambda rest: ":".join(("anon", *rest))),
+    st.lists(TEXT, min_size=3, max_size=4).map(lambda rest: ":".join(("auth", *rest))),
+)
+"""Keys that are ours, nearly ours, and nothing like ours."""
+
+
+@given(PARTS | TRICKY_PARTS)
+@settings(deadline=None)
+def test_a_key_is_read_as_what_it_was_built_from(parts: TaskKeyParts) -> None:
+    """Whatever the segments hold, parsing gives them back."""
+    assert parse_task_key(build_task_key(*parts)) == parts
+
+
+@given(PARTS | TRICKY_PARTS, PARTS | TRICKY_PARTS)
+@settings(deadline=None)
+def test_two_tasks_never_share_a_key(one: TaskKeyParts, other: TaskKeyParts) -> None:
+    """Keys are equal exactly when everything they name is."""
+    assert (build_task_key(*one) == build_task_key(*other)) == (one == other)
+
+
+@given(PARTS | TRICKY_PARTS, PARTS | TRICKY_PARTS)
+@settings(deadline=None)
+def test_two_callers_tasks_never_share_a_snapshot(one: TaskKeyParts, other: TaskKeyParts) -> None:
+    """A snapshot's key is of one scope and one task id."""
+    keys = [snapshot_key("taskctx", parts.task_scope, parts.task_id) for parts in (one, other)]
+    assert (keys[0] == keys[1]) == (one[:2] == other[:2])
+
+
+@given(RAW_KEYS)
+@settings(deadline=None)
+def test_a_key_that_parses_is_the_only_way_to_write_it(key: str) -> None:
+    """Parsing never raises, and accepts only what building gives."""
+    parts = parse_task_key(key)
+    assert parts is None or build_task_key(*parts) == key
+
+
+@given(st.text(st.characters(), max_size=30), TRICKY)
+@settings(deadline=None)
+def test_text_that_is_not_utf8_is_no_key(text: str, segment: str) -> None:
+    """Not even a lone surrogate makes parsing raise."""
+    for key in (text, f"auth:{text}:{segment}:task:report", f"anon:{text}:task:report"):
+        parts = parse_task_key(key)
+        assert parts is None or build_task_key(*parts) == key
+
+
+@pytest.mark.parametrize(
+    ("parts", "key"),
+    [
+        ((None, "monthly", "task", "report"), "anon:monthly:task:report"),
+        (("reports-app|ada", "monthly", "task", "report"), "auth:reports-app%7Cada:monthly:task:report"),
+        (("anon", "a:b#c/d", "tool", "é"), "auth:anon:a%3Ab%23c%2Fd:tool:%C3%A9"),
+        (("100%", "%25", "task", "_"), "auth:100%25:%2525:task:_"),
+    ],
+)
+def test_the_format_of_a_key(parts: tuple[str | None, str, str, str], key: str) -> None:
+    """The format is fixed: workers of other versions read it, and people too."""
+    assert build_task_key(*parts) == key
+    assert parse_task_key(key) == parts
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "report",
+        "anon",
+        "anon:monthly:task",
+        "anon::task:report",
+        "anon:monthly:task:report:more",
+        "auth:ada:monthly:task",
+        "auth::monthly:task:report",
+        "auth:ada:monthly:task:report:more",
+        "AUTH:ada:monthly:task:report",
+        "auth:a da:monthly:task:report",
+        "auth:%61da:monthly:task:report",
+        "auth:%7cada:monthly:task:report",
+        "auth:%ff:monthly:task:report",
+        "auth:%:monthly:task:report",
+        "other:ada:monthly:task:report",
+    ],
+)
+def test_keys_that_are_not_ours(key: str) -> None:
+    """Wrong counts, empty segments, and escapes that building would not write."""
+    assert parse_task_key(key) is None
+
+
+@pytest.mark.parametrize("scope", ["anon", "_", "auth", ":", "a:b", "#", "%", "anon:monthly"])
+def test_no_scope_is_mistaken_for_the_anonymous_one(scope: str) -> None:
+    """Anonymous and authenticated tasks live in disjoint keyspaces."""
+    assert build_task_key(scope, "monthly", "task", "report").startswith("auth:")
+    assert build_task_key(None, "monthly", "task", "report").startswith("anon:")
+    assert snapshot_key("taskctx", scope, "monthly").startswith("taskctx:task:auth:")
+    assert snapshot_key("taskctx", None, "monthly") == "taskctx:task:anon:monthly:snapshot"
+
+
+@pytest.mark.parametrize("position", range(4))
+def test_an_empty_segment_is_refused(position: int) -> None:
+    """An empty scope is not the anonymous one, and an empty id is nobody's."""
+    segments = ["ada", "monthly", "task", "report"]
+    segments[position] = ""
+    with pytest.raises(taskctx.InvalidArgument, match="must not be empty"):
+        taskctx.build_task_key(*segments)
+
+
+@pytest.mark.parametrize("position", range(4))
+@pytest.mark.parametrize("value", [7, b"bytes", ["list"], True])
+def test_a_segment_that_is_not_a_string_is_refused(position: int, value: object) -> None:
+    """The message names the segment's type and not its value."""
+    segments: list[object] = ["ada", "monthly", "task", "report"]
+    segments[position] = value
+    with pytest.raises(taskctx.InvalidType, match=f"must be a string, not {type(value).__name__}"):
+        taskctx.build_task_key(*segments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("position", range(4))
+def test_a_segment_that_is_not_utf8_is_refused(position: int) -> None:
+    """Text with a lone surrogate has no key, and the error does not quote it."""
+    segments = ["ada", "monthly", "task", "report"]
+    segments[position] = "secret\ud800"
+    with pytest.raises(taskctx.InvalidArgument, match="lone surrogate") as caught:
+        taskctx.build_task_key(*segments)
+    assert "secret" not in str(caught.value)

@@ -1,0 +1,135 @@
+"""The stored JSON: what is read from it, and how it is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from taskctx._record import READABLE_SCHEMAS, SCHEMA_VERSION, Record, dump_json, parse_record
+from taskctx.errors import CaptureError, Reason, SnapshotError
+from tests.secrets import MARKER, secret
+
+TEXT = st.text(st.characters(exclude_categories=("Cs",)))
+TEXTS = st.dictionaries(TEXT, TEXT, max_size=5)
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+JSON: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | FLOATS | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=12,
+)
+RECORDS = st.builds(
+    Record,
+    access_token_json=st.none() | TEXT,
+    http_headers=st.none() | TEXTS,
+    origin_request_id=st.none() | TEXT,
+    session_id=st.none() | TEXT,
+    trace_context=st.none() | TEXTS,
+    carried=st.none() | st.dictionaries(TEXT, JSON, max_size=4),
+    captured_at=st.none() | FLOATS,
+    schema_version=st.sampled_from(READABLE_SCHEMAS),
+    stored_at=st.none() | FLOATS,
+    ttl=st.none() | st.integers(),
+)
+
+
+@given(RECORDS)
+@settings(deadline=None)
+def test_a_record_survives_its_json(record: Record) -> None:
+    """Every field, the save's own stamp among them."""
+    assert parse_record(dump_json(record.model_dump())) == record
+
+
+@given(st.binary() | st.text(st.characters()) | JSON.map(json.dumps))
+@settings(deadline=None)
+def test_anything_else_is_refused_with_a_reason(raw: str | bytes) -> None:
+    """Arbitrary bytes and texts are a SnapshotError, or a record."""
+    try:
+        record = parse_record(raw)
+    except SnapshotError as error:
+        assert error.reason in (Reason.MALFORMED, Reason.SCHEMA_UNSUPPORTED)  # noqa: PT017
+        assert error.__suppress_context__  # noqa: PT017
+    else:
+        assert record.schema_version in READABLE_SCHEMAS
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "",
+        b"",
+        "null",
+        "[]",
+        '"text"',
+        "{",
+        "{}}",
+        b"\xff{}",
+        '{"http_headers": "text"}',
+        '{"http_headers": {"x": 1}}',
+        '{"carried": []}',
+        '{"session_id": 7}',
+        '{"captured_at": "now"}',
+        '{"ttl": 1.5}',
+        '{"schema_version": "1"}',
+        '{"schema_version": null}',
+        '{"schema_version": 1.5}',
+        '{"schema_version": true}',
+        '{"session_id": "\\ud800"}',
+        '{"carried": {"deep": ' + "[" * 10_000 + "]" * 10_000 + "}}",
+    ],
+)
+def test_what_is_malformed(raw: str | bytes) -> None:
+    """Text that is no JSON object, and fields of wrong types: nothing is coerced."""
+    with pytest.raises(SnapshotError) as caught:
+        parse_record(raw)
+    assert caught.value.reason is Reason.MALFORMED
+
+
+@pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 0, -1, 10**30])
+def test_a_schema_that_cannot_be_read_is_its_own_reason(version: int) -> None:
+    """Whatever else the record holds: a newer schema may have changed the other fields' types."""
+    newer = {"schema_version": version, "http_headers": [["x-tenant", "acme"]], "captured_at": "2026-11-22"}
+    with pytest.raises(SnapshotError) as caught:
+        parse_record(json.dumps(newer))
+    assert caught.value.reason is Reason.SCHEMA_UNSUPPORTED
+
+
+def test_unknown_fields_are_ignored() -> None:
+    """A newer taskctx of the same schema may write more."""
+    assert parse_record('{"session_id": "s", "novelty": {"x": 1}}') == Record(session_id="s")
+
+
+@pytest.mark.parametrize("fields", [{"session_id": "\ud800"}, {"http_headers": {"x-\udfff": "v"}}])
+def test_text_that_is_not_utf8_cannot_be_written(fields: dict[str, Any]) -> None:
+    """A lone surrogate has no JSON form; the error does not quote it."""
+    with pytest.raises(CaptureError, match="not UTF-8") as caught:
+        dump_json(fields)
+    assert caught.value.__suppress_context__
+
+
+def test_a_value_without_end_cannot_be_written() -> None:
+    """A structure that holds itself is an error of ours, not a RecursionError."""
+    endless: dict[str, Any] = {}
+    endless["self"] = endless
+    with pytest.raises(CaptureError):
+        dump_json({"carried": endless})
+
+
+def test_a_record_shows_no_secret() -> None:
+    """Neither its repr nor the error about its JSON does."""
+    record = Record(
+        access_token_json=secret("token"),
+        http_headers={"x": secret("header")},
+        origin_request_id=secret("request"),
+        session_id=secret("session"),
+        trace_context={"baggage": secret("baggage")},
+        carried={"x": secret("carried")},
+    )
+    assert MARKER not in repr(record)
+    assert MARKER not in str(record)
+    with pytest.raises(SnapshotError) as caught:
+        parse_record(json.dumps({"http_headers": secret("header")}))
+    assert MARKER not in f"{caught.value!r} {caught.value}"

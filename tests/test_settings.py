@@ -1,0 +1,188 @@
+"""Settings: from the environment, frozen, and silent about values."""
+
+from __future__ import annotations
+
+from typing import Any, get_type_hints
+
+import pydantic
+import pytest
+
+import taskctx
+from taskctx.errors import ConfigurationError
+from taskctx.settings import (
+    DENIED_HEADERS,
+    ENVIRONMENT_PREFIX,
+    Settings,
+    SettingsOverrides,
+    current_settings,
+    load_settings,
+    use_settings,
+)
+from tests.secrets import MARKER
+
+DEFAULTS: dict[str, object] = {
+    "on_restore_failure": "continue",
+    "on_save_failure": "raise",
+    "pending_ttl": 86_400,
+    "completed_ttl": 900,
+    "max_snapshot_bytes": 65_536,
+    "headers_allow": ("*",),
+    "headers_deny": DENIED_HEADERS,
+    "on_expired_token": "drop",
+    "trace_mode": "link",
+    "baggage_keys": ("*",),
+    "key_prefix": "taskctx",
+    "session_registry_size": 10_000,
+    "server_registry_size": 10_000,
+    "backend_timeout": 5.0,
+    "metrics": True,
+    "tracing": True,
+}
+"""The table of the architecture, and ``backend_timeout``."""
+
+ENVIRONMENT: dict[str, tuple[str, object]] = {
+    "on_restore_failure": ("fail", "fail"),
+    "on_save_failure": ("continue", "continue"),
+    "pending_ttl": ("60", 60),
+    "completed_ttl": ("30", 30),
+    "max_snapshot_bytes": ("1024", 1024),
+    "headers_allow": ("X-Tenant, x-request-*,", ("X-Tenant", "x-request-*")),
+    "headers_deny": ("", ()),
+    "on_expired_token": ("keep", "keep"),
+    "trace_mode": ("parent", "parent"),
+    "baggage_keys": ("tenant", ("tenant",)),
+    "key_prefix": ("acme.ctx-1_a", "acme.ctx-1_a"),
+    "session_registry_size": ("10", 10),
+    "server_registry_size": ("20", 20),
+    "backend_timeout": ("0.5", 0.5),
+    "metrics": ("false", False),
+    "tracing": ("0", False),
+}
+
+WRONG: list[tuple[str, str]] = [
+    ("on_restore_failure", MARKER),
+    ("on_save_failure", MARKER),
+    ("pending_ttl", MARKER),
+    ("pending_ttl", "0"),
+    ("pending_ttl", "-1"),
+    ("pending_ttl", "nan"),
+    ("completed_ttl", "0"),
+    ("completed_ttl", MARKER),
+    ("max_snapshot_bytes", "255"),
+    ("max_snapshot_bytes", MARKER),
+    ("on_expired_token", MARKER),
+    ("trace_mode", MARKER),
+    ("key_prefix", f"{MARKER}:{MARKER}"),
+    ("key_prefix", f"{MARKER} "),
+    ("key_prefix", f"{{{MARKER}}}"),
+    ("key_prefix", ""),
+    ("session_registry_size", "0"),
+    ("server_registry_size", MARKER),
+    ("backend_timeout", "0"),
+    ("backend_timeout", "-1"),
+    ("backend_timeout", MARKER),
+    ("metrics", MARKER),
+    ("tracing", MARKER),
+]
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"{ENVIRONMENT_PREFIX}{name.upper()}", raising=False)
+
+
+def test_the_defaults() -> None:
+    """They are those of the documentation, and there are no others."""
+    assert load_settings().model_dump() == DEFAULTS
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_has_a_variable(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``TASKCTX_`` and the setting's name."""
+    text, value = ENVIRONMENT[name]
+    monkeypatch.setenv(f"TASKCTX_{name.upper()}", text)
+    assert load_settings().model_dump() == DEFAULTS | {name: value}
+
+
+def test_an_argument_goes_before_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a program says itself counts most."""
+    monkeypatch.setenv("TASKCTX_PENDING_TTL", "60")
+    assert load_settings(pending_ttl=120).pending_ttl == 120
+
+
+@pytest.mark.parametrize(
+    ("text", "patterns"),
+    [("", ()), (",", ()), ("*", ("*",)), ("a,b", ("a", "b")), (" a , ,b ", ("a", "b")), ('["a"]', ('["a"]',))],
+)
+def test_patterns_are_separated_by_commas(
+    text: str, patterns: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not JSON; an empty variable is no pattern at all."""
+    monkeypatch.setenv("TASKCTX_HEADERS_ALLOW", text)
+    assert load_settings().headers_allow == patterns
+
+
+@pytest.mark.parametrize(("name", "text"), WRONG)
+def test_a_wrong_variable_is_named_and_not_quoted(name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody may have put a secret into the wrong variable."""
+    variable = f"TASKCTX_{name.upper()}"
+    monkeypatch.setenv(variable, text)
+    with pytest.raises(ConfigurationError, match=f"^{variable}: ") as caught:
+        load_settings()
+    assert MARKER not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(("name", "value"), [*WRONG, ("headers_allow", 7), ("baggage_keys", [MARKER, 7])])
+def test_a_wrong_argument_is_named_and_not_quoted(name: str, value: object) -> None:
+    """By the argument's name, not the variable's."""
+    with pytest.raises(ConfigurationError, match=f"^{name}: ") as caught:
+        load_settings(**{name: value})
+    assert MARKER not in str(caught.value)
+
+
+def test_all_that_is_wrong_is_named_at_once() -> None:
+    """One round of corrections is enough."""
+    with pytest.raises(ConfigurationError, match=r"^pending_ttl: .*; trace_mode: "):
+        load_settings(pending_ttl=0, trace_mode="neither")
+
+
+def test_an_argument_that_is_no_setting_is_refused() -> None:
+    """A typo is not silently nothing."""
+    with pytest.raises(ConfigurationError, match=r"^pending_tll: "):
+        taskctx.configure(pending_tll=60)  # type: ignore[call-arg]
+
+
+def test_settings_are_frozen() -> None:
+    """They change as a whole, through ``configure``."""
+    with pytest.raises(pydantic.ValidationError):
+        load_settings().pending_ttl = 1
+
+
+def test_configures_arguments_are_the_settings() -> None:
+    """The same names with the same types: neither can drift from the other."""
+    hints: dict[str, Any] = get_type_hints(Settings)
+    assert get_type_hints(SettingsOverrides) == {name: hints[name] for name in Settings.model_fields}
+
+
+def test_the_environment_is_read_on_first_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not again until it is asked to be."""
+    monkeypatch.setenv("TASKCTX_PENDING_TTL", "60")
+    use_settings(None)
+    assert current_settings().pending_ttl == 60
+    monkeypatch.setenv("TASKCTX_PENDING_TTL", "120")
+    assert current_settings().pending_ttl == 60
+    use_settings(None)
+    assert current_settings().pending_ttl == 120
+
+
+def test_a_wrong_environment_is_reported_when_it_is_first_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By whatever needs it, every time, until it is mended."""
+    monkeypatch.setenv("TASKCTX_PENDING_TTL", "soon")
+    use_settings(None)
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match=r"^TASKCTX_PENDING_TTL: "):
+            taskctx.TaskContextSnapshot.capture()
+    monkeypatch.setenv("TASKCTX_PENDING_TTL", "60")
+    assert current_settings().pending_ttl == 60
