@@ -1,0 +1,197 @@
+"""Starting and watching real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from docket import Docket
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.secrets import MARKER, secret
+
+ROOT = Path(__file__).parents[2]
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+
+
+@dataclass
+class Process:
+    """A running program, its output in a file."""
+
+    popen: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    @property
+    def ended(self) -> bool:
+        return self.popen.poll() is not None
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def kill(self) -> None:
+        """SIGKILL: it has no time to tidy up."""
+        self.popen.kill()
+        self.popen.wait()
+
+    def stop(self) -> None:
+        """SIGTERM, then SIGKILL for one that does not listen."""
+        if not self.ended:
+            self.popen.terminate()
+            try:
+                self.popen.wait(10)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        assert MARKER not in self.output, "a secret leaked into a process's output"
+
+
+Start = Callable[..., Process]
+
+
+@dataclass
+class Starter:
+    """Starts programs, and stops those that still run at the end."""
+
+    directory: Path
+    started: list[Process] = field(default_factory=list[Process])
+
+    def __call__(self, command: Sequence[str], *, cwd: Path = ROOT, **environment: str) -> Process:
+        log = self.directory / f"process-{len(self.started)}.log"
+        with log.open("wb") as output:
+            popen = subprocess.Popen(
+                list(command),
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | environment,
+            )
+        self.started.append(Process(popen, log))
+        return self.started[-1]
+
+    def stop_all(self) -> None:
+        for process in reversed(self.started):
+            process.stop()
+
+
+def start_worker(
+    start: Start,
+    docket: Docket,
+    *options: str,
+    dependencies: str = "taskctx:worker_dependencies",
+    **environment: str,
+) -> Process:
+    """``docket worker``, as one starts it."""
+    command = [sys.executable, "-m", "docket", "worker", "--docket", docket.name, "--url", docket.url]
+    command += ["--tasks", "tests.processes.tasks:collection", "--dependencies", dependencies]
+    return start([*command, "--logging-level", "DEBUG", *options], **environment)
+
+
+def caller(name: str = "ada") -> dict[str, Any]:
+    """A request and its caller, as JSON."""
+    return {
+        "token": {
+            "token": secret(f"token-{name}"),
+            "client_id": name,
+            "scopes": ["reports"],
+            "expires_at": None,
+            "resource": None,
+            "claims": {"sub": "me"},
+        },
+        "headers": {"X-Tenant": secret(f"header-{name}"), "Authorization": secret("bearer")},
+        "request_id": f"request-{name}",
+        "session_id": secret(f"session-{name}"),
+        "locale": f"locale-{name}",
+        "trace": {"traceparent": f"00-{TRACE_ID}-b7ad6b7169203331-01", "baggage": f"tenant={secret(name)}"},
+    }
+
+
+def sight_of(caller: dict[str, Any], task_id: str) -> dict[str, Any]:
+    """What a task of this caller's must see."""
+    return {
+        "task_id": task_id,
+        "scope": f"{caller['token']['client_id']}|me",
+        "token": caller["token"],
+        "headers": {"x-tenant": caller["headers"]["X-Tenant"]},
+        "request_id": caller["request_id"],
+        "session_id": caller["session_id"],
+        "tenant": caller["trace"]["baggage"].removeprefix("tenant="),
+        "locale": caller["locale"],
+        "traces": [TRACE_ID],
+    }
+
+
+NOBODYS_SIGHT: dict[str, Any] = {
+    "scope": None,
+    "token": None,
+    "headers": {},
+    "request_id": None,
+    "session_id": None,
+    "tenant": None,
+    "locale": None,
+}
+
+
+def submit(
+    docket: Docket,
+    task: str,
+    *,
+    caller: dict[str, Any],
+    key: str | None = None,
+    delay: float = 0.0,
+    dies: bool = False,
+) -> subprocess.CompletedProcess[str]:
+    """Add a task from a process of its own."""
+    request = {"docket": docket.name, "url": docket.url, "task": task, "key": key, "delay": delay, "dies": dies}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.processes.submit"],
+        cwd=ROOT,
+        input=json.dumps(request | {"caller": caller}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert MARKER not in done.stdout + done.stderr, "a secret leaked into a process's output"
+    assert dies or done.returncode == 0, done.stderr
+    return done
+
+
+async def reports(docket: Docket) -> list[dict[str, Any]]:
+    """What tasks told so far, in order."""
+    async with docket.redis() as redis:
+        return [json.loads(text) for text in await redis.lrange(docket.key("reports"), 0, -1)]
+
+
+def scrape(port: int) -> dict[str, Metric]:
+    """The ``taskctx_*`` families at a metrics endpoint; none while nobody answers there."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            text = answer.read().decode()
+    except OSError:
+        return {}
+    assert MARKER not in text, "a secret leaked into the metrics"
+    found = {family.name: family for family in text_string_to_metric_families(text)}
+    # the text format shows the time at which a series was made as a family of its own
+    return {n: f for n, f in found.items() if n.startswith("taskctx_") and not n.endswith("_created")}
+
+
+def value(families: dict[str, Metric], sample: str, **labels: str) -> float | None:
+    """The value of a sample with (at least) these labels."""
+    for family in families.values():
+        for each in family.samples:
+            if each.name == sample and labels.items() <= each.labels.items():
+                return each.value
+    return None
