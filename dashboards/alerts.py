@@ -69,7 +69,7 @@ def _burn(factor: float, long: str, short: str, severity: Severity, hold: str) -
         f"and {error_ratio(short)} > ({threshold})\n"
         f"and {restores(long)} >= {FLOOR}",
         severity,
-        "Restores on docket {{ $labels.docket_name }} fail " + f"{factor:g} times faster than the error budget allows",
+        f"Restores on docket {{{{ $labels.docket_name }}}} fail {_faster(factor)} than the error budget allows",
         "{{ $value | humanizePercentage }} of the tasks of the last "
         + long
         + " ran without their caller (or were failed), and it goes on. At this rate a 30-day budget of 0.1 % is gone in "
@@ -80,6 +80,10 @@ def _burn(factor: float, long: str, short: str, severity: Severity, hold: str) -
         (("long_window", long), ("short_window", short)),
         ("job", "docket"),
     )
+
+
+def _faster(factor: float) -> str:
+    return "faster" if factor == 1 else f"over {factor:g} times faster"
 
 
 def _days(days: float) -> str:
@@ -100,7 +104,11 @@ _NEWEST_READ = series(SCHEMA_VERSION, 'bound="read_max"')
 _OLDEST_READ = series(SCHEMA_VERSION, 'bound="read_min"')
 _PRIMARY = series(ENCRYPTION_KEY_INFO, 'role="primary"')
 _SECONDARY = series(ENCRYPTION_KEY_INFO, 'role="secondary"')
-_OPENED = sum_by("job, key_id", rate(series(CRYPTO_OPERATIONS, 'operation="open"', 'outcome="ok"'), "1h"))
+_OPENED = sum_by("job, key_id", rate(series(CRYPTO_OPERATIONS, 'operation="open"', 'outcome="ok"'), "12h"))
+"""So long that a quiet night does not start the two days anew."""
+_NOT_CAPTURED = rate(series(CAPTURES, 'outcome="failed"'), "10m")
+_THRICE_THE_OTHERS = f"3 * sum by (job) ({INSTANCE_ERROR_RATIO}) / (count by (job) ({INSTANCE_ERROR_RATIO}) + 2)"
+"""``x > 3 * (sum - x) / (count - 1)``, solved for x: a median says nothing where there are two workers."""
 
 ALERTS: tuple[Alert, ...] = (
     _burn(14.4, "1h", "5m", "critical", "2m"),
@@ -116,7 +124,7 @@ ALERTS: tuple[Alert, ...] = (
         + " > 0",
         "critical",
         "Workers cannot read snapshots on docket {{ $labels.docket_name }}: {{ $labels.reason }}",
-        "{{ $value | humanize }} snapshots in 10 minutes were there and could not be read. This does not heal by itself: "
+        '{{ $value | printf "%.0f" }} snapshots in 10 minutes were there and could not be read. This does not heal by itself: '
         "two processes disagree on keys or versions, or something damages what is stored.",
         "taskctx-overview",
         variables=("job", "docket"),
@@ -155,7 +163,7 @@ ALERTS: tuple[Alert, ...] = (
         quantile(0.1, "job", series(CREDENTIAL_TTL_REMAINING, suffix="_bucket"), "30m") + " < 60",
         "warning",
         "Access tokens expire while their tasks are queued",
-        "A tenth of the tokens had under {{ $value | humanizeDuration }} to live when their task began. Tasks that call "
+        "A tenth of the tokens had {{ $value | humanizeDuration }} or less to live when their task began. Tasks that call "
         "other services with them fail, or run with no token at all.",
         "taskctx-overview",
         "10m",
@@ -163,14 +171,14 @@ ALERTS: tuple[Alert, ...] = (
     Alert(
         "SaveErrors",
         ratio(
-            sum_by("job", rate(series(SAVE_FAILURES), "10m")),
-            sum_by("job", rate(series(SAVES), "10m")),
+            sum_by("job", f"{rate(series(SAVE_FAILURES), '10m')} or {_NOT_CAPTURED}"),
+            sum_by("job", f"{rate(series(SAVES), '10m')} or {_NOT_CAPTURED}"),
         )
         + " > 0.01",
         "critical",
-        "Tasks are not scheduled because their context cannot be saved",
-        "{{ $value | humanizePercentage }} of saves fail. Each is a request that was refused (or, with "
-        "on_save_failure=continue, a task that will run anonymous).",
+        "Tasks are not scheduled because their context cannot be captured or saved",
+        "{{ $value | humanizePercentage }} of submissions in 10 minutes failed. Each is a request that was refused (or, "
+        "with on_save_failure=continue, a task that will run anonymous).",
         "taskctx-overview",
         "5m",
     ),
@@ -186,11 +194,11 @@ ALERTS: tuple[Alert, ...] = (
     Alert(
         "WorkerRestoreOutlier",
         f"{INSTANCE_ERROR_RATIO} > 0.05\n"
-        f"and {INSTANCE_ERROR_RATIO} > on (job) group_left () (3 * quantile by (job) (0.5, {INSTANCE_ERROR_RATIO}))\n"
+        f"and {INSTANCE_ERROR_RATIO} > on (job) group_left () ({_THRICE_THE_OTHERS})\n"
         f"and {sum_by('job, instance', increase(series(RESTORES, COUNTED), '15m'))} >= {FLOOR}",
         "warning",
         "Worker {{ $labels.instance }} loses contexts that the other workers restore",
-        "{{ $value | humanizePercentage }} of its restores fail, more than three times the median of its fellows. It is "
+        "{{ $value | humanizePercentage }} of its restores fail, more than three times the mean of its fellows. It is "
         "the worker, not the data: its keys, its version or its way to Redis.",
         "taskctx-workers",
         "10m",
@@ -295,7 +303,7 @@ ALERTS: tuple[Alert, ...] = (
         + " > 0",
         "critical",
         "Contexts are saved on docket {{ $labels.docket_name }}, and none is restored",
-        "{{ $value | humanize }} tasks were submitted in 30 minutes and no worker restored anything: workers are down, or "
+        '{{ $value | printf "%.0f" }} submissions in 30 minutes and no worker restored anything: workers are down, or '
         "run without worker_dependencies.",
         "taskctx-overview",
         "10m",
@@ -316,7 +324,7 @@ ALERTS: tuple[Alert, ...] = (
         f"absent({series(BUILD_INFO)})",
         "critical",
         "No process exposes taskctx metrics",
-        "Every panel is empty and no other alert of taskctx can fire.",
+        "Every panel is empty, and of taskctx's alerts only this one and TaskCtxTargetDown can fire.",
         "taskctx-overview",
         "10m",
         variables=(),

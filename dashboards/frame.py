@@ -54,6 +54,8 @@ def to_dashboard(title: str, uid: str, extra: str = "") -> Link:
 
 
 TO_WORKER = to_dashboard("This worker", WORKERS, "&var-instance=${__field.labels.instance}")
+ROW_TO_WORKER = to_dashboard("This worker", WORKERS, "&var-instance=${__data.fields.instance}")
+"""As :data:`TO_WORKER`, from the row of a table, where labels are columns."""
 
 
 def to_traces(title: str, traceql: str) -> Link:
@@ -80,5 +82,9 @@ TASK_TRACES = to_traces(
     '{name="taskctx.restore" && span.taskctx.outcome!="ok" && span.docket.task="${__data.fields.docket_task}"}',
 )
 REASON_TRACES = to_traces(
-    "Traces with this reason", '{name="taskctx.restore" && span.error.type="${__field.labels.reason}"}'
+    "Traces of failures with this reason", '{name="taskctx.restore" && span.error.type="${__field.labels.reason}"}'
 )
+DEGRADED_TRACES = to_traces(
+    "Traces of degraded restores", '{name="taskctx.restore" && span.taskctx.outcome="degraded"}'
+)
+"""Degraded restores are no errors, so their spans have no ``error.type``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from taskctx.telemetry.names import (
     BUILD_INFO,
+    CAPTURE_DURATION,
     CAPTURE_FIELDS,
     CAPTURES,
     CREDENTIAL_TTL_REMAINING,
@@ -15,13 +16,25 @@ from taskctx.telemetry.names import (
     SNAPSHOT_AGE,
     SNAPSHOT_SIZE,
     SNAPSHOT_SIZE_LIMIT,
+    SNAPSHOT_TTL,
     SNAPSHOT_TTL_REMAINING,
     TASK_RESTORE_FAILURES,
     TRACE_CONTEXTS,
 )
 
 from .alerts import BUDGET, OBJECTIVE
-from .frame import DOCKET, FAILED_TRACES, JOB, OVERVIEW, PROCESS, REASON_TRACES, SLO, TASK_TRACES, to_dashboard
+from .frame import (
+    DEGRADED_TRACES,
+    DOCKET,
+    FAILED_TRACES,
+    JOB,
+    OVERVIEW,
+    PROCESS,
+    REASON_TRACES,
+    SLO,
+    TASK_TRACES,
+    to_dashboard,
+)
 from .model import Dashboard, Panel, Query, Row
 from .promql import increase, quantile, rate, ratio, series, sum_by
 from .recording import COUNTED, FAILED, FAILURE_RATE, RESTORE_RATE, error_ratio
@@ -45,6 +58,12 @@ def _share(part: str, *filters: str, window: str = RATE) -> str:
 def _count_or_zero(expression: str) -> str:
     return f"{expression} or vector(0)"
 
+
+_COVERED = (
+    f"{rate(series(RESTORES, JOB, DOCKET), RATE)}\n"
+    f"and on (job, instance, docket_name) {series(DOCKET_TASKS_STARTED, JOB, DOCKET)}"
+)
+"""Restores of processes that expose Docket's metrics too: an embedded worker as a rule does not."""
 
 _HEALTH = Row(
     "Health",
@@ -105,7 +124,7 @@ _HEALTH = Row(
             "stat",
             "Processes",
             "Processes that expose taskctx metrics: servers and workers. Good: as many as you deployed. Fewer: some are down, "
-            "or not scraped.",
+            "or not scraped; the Workers dashboard shows which.",
             "short",
             "no data: no process exposes taskctx metrics, see the runbook of TaskCtxMetricsAbsent",
             (Query(f"count(count by (job, instance) ({series(BUILD_INFO, *PROCESS)}))", instant=True),),
@@ -148,14 +167,14 @@ _RESTORING = Row(
             "its caller's. credential_expired: the queue is longer than the tokens live. Good: empty or zero. Click a line for traces.",
             "ops",
             "0: no failures in this time range",
-            (Query(f"sum by (reason) ({series(FAILURE_RATE, JOB, DOCKET)}) > 0 or vector(0)", "{{reason}}"),),
-            links=(REASON_TRACES,),
+            (Query(f"sum by (reason) ({series(FAILURE_RATE, JOB, DOCKET)}) > 0 or on () vector(0)", "{{reason}}"),),
+            links=(REASON_TRACES, DEGRADED_TRACES),
         ),
         Panel(
             "timeseries",
             "Burn rate",
             "How many times faster than sustainable the error budget is used up. Good: under 1. At 14.4 a month's budget is gone "
-            "in two days and TaskCtxRestoreErrorBudgetBurn pages.",
+            "in two days and TaskCtxRestoreErrorBudgetBurn pages: 'Failures by reason' says why.",
             "short",
             _NO_RESTORES,
             tuple(
@@ -197,14 +216,14 @@ _RESTORING = Row(
         Panel(
             "timeseries",
             "Coverage",
-            "Share of all task runs of the docket that taskctx looked at. Good: 1. Lower: workers without "
-            "worker_dependencies run tasks, and those run without context unseen.",
+            "Share of all task runs of the docket that taskctx looked at. Good: 1. Red: some workers run tasks without context, unseen: "
+            "start them with taskctx.worker_dependencies too.",
             "percentunit",
             "no data: Docket's own metrics are not scraped, or no task ran",
             (
                 Query(
                     ratio(
-                        sum_by("docket_name", rate(series(RESTORES, JOB, DOCKET), RATE)),
+                        sum_by("docket_name", _COVERED),
                         sum_by("docket_name", rate(series(DOCKET_TASKS_STARTED, JOB, DOCKET), RATE)),
                     ),
                     "{{docket_name}}",
@@ -245,7 +264,12 @@ _SUBMITTING = Row(
             "value is not JSON. Good: zero.",
             "ops",
             "0: no failed saves in this time range",
-            (Query(sum_by("reason", rate(series(SAVE_FAILURES, *PROCESS), RATE)) + " > 0 or vector(0)", "{{reason}}"),),
+            (
+                Query(
+                    sum_by("reason", rate(series(SAVE_FAILURES, *PROCESS), RATE)) + " > 0 or on () vector(0)",
+                    "{{reason}}",
+                ),
+            ),
         ),
         Panel(
             "timeseries",
@@ -275,13 +299,22 @@ _SUBMITTING = Row(
         ),
         Panel(
             "timeseries",
-            "Save latency",
-            "Time that a submission waits for its snapshot to be stored. Good: p99 under 50 ms. Dots are traces.",
+            "Submission latency",
+            "Time that a submission spends in taskctx: capturing (our code alone), then saving (a Redis round trip). Good: saves at p99 "
+            "under 50 ms, captures under 1 ms. Saves rising: the Redis server or the network. Dots are traces.",
             "s",
             _NO_SAVES,
-            tuple(
-                Query(quantile(q, "", series(SAVE_DURATION, *PROCESS, suffix="_bucket"), RATE), f"p{q * 100:g}")
-                for q in (0.5, 0.99)
+            (
+                *(
+                    Query(
+                        quantile(q, "", series(SAVE_DURATION, *PROCESS, suffix="_bucket"), RATE), f"save p{q * 100:g}"
+                    )
+                    for q in (0.5, 0.99)
+                ),
+                Query(
+                    quantile(0.99, "", series(CAPTURE_DURATION, *PROCESS, DOCKET, suffix="_bucket"), RATE),
+                    "capture p99",
+                ),
             ),
         ),
     ),
@@ -294,10 +327,11 @@ _LIFETIME = Row(
             "heatmap",
             "Age when restored",
             "How long snapshots waited, by the Redis server's clock. Good: the bulk where your queue delay is. A band that rises: "
-            "a backlog. It must stay below pending_ttl.",
+            "a backlog: add workers. Tasks scheduled ahead are as old as they were early.",
             "s",
             _NO_RESTORES,
             (Query(sum_by("le", increase(series(SNAPSHOT_AGE, *PROCESS, suffix="_bucket"), RATE)), "{{le}}"),),
+            width=12,
         ),
         Panel(
             "heatmap",
@@ -311,12 +345,27 @@ _LIFETIME = Row(
                     sum_by("le", increase(series(SNAPSHOT_TTL_REMAINING, *PROCESS, suffix="_bucket"), RATE)), "{{le}}"
                 ),
             ),
+            width=12,
+        ),
+        Panel(
+            "timeseries",
+            "Age against pending_ttl",
+            "Age of the oldest 1 % of restored snapshots, and pending_ttl: what a snapshot lives past the time its task is due. Good: far "
+            "below the line (tasks scheduled ahead are older, and may be). Close to it: add workers, or raise pending_ttl before callers "
+            "are lost as 'missing'.",
+            "s",
+            _NO_RESTORES,
+            (
+                Query(quantile(0.99, "", series(SNAPSHOT_AGE, *PROCESS, suffix="_bucket"), RATE), "age p99"),
+                Query(f"min({series(SNAPSHOT_TTL, *PROCESS)})", "pending_ttl"),
+            ),
+            width=12,
         ),
         Panel(
             "timeseries",
             "Under 10 % of life left",
             "Share of restores that came in the last tenth of their snapshot's life. Good: 0. Above 5 % TaskCtxSnapshotTTLHeadroomLow "
-            "warns: the next step is callers lost as 'missing'.",
+            "warns: the next step is callers lost as 'missing'. Add workers, or raise pending_ttl.",
             "percentunit",
             _NO_RESTORES,
             (
@@ -328,6 +377,7 @@ _LIFETIME = Row(
                     "under 10 %",
                 ),
             ),
+            width=12,
             thresholds=((None, "green"), (0.05, "red")),
         ),
         Panel(

@@ -66,7 +66,8 @@ _LOOKUPS = Row(
         Panel(
             "timeseries",
             "Lookups by result",
-            f"hit: found. miss: never registered here. dead: registered here and gone. {_BY_DESIGN}",
+            f"hit: found. miss: never registered here. dead: registered here and gone. Good: hits in servers with an embedded worker, few dead. "
+            f"{_BY_DESIGN}",
             "ops",
             _NO_LOOKUPS,
             (
@@ -119,7 +120,7 @@ _ENTRIES = Row(
             "timeseries",
             "Evictions by cause",
             "dead: the object was collected; that is normal. capacity: the registry was full and the oldest went: raise its size. "
-            "removed: the task was not scheduled after all.",
+            "removed: the task was not scheduled after all. Good: no capacity.",
             "ops",
             _NO_ENTRIES,
             (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from taskctx.telemetry.names import RESTORES
 
-from .alerts import BUDGET, OBJECTIVE
+from .alerts import BUDGET, FLOOR, OBJECTIVE
 from .frame import DOCKET, FAILED_TRACES, JOB, OVERVIEW, SLO, to_dashboard
 from .model import Dashboard, Panel, Query, Row
 from .promql import increase, ratio, series, sum_by
@@ -26,7 +26,7 @@ def _burn(long: str, short: str, factor: float) -> Panel:
         "timeseries",
         f"Burn rate {long} / {short}",
         f"Error ratio over the budget, in a long and a short window. Good: under 1. TaskCtxRestoreErrorBudgetBurn fires when both are above "
-        f"{factor:g} with at least 20 restores in the long one; the short one makes it stop soon after the failures stop.",
+        f"{factor:g} with at least {FLOOR} restores in the long one; the short one makes it stop soon after the failures stop.",
         "short",
         _NO_RESTORES,
         tuple(
@@ -91,7 +91,8 @@ DASHBOARD = Dashboard(
                 Panel(
                     "timeseries",
                     "Restores in the last hour",
-                    "What the ratios are of. Below 20 in an alert's window, it does not fire: a share of so few says nothing.",
+                    f"What the ratios are of. Good: follows your traffic, and is above {FLOOR}. An alert does not fire with fewer than {FLOOR} in its window: "
+                    "a share of so few says nothing.",
                     "short",
                     _NO_RESTORES,
                     (Query(series(restores("1h"), JOB, DOCKET), "{{docket_name}}"),),

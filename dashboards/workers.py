@@ -12,7 +12,7 @@ from taskctx.telemetry.names import (
     SCHEMA_VERSION,
 )
 
-from .frame import FAILED_TRACES, JOB, PROCESS, TO_WORKER, WORKERS
+from .frame import FAILED_TRACES, JOB, PROCESS, ROW_TO_WORKER, TO_WORKER, WORKERS
 from .model import Dashboard, Panel, Query, Row
 from .promql import increase, quantile, rate, ratio, series, sum_by
 from .recording import COUNTED, FAILED
@@ -45,7 +45,7 @@ _FLEET = Row(
                 Query(sum_by("job, instance", increase(series(RESTORES, FAILED, *PROCESS), RANGE)), name="Failures"),
             ),
             width=16,
-            links=(TO_WORKER,),
+            links=(ROW_TO_WORKER,),
             decimals=0,
         ),
         Panel(
@@ -121,7 +121,8 @@ _RESTORING = Row(
             "0: no failures in this time range",
             (
                 Query(
-                    sum_by("instance, reason", rate(series(RESTORE_FAILURES, *PROCESS), RATE)) + " > 0 or vector(0)",
+                    sum_by("instance, reason", rate(series(RESTORE_FAILURES, *PROCESS), RATE))
+                    + " > 0 or on () vector(0)",
                     "{{instance}} {{reason}}",
                 ),
             ),
@@ -187,7 +188,7 @@ _VERSIONS = Row(
                     name="Keys it has",
                 ),
             ),
-            links=(TO_WORKER,),
+            links=(ROW_TO_WORKER,),
             width=24,
             height=6,
         ),
