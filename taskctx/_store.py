@@ -33,6 +33,15 @@ return 1
 """
 
 
+_EXPIRE_UNLESS_SUPERSEDED = """
+local ours = tonumber(ARGV[2])
+local generation = redis.call('HGET', KEYS[2], 'generation')
+if ours > 0 and generation and tonumber(generation) > ours then return 0 end
+redis.call('EXPIRE', KEYS[1], tonumber(ARGV[1]))
+return 1
+"""
+
+
 class Stored(NamedTuple):
     """A value with the seconds it has left, read together."""
 
@@ -136,16 +145,25 @@ async def expire(docket: Docket, key: str, ttl: int) -> None:
     await call(docket, lambda client: client.expire(key, ttl))
 
 
-async def expire_and_look(docket: Docket, key: str, ttl: int, task_key: str) -> Run:
-    """Give a value ``ttl`` seconds from now, and say what Docket knows of the task."""
+async def expire_unless_superseded(docket: Docket, key: str, ttl: int, task_key: str, generation: int) -> None:
+    """Give a value ``ttl`` seconds from now, unless Docket's record of the task is of a later generation than this."""
+    keys = (key, docket.runs_key(task_key))
+    await call(
+        docket, lambda client: client.eval(_EXPIRE_UNLESS_SUPERSEDED, len(keys), *keys, str(ttl), str(generation))
+    )
+
+
+async def life_of(docket: Docket, key: str, task_key: str) -> tuple[int, Run]:
+    """The seconds that a value has left (negative: none, or no end), and what Docket knows of the task."""
 
     async def send(client: Client) -> list[Any]:
         pipeline = pipeline_of(client)
-        pipeline.expire(key, ttl)
+        pipeline.ttl(key)
         _ask_run(pipeline, docket, task_key)
         return await pipeline.execute()
 
-    return _read_run((await call(docket, send))[1:])
+    ttl, *run = await call(docket, send)
+    return ttl, _read_run(run)
 
 
 async def run_of(docket: Docket, task_key: str) -> Run:

@@ -111,13 +111,14 @@ async def _settle(execution: Execution, restored: Restored, ending: Ending) -> N
     # a key that somebody took the TTL from gets one again
     shortened = min(left, settings.completed_ttl) if left > 0 else settings.completed_ttl
     if ending.runs_again is False:
-        run = await _store.expire_and_look(docket, key, shortened, execution.key)
-    else:
-        run = await _store.run_of(docket, execution.key)
+        # a later submission under the same key has set its own
+        await _store.expire_unless_superseded(docket, key, shortened, execution.key, execution.generation)
+        return
+    now_left, run = await _store.life_of(docket, key, execution.key)
     if _is_due_again(run, execution, ending):
         due_in = max(0.0, ending.delay, run.due - time.time())
-        await _store.expire(docket, key, max(left, math.ceil(due_in) + settings.pending_ttl))
-    elif ending.runs_again is None:
+        await _store.expire(docket, key, max(now_left, math.ceil(due_in) + settings.pending_ttl))
+    else:
         await _store.expire(docket, key, shortened)
 
 
