@@ -140,7 +140,7 @@ def test_a_snapshot_shows_no_secret() -> None:
     assert repr(snapshot) == f"TaskContextSnapshot(captured_at=1.5, schema_version={SCHEMA_VERSION})"
     assert MARKER not in str(snapshot)
     caller = Caller(
-        token_source=lambda: secret("token"),
+        token_source=secrets.token,
         headers={"x": secret("header")},
         request_id=secret("request"),
         session_id=secret("session"),

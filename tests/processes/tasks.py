@@ -25,19 +25,19 @@ taskctx.carry(LOCALE, type=str | None)  # type: ignore[arg-type]
 trace.set_tracer_provider(TracerProvider())
 
 
-async def report(docket: Docket = CurrentDocket(), execution: Execution = CurrentExecution()) -> None:  # noqa: B008
+async def report(docket: Docket = CurrentDocket(), execution: Execution = CurrentExecution()) -> None:
     """Tell what this task sees of its caller."""
     await tell(docket, execution)
 
 
-async def hang(docket: Docket = CurrentDocket(), execution: Execution = CurrentExecution()) -> None:  # noqa: B008
+async def hang(docket: Docket = CurrentDocket(), execution: Execution = CurrentExecution()) -> None:
     """Tell what this task sees, and never end unless it is redelivered."""
     await tell(docket, execution)
     if not execution.redelivered:
         await asyncio.Event().wait()
 
 
-async def parent(docket: Docket = CurrentDocket()) -> None:  # noqa: B008
+async def parent(docket: Docket = CurrentDocket()) -> None:
     """Submit a task from a task."""
     await taskctx.add(docket, report)()
 

@@ -3,7 +3,6 @@
 Each docstring says what breaks in taskctx when that moves.  A failure here after an upgrade points at the place to
 change before anything fails in production.
 """
-# ruff: noqa: B008 - a call as an argument's default is how Docket's dependencies are declared
 
 from __future__ import annotations
 
