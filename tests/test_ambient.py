@@ -29,7 +29,7 @@ def ambient() -> tuple[object, ...]:
     )
 
 
-NOTHING = (None, {}, None, None, None, None)
+NOTHING: tuple[object, ...] = (None, {}, None, None, None, None)
 
 
 def test_outside_a_request_there_is_nobody() -> None:

@@ -1,4 +1,5 @@
 """Errors: one tree, fixed messages, and what Docket does with exceptions."""
+# pyright: reportUnknownMemberType=false
 
 from __future__ import annotations
 

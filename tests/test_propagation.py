@@ -1,4 +1,5 @@
 """W3C trace context and baggage, in and out of OpenTelemetry's current context."""
+# pyright: reportPrivateUsage=false
 
 from __future__ import annotations
 

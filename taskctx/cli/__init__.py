@@ -16,10 +16,10 @@ from ._missing import ACCEPT_ANYTHING, missing_extra
 _demo_settings: dict[str, Any] = {}
 try:
     from .demo.command import demo
-except ModuleNotFoundError as error:
-    demo, _demo_settings = missing_extra("demo", error), ACCEPT_ANYTHING
+except ModuleNotFoundError as _error:
+    demo, _demo_settings = missing_extra("demo", _error), ACCEPT_ANYTHING
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     name="taskctx",
     help="Carries a request's context to the Docket worker that runs its task, and shows when it is lost.",
     no_args_is_help=True,

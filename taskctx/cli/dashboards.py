@@ -20,7 +20,9 @@ import taskctx
 DEFAULT_GRAFANA = "http://localhost:3000"
 """What the bundled alerts link to."""
 
-app = typer.Typer(no_args_is_help=True, help="The Grafana dashboards and Prometheus rules that come with taskctx.")
+app: typer.Typer = typer.Typer(
+    no_args_is_help=True, help="The Grafana dashboards and Prometheus rules that come with taskctx."
+)
 
 
 class Format(StrEnum):

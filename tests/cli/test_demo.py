@@ -1,4 +1,5 @@
 """``taskctx demo``, run as a person would run it."""
+# pyright: reportUnknownMemberType=false
 
 from __future__ import annotations
 

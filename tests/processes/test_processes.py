@@ -1,4 +1,5 @@
 """Submitters and workers in processes of their own, on a real server, and what happens when one of them dies."""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportPrivateUsage=false
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """A real cluster of three, and a server behind a real Sentinel."""
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """Log lines about lost context."""
+# pyright: reportPrivateUsage=false
 
 from __future__ import annotations
 

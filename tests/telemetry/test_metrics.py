@@ -1,4 +1,5 @@
 """Prometheus metrics: what exists, what starts at 0, and what counts where."""
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 Each docstring says what breaks in taskctx when that moves.  A failure here after an upgrade points at the place to
 change before anything fails in production.
 """
+# pyright: reportPrivateUsage=false
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from .sighting import Kind
 
 AHEAD = timedelta(milliseconds=400)
 
-tracer = trace.get_tracer("taskctx.demo")
+tracer: trace.Tracer = trace.get_tracer("taskctx.demo")
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 

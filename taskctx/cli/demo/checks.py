@@ -22,7 +22,7 @@ class Ledger:
         self._requests = {request.number: request for request in requests}
         self._sent_headers: dict[int, dict[str, str]] = {}
         self._missing = {request.number: set(request.runs) for request in requests}
-        self.runs_expected = sum(len(request.runs) for request in requests)
+        self.runs_expected: int = sum(len(request.runs) for request in requests)
         self.runs_by_worker: Counter[str] = Counter()
 
     @property

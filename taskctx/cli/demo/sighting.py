@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -31,7 +32,7 @@ class Context(BaseModel):
         live_server: the task found the live server object.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True)
 
     token: str | None = Field(default=None, repr=False)
     client_id: str | None = Field(default=None, repr=False)
@@ -59,7 +60,7 @@ class Sighting(BaseModel):
         worker: name of the worker that ran it.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True)
 
     number: int
     run: int = 1

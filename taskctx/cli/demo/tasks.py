@@ -5,6 +5,7 @@ Their arguments say which request it was and no more; all else must come with th
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import cast
 
@@ -23,7 +24,7 @@ from .sighting import Context, Sighting
 
 child.prepare()
 
-tracer = trace.get_tracer("taskctx.demo")
+tracer: trace.Tracer = trace.get_tracer("taskctx.demo")
 
 BODY = "task body"
 """Name of the span around a task's own code."""
@@ -57,7 +58,7 @@ async def report_perpetual(number: int, run: int, last_run: int, perpetual: Perp
         perpetual.perpetuate(number, run + 1, last_run)
 
 
-tasks = [report_now, report_ahead, report_retried, report_perpetual]
+tasks: list[Callable[..., Awaitable[None]]] = [report_now, report_ahead, report_retried, report_perpetual]
 
 
 class FailsOnPurpose(Exception):

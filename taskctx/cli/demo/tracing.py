@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
@@ -20,7 +21,7 @@ PATIENCE = 3.0
 class Span(BaseModel):
     """A span as :mod:`.child` writes it; times are nanoseconds since the epoch."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True)
 
     process: str
     name: str
