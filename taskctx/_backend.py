@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeVar, cast
+from weakref import WeakKeyDictionary
 
 from docket import Docket
 from redis import exceptions as redis_errors
@@ -30,6 +31,8 @@ TRANSIENT = (
     redis_errors.TryAgainError,
 )
 RETRIES = 4
+MAX_CONCURRENT_CALLS = 32
+"""For each docket; its pool has 100 connections, which Docket itself needs too."""
 
 
 class BackendError(TaskContextError):
@@ -74,7 +77,7 @@ async def bounded() -> AsyncGenerator[None]:
 
 async def call(docket: Docket, send: Callable[[Client], Awaitable[T]]) -> T:
     async def once() -> T:
-        async with docket.redis() as client:
+        async with _gate(docket), docket.redis() as client:
             return await send(cast("Client", client))
 
     async def between_tries(error: Exception) -> None:
@@ -89,6 +92,18 @@ async def call(docket: Docket, send: Callable[[Client], Awaitable[T]]) -> T:
         raise BackendError(Reason.BACKEND_TIMEOUT) from None
     except (redis_errors.RedisError, OSError):
         raise BackendError(Reason.BACKEND_ERROR) from None
+
+
+def _gate(docket: Docket) -> asyncio.Semaphore:
+    """Lets so many calls through at a time: redis-py's pool does not queue for connections, it raises."""
+    loop = asyncio.get_running_loop()
+    gate = _gates.get(docket)
+    if gate is None or gate[0] is not loop:
+        gate = _gates[docket] = (loop, asyncio.Semaphore(MAX_CONCURRENT_CALLS))
+    return gate[1]
+
+
+_gates: WeakKeyDictionary[Docket, tuple[asyncio.AbstractEventLoop, asyncio.Semaphore]] = WeakKeyDictionary()
 
 
 def pipeline_of(client: Client) -> Pipeline:

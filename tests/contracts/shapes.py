@@ -23,7 +23,8 @@ from tests.helpers import ADA, BYSTANDER, Caller, Sight, look, shut_down_in_mid_
 
 Interference = Callable[[], Awaitable[None]]
 SOON = timedelta(milliseconds=40)
-REDELIVERY = timedelta(milliseconds=200)
+REDELIVERY = timedelta(seconds=1)
+"""Longer than a busy machine keeps a worker from renewing its lease, or a run is redelivered twice."""
 """For all workers of a docket: the first to come makes the others wait by its own timeout."""
 
 
