@@ -47,7 +47,6 @@ RESTORE_RATE = "job_docket_outcome:taskctx_restores:rate5m"
 FAILURE_RATE = "job_docket_reason:taskctx_restore_failures:rate5m"
 INSTANCE_ERROR_RATIO = "job_instance:taskctx_restore_errors:ratio_rate5m"
 RESTORE_P99 = "job:taskctx_restore_duration_seconds:p99_rate5m"
-INSTANCE_RESTORE_P99 = "job_instance:taskctx_restore_duration_seconds:p99_rate5m"
 
 _BY_DOCKET = "job, docket_name"
 
@@ -73,10 +72,6 @@ GROUPS: tuple[Group, ...] = (
             RecordingRule(FAILURE_RATE, sum_by(f"{_BY_DOCKET}, reason", rate(series(RESTORE_FAILURES), "5m"))),
             RecordingRule(INSTANCE_ERROR_RATIO, _ratio("job, instance", "5m")),
             RecordingRule(RESTORE_P99, quantile(0.99, "job", series(RESTORE_DURATION, suffix="_bucket"), "5m")),
-            RecordingRule(
-                INSTANCE_RESTORE_P99,
-                quantile(0.99, "job, instance", series(RESTORE_DURATION, suffix="_bucket"), "5m"),
-            ),
         ),
     ),
 )

@@ -41,7 +41,8 @@ _NOW = Row(
         Panel(
             "stat",
             "Dead ratio",
-            "Share of lookups for objects that had died: clients that left before their task ran. Good: under 20 %.",
+            "Share of lookups for objects that had died: clients that left before their task ran. Good: under 20 %. "
+            "Above: clients hang up early, or tasks come late; see the age on the overview.",
             "percentunit",
             _NO_LOOKUPS,
             (Query(_share("dead", "registry", RANGE), "{{registry}}", instant=True),),
@@ -109,7 +110,7 @@ _ENTRIES = Row(
         Panel(
             "timeseries",
             "Fill by instance",
-            "Entries against capacity. Good: under 90 %.",
+            "Entries against capacity. Good: under 90 %. Above: raise the registry's size, or find what keeps its objects alive.",
             "percentunit",
             _NO_ENTRIES,
             (Query(_FILL, "{{instance}} {{registry}}"),),

@@ -130,7 +130,11 @@ REGISTRY_ENTRIES = Metric(
     multiprocess="livesum",
 )
 REGISTRY_CAPACITY = Metric(
-    "taskctx_registry_capacity", "gauge", "How many objects a registry holds before the oldest go.", ("registry",)
+    "taskctx_registry_capacity",
+    "gauge",
+    "How many objects a registry holds before the oldest go.",
+    ("registry",),
+    multiprocess="livesum",
 )
 REGISTRY_EVICTIONS = Metric(
     "taskctx_registry_evictions_total", "counter", "Entries that left a registry, by cause.", ("registry", "cause")

@@ -489,7 +489,7 @@ def test_several_processes_count_together(tmp_path: Path) -> None:
     assert value("taskctx_registry_lookups_total", registry="session", result="hit") == 2
     # three processes: the parent has no session
     assert value("taskctx_registry_entries", registry="session") == 2
-    assert value("taskctx_registry_capacity", registry="session") == 10_000
+    assert value("taskctx_registry_capacity", registry="session") == 30_000
     assert value("taskctx_snapshot_size_limit_bytes") == 65_536
     assert value("taskctx_snapshot_schema_version", bound="write") == 1
     assert len([name for name, _, number in samples if name == "taskctx_build_info" and number == 1]) == 1

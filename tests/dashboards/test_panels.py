@@ -1,0 +1,129 @@
+"""Panels say what they show, what good looks like, and what it means when there is nothing to show."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import combinations
+from typing import Any
+
+import pytest
+
+from .artifacts import DASHBOARDS, PANELS, Panel
+
+EVERY_PANEL = pytest.mark.parametrize("panel", PANELS, ids=str)
+EVERY_DASHBOARD = pytest.mark.parametrize("board", DASHBOARDS.values(), ids=DASHBOARDS)
+
+
+@EVERY_PANEL
+def test_a_panel_says_what_good_looks_like(panel: Panel) -> None:
+    """In its description, the only text that Grafana shows beside it."""
+    assert "Good" in panel.json["description"]
+
+
+@EVERY_PANEL
+def test_a_panel_has_a_unit(panel: Panel) -> None:
+    """A number without one is read wrongly."""
+    assert panel.defaults["unit"]
+
+
+@EVERY_PANEL
+def test_a_panel_says_why_it_may_be_empty(panel: Panel) -> None:
+    """An empty Prometheus shows sentences: 'no data: ...', or what nothing means here."""
+    assert panel.defaults["noValue"].partition(":")[0] in {"no data", "none", "0"}
+
+
+@EVERY_PANEL
+def test_a_panel_that_can_turn_red_says_what_to_do(panel: Panel) -> None:
+    """Its description has more to say than what good looks like."""
+    colors = {step["color"] for step in panel.defaults.get("thresholds", {}).get("steps", [])}
+    if "red" in colors:
+        after_good = panel.json["description"].partition("Good")[2]
+        assert len(after_good.split()) > 4, panel.json["description"]
+
+
+@EVERY_PANEL
+def test_a_panel_asks_the_chosen_data_source(panel: Panel) -> None:
+    """Nothing is tied to the data source of whoever built it."""
+    chosen = {"type": "prometheus", "uid": "${datasource}"}
+    assert panel.json["datasource"] == chosen
+    assert all(target["datasource"] == chosen for target in panel.json["targets"])
+
+
+@EVERY_PANEL
+def test_queries_of_a_panel_have_ids_of_their_own(panel: Panel) -> None:
+    """Grafana keeps one query for each id."""
+    ids = [target["refId"] for target in panel.json["targets"]]
+    assert len(set(ids)) == len(ids)
+
+
+@EVERY_PANEL
+def test_exemplars_are_on_where_they_can_be_shown(panel: Panel) -> None:
+    """The dots that lead from a metric to a trace."""
+    shows = panel.json["type"] in {"timeseries", "heatmap"}
+    assert all(target["exemplar"] is shows for target in panel.json["targets"])
+
+
+def test_no_description_is_used_twice() -> None:
+    """Each says something of its own panel."""
+    counted = Counter(panel.json["description"] for panel in PANELS)
+    assert [text for text, times in counted.items() if times > 1] == []
+
+
+def test_uids_are_unique_and_are_the_files_names() -> None:
+    """Links and alerts lead to uids."""
+    assert sorted(DASHBOARDS) == ["taskctx-overview", "taskctx-registries", "taskctx-slo", "taskctx-workers"]
+
+
+@EVERY_DASHBOARD
+def test_panel_ids_are_unique(board: dict[str, Any]) -> None:
+    """Rows count too."""
+    ids = [panel["id"] for panel in board["panels"]]
+    assert len(set(ids)) == len(ids)
+
+
+@EVERY_DASHBOARD
+def test_titles_are_unique_on_a_dashboard(board: dict[str, Any]) -> None:
+    """People tell panels apart by title."""
+    titles = [panel["title"] for panel in board["panels"]]
+    assert len(set(titles)) == len(titles)
+
+
+@EVERY_DASHBOARD
+def test_panels_lie_side_by_side(board: dict[str, Any]) -> None:
+    """None over another, none beyond the 24 columns."""
+    boxes = [panel["gridPos"] for panel in board["panels"]]
+    for box in boxes:
+        assert box["w"] > 0
+        assert box["h"] > 0
+        assert box["x"] >= 0
+        assert box["x"] + box["w"] <= 24
+    for one, other in combinations(boxes, 2):
+        apart_x = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
+        apart_y = one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
+        assert apart_x or apart_y, (one, other)
+
+
+@EVERY_DASHBOARD
+def test_a_row_of_panels_is_full(board: dict[str, Any]) -> None:
+    """No gap where a reader looks for a panel that is missing."""
+    widths: Counter[int] = Counter()
+    for panel in board["panels"]:
+        widths[panel["gridPos"]["y"]] += panel["gridPos"]["w"]
+    assert set(widths.values()) == {24}
+
+
+@EVERY_DASHBOARD
+def test_a_dashboard_describes_itself_and_is_tagged(board: dict[str, Any]) -> None:
+    """The tag is what the drop-down of links goes by."""
+    assert board["description"]
+    assert board["tags"] == ["taskctx"]
+    assert [(link["type"], link["tags"], link["includeVars"], link["keepTime"]) for link in board["links"]] == [
+        ("dashboards", ["taskctx"], True, True)
+    ]
+
+
+@EVERY_DASHBOARD
+def test_dashboards_share_their_variables(board: dict[str, Any]) -> None:
+    """So that a link can keep all of them."""
+    names = [variable["name"] for variable in board["templating"]["list"]]
+    assert names == ["datasource", "tempo", "job", "instance", "docket", "registry"]

@@ -1,0 +1,77 @@
+"""Prometheus's own tool on the rules; and for every alert a case that fires and one that is silent."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dashboards.build import HERE
+from tests.conftest import BACKEND
+
+from .artifacts import ALERTS, PROMTOOL_TESTS
+
+PROMTOOL = shutil.which("promtool")
+needs_promtool = pytest.mark.skipif(
+    PROMTOOL is None, reason="promtool is not on the PATH (Debian and Ubuntu: apt-get install prometheus)"
+)
+runs_once = pytest.mark.skipif(BACKEND != "memory", reason="needs no backend: runs with TASKCTX_TEST_BACKEND=memory")
+
+
+def _cases() -> list[dict[str, Any]]:
+    """Every expectation in the test files, with the alert it is of."""
+    tests = [test for path in PROMTOOL_TESTS for test in yaml.safe_load(path.read_text())["tests"]]
+    return [case for test in tests for case in test["alert_rule_test"]]
+
+
+def _promtool(*arguments: object) -> None:
+    result = subprocess.run(["promtool", *map(str, arguments)], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@needs_promtool
+@runs_once
+def test_the_rules_are_clean() -> None:
+    """Syntax, duplicates and promtool's own advice."""
+    _promtool("check", "rules", "--lint-fatal", *sorted((HERE / "prometheus").glob("*.yaml")))
+
+
+@needs_promtool
+@runs_once
+@pytest.mark.parametrize("path", PROMTOOL_TESTS, ids=lambda path: path.stem)
+def test_the_rules_do_what_their_tests_say(path: Path) -> None:
+    """Each file in dashboards/prometheus/tests."""
+    _promtool("test", "rules", path)
+
+
+@pytest.mark.parametrize(
+    "alert", ALERTS, ids=lambda alert: "-".join(filter(None, (alert["alert"], alert["labels"].get("long_window"))))
+)
+def test_every_alert_has_a_case_that_fires(alert: dict[str, Any]) -> None:
+    """With its own fixed labels, so that each of the four burn rates has one."""
+    expected = [fired for case in _cases() if case["alertname"] == alert["alert"] for fired in case["exp_alerts"]]
+    assert any(alert["labels"].items() <= fired["exp_labels"].items() for fired in expected)
+
+
+@pytest.mark.parametrize("name", {alert["alert"]: None for alert in ALERTS})
+def test_every_alert_has_a_case_that_is_silent(name: str) -> None:
+    """In a test of its own, not only before the alert has waited long enough."""
+    silent = [
+        test
+        for path in PROMTOOL_TESTS
+        for test in yaml.safe_load(path.read_text())["tests"]
+        if test["name"].startswith("silent - ") and any(case["alertname"] == name for case in test["alert_rule_test"])
+    ]
+    assert silent
+
+
+def test_firing_cases_check_every_annotation() -> None:
+    """promtool compares all of them or none."""
+    fired = [each for case in _cases() for each in case["exp_alerts"]]
+    assert fired
+    for each in fired:
+        assert set(each["exp_annotations"]) == {"summary", "description", "runbook_url", "dashboard_url"}
