@@ -135,10 +135,15 @@ _HEALTH = Row(
         Panel(
             "stat",
             "Firing alerts",
-            "Alerts of taskctx that fire now. Good: none. Each has a runbook with what to do, linked from the alert.",
+            "Alerts of taskctx that fire now, info ones aside. Good: none. Each has a runbook with what to do, linked from the alert.",
             "short",
             "0",
-            (Query(_count_or_zero('count(ALERTS{alertname=~"TaskCtx.*", alertstate="firing"})'), instant=True),),
+            (
+                Query(
+                    _count_or_zero('count(ALERTS{alertname=~"TaskCtx.*", alertstate="firing", severity!="info"})'),
+                    instant=True,
+                ),
+            ),
             width=4,
             height=5,
             thresholds=((None, "green"), (1.0, "red")),
