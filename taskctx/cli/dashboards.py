@@ -54,9 +54,17 @@ def export(
         if output_format is Format.KUBERNETES:
             path = folder / f"{Path(file.name).stem}.yaml"
             content = _as_manifest(file, content)
+        _write(path, content)
+        typer.echo(path)
+
+
+def _write(path: Path, content: str) -> None:
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
-        typer.echo(path)
+    except OSError as error:
+        typer.echo(f"cannot write {path}: {error.strerror}. Choose a folder that you may write to.", err=True)
+        raise typer.Exit(2) from None
 
 
 def _bundled() -> Iterator[Traversable]:
