@@ -41,7 +41,7 @@ types: $(READY)  ## pyright, strict, and the completeness of the public types
 	PATH="$(CURDIR)/$(BIN):$$PATH" pyright --ignoreexternal --verifytypes taskctx
 
 observe-check: $(READY)  ## dashboards and alerts against a real Prometheus and Alertmanager
-	$(BIN)/pytest -m stack tests/stack/test_observe.py $(ARGS)
+	$(BIN)/pytest -m stack tests/stack/test_observe.py tests/stack/test_empty_prometheus.py $(ARGS)
 
 dashboards: $(READY)  ## regenerate the dashboards, rules and alerts
 	$(BIN)/python -m dashboards
