@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import pydantic_core
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .errors import CaptureError, Reason, SnapshotError
+from .errors import CaptureError, InvalidType, Reason, SnapshotError
 
 SCHEMA_VERSION = 1
 """Written into every snapshot; raised when an older taskctx could not make sense of a new one."""
@@ -41,15 +41,19 @@ def parse_record(raw: str | bytes) -> Record:
     """The record in a JSON text.
 
     Raises:
+        InvalidType: it is neither text nor bytes.
         SnapshotError: ``malformed``, or ``schema_unsupported`` when it is of a schema this process cannot read.
     """
+    if not isinstance(raw, str | bytes):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidType(f"a snapshot's JSON must be str or bytes, not {type(raw).__name__}")
     try:
         fields = pydantic_core.from_json(raw)
         # before the fields are looked at, whose types a newer schema may have changed
         if isinstance(fields, dict) and _is_unreadable(fields.get("schema_version", SCHEMA_VERSION)):  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
             raise SnapshotError(Reason.SCHEMA_UNSUPPORTED)
         return Record.model_validate(fields)
-    except (ValidationError, ValueError, RecursionError):
+    except (ValidationError, ValueError, TypeError, RecursionError):
+        # a TypeError is what pydantic makes of text with lone surrogates
         raise SnapshotError(Reason.MALFORMED) from None
 
 

@@ -20,7 +20,7 @@ from taskctx import TaskContextSnapshot
 from taskctx._ambient import Caller
 from taskctx._record import SCHEMA_VERSION
 from taskctx._token import token_from_json
-from taskctx.errors import Reason, SaveError, SnapshotError
+from taskctx.errors import InvalidType, Reason, SaveError, SnapshotError
 from tests import secrets
 from tests.conftest import our_keys
 from tests.secrets import MARKER, secret
@@ -91,6 +91,20 @@ def test_anything_else_is_refused_as_a_snapshot(raw: str | bytes) -> None:
         assert error.reason in (Reason.MALFORMED, Reason.SCHEMA_UNSUPPORTED)  # noqa: PT017
     else:
         assert TaskContextSnapshot.from_json(snapshot.to_json()) == snapshot
+
+
+@pytest.mark.parametrize("raw", ["\ud800", '{"session_id": "\ud800"}'])
+def test_text_that_is_not_utf_8_is_malformed(raw: str) -> None:
+    """Lone surrogates can stand in a Python string, and in nothing that was stored."""
+    with pytest.raises(SnapshotError, match="malformed"):
+        TaskContextSnapshot.from_json(raw)
+
+
+@pytest.mark.parametrize("raw", [None, 5, {}, ["{}"]])
+def test_what_is_no_text_is_of_the_wrong_type(raw: Any) -> None:
+    """A mistake of the program's, not damage to what is stored."""
+    with pytest.raises(InvalidType):
+        TaskContextSnapshot.from_json(raw)
 
 
 def test_the_json_has_the_field_names_as_its_keys() -> None:
