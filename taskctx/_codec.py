@@ -1,11 +1,33 @@
-"""How a snapshot's JSON becomes the bytes in Redis, and back."""
+"""How a snapshot's JSON becomes the bytes in Redis, and back.
+
+Plain, it is the JSON itself, which starts with ``{``.  Sealed, it is an envelope::
+
+    TCX 1 | length of key id | key id | nonce (12 bytes) | AES-256-GCM ciphertext and tag
+
+whose associated data is everything before the nonce and the full Redis key.  So a sealed value opens only under the
+key where it was stored, and nothing of its header can be changed.
+"""
 
 from __future__ import annotations
 
+import os
+from functools import lru_cache
 from typing import Protocol
 
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from ._keyring import Keyring
+from ._observe import notify
+from ._operations import CryptoOperation
 from .errors import Reason, SnapshotError
 from .settings import Settings
+
+MAGIC = b"TCX1"
+"""Begins every sealed value: three letters and the version of the envelope."""
+
+NONCE_BYTES = 12
+TAG_BYTES = 16
 
 
 class SnapshotCodec(Protocol):
@@ -23,17 +45,105 @@ class SnapshotCodec(Protocol):
 
 
 class PlaintextCodec:
-    """The JSON as it is."""
+    """The JSON as it is.  A sealed value is one that this process has no key for."""
 
     def encode(self, plaintext: bytes, key: str) -> bytes:
         return plaintext
 
     def decode(self, stored: bytes, key: str) -> bytes:
+        if is_sealed(stored):
+            notify(CryptoOperation("open", None, succeeded=False))
+            raise SnapshotError(Reason.DECRYPT_UNKNOWN_KEY)
         if not stored.startswith(b"{"):
             raise SnapshotError(Reason.MALFORMED)
         return stored
 
 
-def codec_for(settings: Settings) -> SnapshotCodec:  # noqa: ARG001 - the keyring comes from them
+class SealingCodec:
+    """Seals with the keyring's first key, opens with any; refuses plaintext unless told to accept it."""
+
+    def __init__(self, keyring: Keyring, *, accept_plaintext: bool) -> None:
+        self._ciphers = {key_id: AESGCM(key) for key_id, key in keyring.keys.items()}
+        self._primary = keyring.primary
+        self._header = _header(keyring.primary)
+        self._plaintext = PlaintextCodec() if accept_plaintext else None
+
+    def encode(self, plaintext: bytes, key: str) -> bytes:
+        nonce = os.urandom(NONCE_BYTES)
+        sealed = self._ciphers[self._primary].encrypt(nonce, plaintext, self._header + key.encode())
+        notify(CryptoOperation("seal", self._primary))
+        return self._header + nonce + sealed
+
+    def decode(self, stored: bytes, key: str) -> bytes:
+        if not is_sealed(stored):
+            return self._decode_unsealed(stored, key)
+        key_id, nonce, ciphertext = _opened_envelope(stored)
+        cipher = self._ciphers.get(key_id)
+        if cipher is None:
+            notify(CryptoOperation("open", None, succeeded=False))
+            raise SnapshotError(Reason.DECRYPT_UNKNOWN_KEY)
+        try:
+            plaintext = cipher.decrypt(nonce, ciphertext, _header(key_id) + key.encode())
+        except InvalidTag:
+            notify(CryptoOperation("open", key_id, succeeded=False))
+            raise SnapshotError(Reason.DECRYPT_FAILED) from None
+        notify(CryptoOperation("open", key_id))
+        return plaintext
+
+    def _decode_unsealed(self, stored: bytes, key: str) -> bytes:
+        if self._plaintext is not None or not stored.startswith(b"{"):
+            return (self._plaintext or PlaintextCodec()).decode(stored, key)
+        raise SnapshotError(Reason.PLAINTEXT_REFUSED)
+
+
+def codec_for(settings: Settings) -> SnapshotCodec:
     """The codec that the settings ask for."""
-    return PlaintextCodec()
+    return _codec(settings.keyring, accept_plaintext=settings.accept_plaintext)
+
+
+def is_sealed(stored: bytes) -> bool:
+    """Whether a stored value claims to be sealed."""
+    return stored.startswith(MAGIC)
+
+
+def sealing_key_id(stored: bytes) -> str | None:
+    """The id of the key that a value says it is sealed with, None where it is not sealed or is damaged."""
+    if not is_sealed(stored):
+        return None
+    try:
+        return _opened_envelope(stored)[0]
+    except SnapshotError:
+        return None
+
+
+def known_key_id(stored: bytes, settings: Settings) -> str | None:
+    """As :func:`sealing_key_id`, but None for a key that is not in the keyring: what telemetry may show."""
+    key_id = sealing_key_id(stored)
+    return key_id if settings.keyring is not None and key_id in settings.keyring.keys else None
+
+
+def _header(key_id: str) -> bytes:
+    encoded = key_id.encode()
+    return MAGIC + bytes((len(encoded),)) + encoded
+
+
+def _opened_envelope(stored: bytes) -> tuple[str, bytes, bytes]:
+    """Key id, nonce, and ciphertext with its tag.
+
+    Raises:
+        SnapshotError: (``decrypt_failed``) the envelope is cut short, or its key id is not text.
+    """
+    start = len(MAGIC) + 1
+    end = start + (stored[len(MAGIC)] if len(stored) > len(MAGIC) else 0)
+    if start == end or len(stored) < end + NONCE_BYTES + TAG_BYTES:
+        raise SnapshotError(Reason.DECRYPT_FAILED)
+    try:
+        key_id = stored[start:end].decode("ascii")
+    except UnicodeDecodeError:
+        raise SnapshotError(Reason.DECRYPT_FAILED) from None
+    return key_id, stored[end : end + NONCE_BYTES], stored[end + NONCE_BYTES :]
+
+
+@lru_cache(maxsize=4)
+def _codec(keyring: Keyring | None, *, accept_plaintext: bool) -> SnapshotCodec:
+    return PlaintextCodec() if keyring is None else SealingCodec(keyring, accept_plaintext=accept_plaintext)

@@ -96,7 +96,8 @@ class Restore(Operation):
 
     Attributes:
         task_id: for the log; None for keys that are not ours.
-        fails_task: the failure contract in force: the task is failed rather than run anonymous.
+        fails_task: the restore failed, and by the failure contract the task is failed rather than run anonymous.
+        key_id: of the encryption key that the snapshot says it is sealed with, if this process has it.
         size: bytes as stored.
         age: seconds since it was saved.
         ttl: seconds it was given when saved or renewed; ``ttl_remaining`` of them were left when it was fetched.
@@ -109,6 +110,7 @@ class Restore(Operation):
     task_id: str | None = None
     attempt: int = 1
     fails_task: bool = False
+    key_id: str | None = None
     size: int | None = None
     age: float | None = None
     ttl: int | None = None
@@ -165,4 +167,17 @@ class RegistrySize:
     capacity: int
 
 
-Event = DocketSeen | RegistryLookup | RegistryEviction | RegistrySize
+@dataclass(frozen=True, slots=True)
+class CryptoOperation:
+    """A snapshot was sealed or opened.
+
+    Attributes:
+        key_id: of the keyring; None for a key that is not in it.
+    """
+
+    operation: Literal["seal", "open"]
+    key_id: str | None
+    succeeded: bool = True
+
+
+Event = CryptoOperation | DocketSeen | RegistryLookup | RegistryEviction | RegistrySize

@@ -19,7 +19,7 @@ from . import _store
 from ._ambient import NOBODY, Caller, current_caller
 from ._backend import BackendError, bounded
 from ._carry import Loaded, load_carried, set_carried
-from ._codec import codec_for
+from ._codec import codec_for, known_key_id
 from ._current import TaskContextInfo, restored_snapshot
 from ._keys import TaskKeyParts, parse_task_key, snapshot_key
 from ._observe import docket_seen, observe
@@ -75,7 +75,7 @@ async def restore(key: str, undo: ExitStack, *, renew: bool = False) -> Restored
         )
     settings = current_settings()
     docket_seen(docket.name)
-    with observe(_operation(docket, settings)) as operation:
+    with observe(_operation(docket)) as operation:
         if parts is None:
             operation.skipped()
             return None
@@ -87,9 +87,11 @@ async def restore(key: str, undo: ExitStack, *, renew: bool = False) -> Restored
             set_carried(found.carried.values, undo)
         except (SnapshotError, BackendError) as error:
             operation.failed(error.reason)
+            operation.fails_task = settings.fails_task(error.reason)
         except Exception:  # noqa: BLE001
             # a bug (ours, or of a carried variable's set) must not run a task as somebody else
             operation.failed(Reason.INTERNAL)
+            operation.fails_task = settings.fails_task(Reason.INTERNAL)
         else:
             restored = found
     if restored is not None:
@@ -110,13 +112,12 @@ def _clear(undo: ExitStack) -> None:
     use_baggage({}, undo)
 
 
-def _operation(docket: Docket, settings: Settings) -> Restore:
+def _operation(docket: Docket) -> Restore:
     execution = current_execution.get(None)
     return Restore(
         docket_name=docket.name,
         docket_task="" if execution is None else execution.function_name,
         attempt=1 if execution is None else execution.attempt,
-        fails_task=settings.on_restore_failure == "fail",
     )
 
 
@@ -128,6 +129,7 @@ async def _fetch(docket: Docket, parts: TaskKeyParts, operation: Restore, settin
     if stored is None:
         raise SnapshotError(Reason.MISSING)
     operation.size, operation.ttl_remaining = len(stored.value), stored.ttl
+    operation.key_id = known_key_id(stored.value, settings)
     record = parse_record(codec_for(settings).decode(stored.value, key))
     snapshot = snapshot_of(record)
     await _measure(operation, docket, record, settings)

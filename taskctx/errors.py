@@ -54,11 +54,12 @@ _EXPLANATIONS: dict[Reason, str] = {
         "the Redis server could not be reached or refused the command. Check that it is up and its permissions"
     ),
     Reason.DECRYPT_UNKNOWN_KEY: (
-        "the snapshot is sealed with a key this process does not have. Two processes run with different keyrings"
+        "the snapshot is sealed with a key this process does not have. Two processes run with different keyrings: "
+        "see TASKCTX_ENCRYPTION_KEYS on both"
     ),
     Reason.DECRYPT_FAILED: ("the sealed snapshot did not open. It was altered, or was copied from another task's key"),
     Reason.PLAINTEXT_REFUSED: (
-        "the snapshot is not sealed, but this process has encryption keys. Allow it while migrating (accept_plaintext)"
+        "the snapshot is not sealed, but this process has encryption keys. While migrating, set accept_plaintext"
     ),
     Reason.MALFORMED: (
         "the stored snapshot is not one of ours. Something else writes under the same key, or it was damaged"

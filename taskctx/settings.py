@@ -5,12 +5,14 @@ The environment is read when the settings are first needed, not at import.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, TypedDict
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Literal, TypedDict, cast
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from .errors import ConfigurationError
+from ._keyring import Keyring, parse_keyring
+from .errors import ConfigurationError, Reason
 
 ENVIRONMENT_PREFIX = "TASKCTX_"
 
@@ -65,7 +67,7 @@ class Settings(BaseSettings):
     )
 
     on_restore_failure: Literal["continue", "fail"] = "continue"
-    """Run the task anonymous, or fail it, when its context cannot be restored."""
+    """Run the task anonymous, or fail it, when its context cannot be restored; ``fail`` once a key is configured."""
 
     on_save_failure: Literal["raise", "continue"] = "raise"
     """Refuse to schedule, or schedule without context, when the context cannot be captured or saved."""
@@ -94,6 +96,12 @@ class Settings(BaseSettings):
     baggage_keys: Patterns = ("*",)
     """W3C baggage keys that are carried."""
 
+    encryption_keys: SecretStr | None = None
+    """``id:BASE64,id:BASE64``: the first key seals, all open."""
+
+    accept_plaintext: bool = False
+    """Read snapshots that are not sealed although there are keys: while migrating."""
+
     key_prefix: str = Field(default="taskctx", pattern=r"^[A-Za-z0-9._-]+$")
     """First segment of every Redis key, behind the docket's own prefix."""
 
@@ -107,6 +115,37 @@ class Settings(BaseSettings):
     metrics: bool = True
     tracing: bool = True
     """Switches for the Prometheus metrics and the OpenTelemetry spans."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fail_once_there_are_keys(cls, values: Any) -> Any:
+        """Somebody who seals contexts does not mean tasks to run without them."""
+        given = cast("dict[str, Any]", values)
+        if given.get("encryption_keys") is None:
+            return given
+        return {"on_restore_failure": "fail", **given}
+
+    @field_validator("encryption_keys")
+    @classmethod
+    def _check_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            parse_keyring(value.get_secret_value())
+        return value
+
+    @cached_property
+    def keyring(self) -> Keyring | None:
+        """The encryption keys, parsed."""
+        return None if self.encryption_keys is None else parse_keyring(self.encryption_keys.get_secret_value())
+
+    def fails_task(self, reason: Reason) -> bool:
+        """Whether a failed restore fails the task.
+
+        A process without keys that meets a sealed snapshot fails the task too, unless it was told to continue: whoever
+        sealed it did not mean the task to run without it.
+        """
+        if self.on_restore_failure == "fail":
+            return True
+        return reason is Reason.DECRYPT_UNKNOWN_KEY and "on_restore_failure" not in self.model_fields_set
 
 
 class SettingsOverrides(TypedDict, total=False):
@@ -122,6 +161,8 @@ class SettingsOverrides(TypedDict, total=False):
     on_expired_token: Literal["drop", "keep", "fail"]
     trace_mode: Literal["link", "parent"]
     baggage_keys: tuple[str, ...]
+    encryption_keys: SecretStr | str | None
+    accept_plaintext: bool
     key_prefix: str
     session_registry_size: int
     server_registry_size: int
@@ -148,7 +189,7 @@ def load_settings(**overrides: Any) -> Settings:
 
 def _describe(name: str, message: str, overrides: dict[str, Any]) -> str:
     source = name if name in overrides else f"{ENVIRONMENT_PREFIX}{name.upper()}"
-    return f"{source}: {message}"
+    return f"{source}: {message.removeprefix('Value error, ')}"
 
 
 def current_settings() -> Settings:

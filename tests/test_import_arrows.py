@@ -13,10 +13,10 @@ import taskctx
 ROOT = Path(taskctx.__file__).parent
 
 LAYERS: list[set[str]] = [
-    {"errors", "_version"},
+    {"errors", "_version", "_keyring"},
     {"settings", "_keys", "_token", "_record", "_propagation", "_operations"},
-    {"_ambient", "_carry", "_headers", "_observe", "_codec", "_backend"},
-    {"_registry", "_store", "_lifetime"},
+    {"_ambient", "_carry", "_headers", "_observe", "_backend"},
+    {"_registry", "_store", "_lifetime", "_codec"},
     {"_snapshot", "_reservation"},
     {"_current"},
     {"_restore", "_submit"},

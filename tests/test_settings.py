@@ -8,7 +8,8 @@ import pydantic
 import pytest
 
 import taskctx
-from taskctx.errors import ConfigurationError
+from taskctx._keyring import generate_key
+from taskctx.errors import ConfigurationError, Reason
 from taskctx.settings import (
     DENIED_HEADERS,
     ENVIRONMENT_PREFIX,
@@ -31,6 +32,8 @@ DEFAULTS: dict[str, object] = {
     "on_expired_token": "drop",
     "trace_mode": "link",
     "baggage_keys": ("*",),
+    "encryption_keys": None,
+    "accept_plaintext": False,
     "key_prefix": "taskctx",
     "session_registry_size": 10_000,
     "server_registry_size": 10_000,
@@ -51,6 +54,7 @@ ENVIRONMENT: dict[str, tuple[str, object]] = {
     "on_expired_token": ("keep", "keep"),
     "trace_mode": ("parent", "parent"),
     "baggage_keys": ("tenant", ("tenant",)),
+    "accept_plaintext": ("true", True),
     "key_prefix": ("acme.ctx-1_a", "acme.ctx-1_a"),
     "session_registry_size": ("10", 10),
     "server_registry_size": ("20", 20),
@@ -97,7 +101,27 @@ def test_the_defaults() -> None:
     assert load_settings().model_dump() == DEFAULTS
 
 
-@pytest.mark.parametrize("name", Settings.model_fields)
+def test_keys_come_from_their_variable_and_change_the_failure_contract(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once there are keys, a task whose context cannot be restored fails, unless it was said otherwise."""
+    key = generate_key()
+    monkeypatch.setenv("TASKCTX_ENCRYPTION_KEYS", f"2026-11:{key}")
+    loaded = load_settings()
+    assert loaded.on_restore_failure == "fail"
+    assert loaded.keyring is not None
+    assert loaded.keyring.primary == "2026-11"
+    assert key not in repr(loaded)
+    assert load_settings(on_restore_failure="continue").on_restore_failure == "continue"
+
+
+def test_a_sealed_snapshot_fails_a_task_of_a_process_without_keys() -> None:
+    """Unless it was told to continue; any other failure does not."""
+    assert load_settings().fails_task(Reason.DECRYPT_UNKNOWN_KEY)
+    assert not load_settings().fails_task(Reason.MISSING)
+    assert not load_settings(on_restore_failure="continue").fails_task(Reason.DECRYPT_UNKNOWN_KEY)
+    assert load_settings(on_restore_failure="fail").fails_task(Reason.MISSING)
+
+
+@pytest.mark.parametrize("name", sorted(set(Settings.model_fields) - {"encryption_keys"}))
 def test_every_setting_has_a_variable(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """``TASKCTX_`` and the setting's name."""
     text, value = ENVIRONMENT[name]
@@ -163,6 +187,8 @@ def test_settings_are_frozen() -> None:
 def test_configures_arguments_are_the_settings() -> None:
     """The same names with the same types: neither can drift from the other."""
     hints: dict[str, Any] = get_type_hints(Settings)
+    # keys may be given as plain text too
+    hints["encryption_keys"] |= str
     assert get_type_hints(SettingsOverrides) == {name: hints[name] for name in Settings.model_fields}
 
 

@@ -12,6 +12,7 @@ import typer
 
 from . import dashboards
 from ._missing import ACCEPT_ANYTHING, missing_extra
+from .keygen import keygen
 
 _demo_settings: dict[str, Any] = {}
 try:
@@ -34,6 +35,7 @@ app.command(
     context_settings=_demo_settings,
 )(demo)
 app.add_typer(dashboards.app, name="dashboards")
+app.command(help="Print a new encryption key for TASKCTX_ENCRYPTION_KEYS.")(keygen)
 
 
 def main() -> None:

@@ -108,4 +108,5 @@ def _extra(operation: Capture | Restore | Save, reason: Reason) -> dict[str, obj
     if isinstance(operation, Restore):
         extra["taskctx.task_id"] = operation.task_id
         extra["docket.attempt"] = operation.attempt
+        extra["taskctx.encryption.key_id"] = operation.key_id
     return extra

@@ -18,6 +18,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from .._operations import (
     Capture,
+    CryptoOperation,
     DocketSeen,
     Event,
     Field,
@@ -93,6 +94,9 @@ class PrometheusObserver:
             case RegistrySize(registry, entries, capacity):
                 self._registry_entries.labels(registry).set(entries)
                 self._registry_capacity.labels(registry).set(capacity)
+            case CryptoOperation(operation, key_id, succeeded):
+                outcome = Outcome.OK if succeeded else Outcome.FAILED
+                self._crypto_operations.labels(operation, key_id or UNKNOWN_KEY, outcome).inc()
             case DocketSeen(docket_name, docket_tasks):
                 self._set_constants(current_settings())
                 self._docket_at_zero(docket_name, docket_tasks)
@@ -179,7 +183,17 @@ class PrometheusObserver:
         self._schema_version.labels("write").set(SCHEMA_VERSION)
         self._schema_version.labels("read_min").set(READABLE_SCHEMAS[0])
         self._schema_version.labels("read_max").set(READABLE_SCHEMAS[-1])
+        self._set_keys(settings)
         self._build_info.labels(__version__, platform.python_version(), docket.__version__).set(1)
+
+    def _set_keys(self, settings: Settings) -> None:
+        if settings.keyring is None:
+            return
+        for key_id in settings.keyring.key_ids:
+            role = "primary" if key_id == settings.keyring.primary else "secondary"
+            self._encryption_key_info.labels(key_id, role).set(1)
+            for operation in ("seal", "open") if role == "primary" else ("open",):
+                _each(self._crypto_operations, (Outcome.OK, Outcome.FAILED), operation, key_id)
 
     def _start_at_zero(self) -> None:
         for field in Field:

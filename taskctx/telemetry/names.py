@@ -203,3 +203,4 @@ class Attribute(StrEnum):
     SNAPSHOT_AGE = "taskctx.snapshot.age"
     SNAPSHOT_TTL_REMAINING = "taskctx.snapshot.ttl_remaining"
     SNAPSHOT_SCHEMA_VERSION = "taskctx.snapshot.schema_version"
+    ENCRYPTION_KEY_ID = "taskctx.encryption.key_id"

@@ -149,6 +149,7 @@ def _restore_attributes(restore: Restore) -> dict[str, Any]:
         Attribute.SNAPSHOT_AGE: restore.age,
         Attribute.SNAPSHOT_TTL_REMAINING: restore.ttl_remaining,
         Attribute.SNAPSHOT_SCHEMA_VERSION: restore.schema_version,
+        Attribute.ENCRYPTION_KEY_ID: restore.key_id,
         Attribute.DOCKET_ATTEMPT: restore.attempt,
         Attribute.FIELDS: restore.fields,
     }

@@ -1,0 +1,73 @@
+"""Encryption keys: which there are, which one seals, which can open."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+KEY_BYTES = 32
+"""AES-256."""
+
+MAX_KEY_ID = 64
+_KEY_ID = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_KEY_ID}}}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Keyring:
+    """Keys by id, in order: the first seals, all open.  ``repr`` shows the ids only."""
+
+    keys: Mapping[str, bytes] = field(repr=False)
+
+    @property
+    def key_ids(self) -> tuple[str, ...]:
+        return tuple(self.keys)
+
+    @property
+    def primary(self) -> str:
+        """Id of the key that seals."""
+        return next(iter(self.keys))
+
+    def __repr__(self) -> str:
+        return f"Keyring({', '.join(self.keys)})"
+
+
+def parse_keyring(text: str) -> Keyring:
+    """The keys in ``"id:BASE64,id:BASE64"``; key material is 32 bytes in base64, standard or URL-safe, padded or not.
+
+    Raises:
+        ValueError: says which entry is at fault, by its place, and never quotes it.
+    """
+    keys: dict[str, bytes] = {}
+    for place, entry in enumerate(text.split(","), start=1):
+        key_id, separator, material = (part.strip() for part in entry.partition(":"))
+        if not separator:
+            raise ValueError(f"entry {place} is not of the form id:BASE64")
+        if not _KEY_ID.fullmatch(key_id):
+            raise ValueError(f"the id of entry {place} must be 1 to {MAX_KEY_ID} letters, digits, '.', '_' or '-'")
+        if key_id in keys:
+            raise ValueError(f"the id of entry {place} stands there twice")
+        key = _decoded(material, place)
+        if key in keys.values():
+            raise ValueError(f"the key of entry {place} stands there twice, under two ids")
+        keys[key_id] = key
+    return Keyring(keys)
+
+
+def generate_key() -> str:
+    """New key material, as the keyring takes it: 32 random bytes in URL-safe base64."""
+    return base64.urlsafe_b64encode(secrets.token_bytes(KEY_BYTES)).decode().rstrip("=")
+
+
+def _decoded(material: str, place: int) -> bytes:
+    standard = material.rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        key = base64.b64decode(standard + "=" * (-len(standard) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError(f"the key of entry {place} is not base64") from None
+    if len(key) != KEY_BYTES:
+        raise ValueError(f"the key of entry {place} has {len(key)} bytes, not {KEY_BYTES}")
+    return key

@@ -1,0 +1,149 @@
+"""From a snapshot's JSON to the bytes in Redis, and back."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from taskctx._codec import MAGIC, NONCE_BYTES, TAG_BYTES, PlaintextCodec, SealingCodec, is_sealed, sealing_key_id
+from taskctx._keyring import Keyring
+from taskctx.errors import Reason, SnapshotError
+from tests.secrets import secret
+
+JSON = f'{{"session_id": "{secret("session")}"}}'.encode()
+PLACE = "docket:taskctx:task:anon:1:snapshot"
+NEW, OLD, FOREIGN = bytes(range(32)), b"o" * 32, b"f" * 32
+
+
+def codec(keys: dict[str, bytes], *, accept_plaintext: bool = False) -> SealingCodec:
+    return SealingCodec(Keyring(keys), accept_plaintext=accept_plaintext)
+
+
+ROTATING = codec({"new": NEW, "old": OLD})
+BEFORE = codec({"old": OLD})
+
+
+def reason(sealing: SealingCodec | PlaintextCodec, stored: bytes, place: str = PLACE) -> Reason:
+    with pytest.raises(SnapshotError) as refused:
+        sealing.decode(stored, place)
+    assert refused.value.__cause__ is None
+    return refused.value.reason
+
+
+@given(st.binary(max_size=2000), st.text(min_size=1, max_size=200))
+def test_what_was_sealed_opens(plaintext: bytes, place: str) -> None:
+    """Whatever it is, and wherever it is stored."""
+    place = place.encode("utf-8", "replace").decode()
+    sealed = ROTATING.encode(plaintext, place)
+    assert ROTATING.decode(sealed, place) == plaintext
+    assert len(sealed) == len(MAGIC) + 1 + len("new") + NONCE_BYTES + len(plaintext) + TAG_BYTES
+
+
+def test_a_sealed_value_shows_nothing() -> None:
+    """And the same snapshot is never sealed to the same bytes."""
+    first, second = ROTATING.encode(JSON, PLACE), ROTATING.encode(JSON, PLACE)
+    assert first != second
+    assert b"session" not in first
+    assert is_sealed(first)
+    assert sealing_key_id(first) == "new"
+
+
+def test_rotation() -> None:
+    """The first key seals; a value of the other still opens; the old process cannot open the new one's."""
+    assert ROTATING.decode(BEFORE.encode(JSON, PLACE), PLACE) == JSON
+    assert reason(BEFORE, ROTATING.encode(JSON, PLACE)) is Reason.DECRYPT_UNKNOWN_KEY
+
+
+def test_the_same_id_with_another_key_does_not_open() -> None:
+    """Two processes whose keyrings were mixed up."""
+    assert reason(codec({"new": FOREIGN}), ROTATING.encode(JSON, PLACE)) is Reason.DECRYPT_FAILED
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        "docket:taskctx:task:anon:2:snapshot",
+        "docket:taskctx:task:auth:anon:1:snapshot",
+        "other:taskctx:task:anon:1:snapshot",
+        "{docket}:taskctx:task:anon:1:snapshot",
+    ],
+)
+def test_a_value_copied_elsewhere_does_not_open(elsewhere: str) -> None:
+    """Under another task's key, another scope's, another docket's."""
+    assert reason(ROTATING, ROTATING.encode(JSON, PLACE), elsewhere) is Reason.DECRYPT_FAILED
+
+
+def test_no_bit_can_be_flipped() -> None:
+    """Anywhere: magic, length, key id, nonce, ciphertext, tag."""
+    sealed = ROTATING.encode(JSON, PLACE)
+    expected = {Reason.DECRYPT_FAILED, Reason.DECRYPT_UNKNOWN_KEY, Reason.MALFORMED}
+    for position in range(len(sealed)):
+        for bit in range(8):
+            altered = bytearray(sealed)
+            altered[position] ^= 1 << bit
+            assert reason(ROTATING, bytes(altered)) in expected
+
+
+def test_nothing_can_be_cut_off_or_added() -> None:
+    """At either end; what is too short for an envelope included."""
+    sealed = ROTATING.encode(JSON, PLACE)
+    for length in range(len(MAGIC), len(sealed)):
+        assert reason(ROTATING, sealed[:length]) in {Reason.DECRYPT_FAILED, Reason.DECRYPT_UNKNOWN_KEY}
+    assert reason(ROTATING, sealed + b"\0") is Reason.DECRYPT_FAILED
+
+
+def test_the_key_id_is_bound_too() -> None:
+    """One key under two ids does not make their values interchangeable."""
+    twice = codec({"new": NEW, "wen": NEW})
+    sealed = twice.encode(JSON, PLACE)
+    assert reason(twice, sealed.replace(b"new", b"wen", 1)) is Reason.DECRYPT_FAILED
+
+
+def test_a_downgrade_is_refused() -> None:
+    """Plaintext in place of a sealed value, unless one migrates."""
+    assert reason(ROTATING, JSON) is Reason.PLAINTEXT_REFUSED
+    assert codec({"new": NEW}, accept_plaintext=True).decode(JSON, PLACE) == JSON
+
+
+def test_without_keys_a_sealed_value_is_known_as_one() -> None:
+    """The reason says that a key is missing, not that the value is damaged."""
+    assert reason(PlaintextCodec(), ROTATING.encode(JSON, PLACE)) is Reason.DECRYPT_UNKNOWN_KEY
+
+
+@given(st.binary())
+def test_any_bytes_are_refused_or_read(stored: bytes) -> None:
+    """No input does anything else."""
+    for each in (ROTATING, PlaintextCodec(), codec({"new": NEW}, accept_plaintext=True)):
+        try:
+            each.decode(stored, PLACE)
+        except SnapshotError:
+            continue
+        assert stored.startswith(b"{")
+
+
+@given(st.binary(max_size=200))
+def test_any_envelope_is_refused(rest: bytes) -> None:
+    """Nobody makes one that opens without a key."""
+    assert reason(ROTATING, MAGIC + rest) in {Reason.DECRYPT_FAILED, Reason.DECRYPT_UNKNOWN_KEY}
+
+
+def test_seals_and_opens_are_counted_by_key(registry: CollectorRegistry) -> None:
+    """An id that is not in the keyring is counted as unknown, whatever it says."""
+
+    def count(operation: str, key_id: str, outcome: str) -> float | None:
+        labels = {"operation": operation, "key_id": key_id, "outcome": outcome}
+        return registry.get_sample_value("taskctx_crypto_operations_total", labels)
+
+    sealed = ROTATING.encode(JSON, PLACE)
+    ROTATING.decode(sealed, PLACE)
+    ROTATING.decode(BEFORE.encode(JSON, PLACE), PLACE)
+    reason(ROTATING, sealed[:-1] + bytes((sealed[-1] ^ 1,)))
+    reason(ROTATING, codec({"foreign": FOREIGN}).encode(JSON, PLACE))
+    assert count("seal", "new", "ok") == 1
+    assert count("open", "new", "ok") == 1
+    assert count("open", "old", "ok") == 1
+    assert count("open", "new", "failed") == 1
+    assert count("open", "unknown", "failed") == 1
+    assert count("open", "foreign", "failed") is None

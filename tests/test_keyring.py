@@ -1,0 +1,88 @@
+"""Encryption keys, as they stand in ``TASKCTX_ENCRYPTION_KEYS``."""
+
+from __future__ import annotations
+
+import base64
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taskctx._keyring import KEY_BYTES, generate_key, parse_keyring
+from taskctx.errors import ConfigurationError
+from taskctx.settings import load_settings
+from tests.secrets import MARKER
+
+KEY = bytes(range(32))
+OTHER = bytes(reversed(KEY))
+ANOTHER = b"\xfb\xff" * 16
+
+
+def encoded(key: bytes) -> str:
+    return base64.b64encode(key).decode()
+
+
+@pytest.mark.parametrize("key", [KEY, ANOTHER])
+def test_base64_of_either_alphabet_with_or_without_padding(key: bytes) -> None:
+    """All the ways in which tools print 32 bytes."""
+    standard, url_safe = base64.b64encode(key).decode(), base64.urlsafe_b64encode(key).decode()
+    for text in (standard, url_safe, standard.rstrip("="), url_safe.rstrip("=")):
+        assert parse_keyring(f"2026-11:{text}").keys == {"2026-11": key}
+
+
+def test_the_first_key_seals() -> None:
+    """And the order is kept."""
+    keyring = parse_keyring(f" new:{encoded(KEY)} , old:{encoded(OTHER)}")
+    assert keyring.primary == "new"
+    assert keyring.key_ids == ("new", "old")
+
+
+def test_a_keyring_shows_its_ids_only() -> None:
+    """Whatever prints it."""
+    keyring = parse_keyring(f"new:{encoded(KEY)}")
+    assert repr(keyring) == str(keyring) == "Keyring(new)"
+
+
+def test_a_generated_key_is_one() -> None:
+    """32 bytes, no two alike."""
+    first, second = generate_key(), generate_key()
+    assert first != second
+    assert len(parse_keyring(f"a:{first}").keys["a"]) == KEY_BYTES
+
+
+REFUSED = {
+    "empty": ("", "entry 1 is not of the form"),
+    "only a key": (encoded(KEY), "entry 1 is not of the form"),
+    "a comma too many": (f"a:{encoded(KEY)},", "entry 2 is not of the form"),
+    "no id": (f":{encoded(KEY)}", "the id of entry 1 must be"),
+    "an id with a space": (f"a b:{encoded(KEY)}", "the id of entry 1 must be"),
+    "an id that is too long": (f"{'a' * 65}:{encoded(KEY)}", "the id of entry 1 must be"),
+    "an id twice": (f"a:{encoded(KEY)},a:{encoded(OTHER)}", "the id of entry 2 stands there twice"),
+    "a key twice": (f"a:{encoded(KEY)},b:{encoded(KEY)}", "the key of entry 2 stands there twice"),
+    "not base64": (f"a:{MARKER}!", "the key of entry 1 is not base64"),
+    "no key": ("a:", "the key of entry 1 has 0 bytes"),
+    "a short key": (f"a:{encoded(KEY[:31])}", "the key of entry 1 has 31 bytes, not 32"),
+    "a long key": (f"a:{encoded(KEY + KEY)}", "the key of entry 1 has 64 bytes, not 32"),
+    "the second is short": (f"a:{encoded(KEY)},b:{encoded(KEY[:16])}", "the key of entry 2 has 16 bytes"),
+}
+
+
+@pytest.mark.parametrize(("text", "why"), REFUSED.values(), ids=REFUSED)
+def test_what_is_no_keyring_is_refused_by_name(text: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the settings are first read; the variable is named, its value is not quoted."""
+    monkeypatch.setenv("TASKCTX_ENCRYPTION_KEYS", text)
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings()
+    message = str(refused.value)
+    assert message.startswith("TASKCTX_ENCRYPTION_KEYS: ")
+    assert why in message
+    assert MARKER not in message
+    assert encoded(KEY) not in message
+
+
+@given(st.text())
+def test_no_text_does_anything_else(text: str) -> None:
+    """It is a keyring of whole keys, or a ValueError."""
+    with suppress(ValueError):
+        assert all(len(key) == KEY_BYTES for key in parse_keyring(text).keys.values())
