@@ -137,9 +137,9 @@ async def add_many(
     slots = [plan.slot(scope) for plan in plans]
     calls = [changed(plan.call, key=slot.task_key) for plan, slot in zip(plans, slots, strict=True) if plan.call]
     reservations = await _reserve_batch(docket, slots, chunk_size)
-    for plan, reservation in zip(plans, reservations, strict=True):
-        plan.register_live(reservation)
     try:
+        for plan, reservation in zip(plans, reservations, strict=True):
+            plan.register_live(reservation)
         executions = await docket.add_many(calls, chunk_size=chunk_size)
     except BaseException:
         for plan, reservation in zip(plans, reservations, strict=True):

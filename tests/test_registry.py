@@ -16,6 +16,7 @@ import taskctx
 from taskctx._registry import WeakRegistry, servers, sessions
 from taskctx.errors import InvalidArgument, InvalidType
 from tests import secrets
+from tests.conftest import our_keys
 
 
 class Live:
@@ -331,3 +332,18 @@ async def test_a_duplicate_leaves_the_first_submissions_server(docket: Docket) -
         with taskctx.bind_caller(server=server):
             await taskctx.add(docket, report, key="monthly")()
     assert taskctx.get_task_server("monthly") is first
+
+
+async def test_a_server_that_cannot_be_registered_leaves_no_snapshot_behind(docket: Docket) -> None:
+    """One task or a batch: nothing is scheduled, and nothing stays."""
+
+    async def task() -> None:
+        raise AssertionError("must not run")
+
+    with taskctx.bind_caller(server=object()):
+        with pytest.raises(InvalidType):
+            await taskctx.add(docket, task)()
+        with pytest.raises(InvalidType):
+            await taskctx.add_many(docket, [docket.call(task)(), docket.call(task)()])
+    assert await our_keys(docket) == []
+    assert not (await docket.snapshot()).future
