@@ -1,0 +1,1 @@
+"""Small programs of the stack in docker-compose.yml; in its image."""
