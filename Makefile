@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= auto
 
-.PHONY: help observe-check demo dashboards test test-memory test-valkey check lint types format clean
+.PHONY: help observe-check stack-check demo dashboards test test-memory test-valkey check lint types format clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -42,6 +42,9 @@ types: $(READY)  ## pyright, strict, and the completeness of the public types
 
 observe-check: $(READY)  ## dashboards and alerts against a real Prometheus and Alertmanager
 	$(BIN)/pytest -m stack tests/stack/test_observe.py tests/stack/test_empty_prometheus.py $(ARGS)
+
+stack-check: $(READY)  ## the production stack, but for containers: compose's own files and a collector built for it
+	$(BIN)/pytest -m stack tests/stack/test_stack.py $(ARGS)
 
 dashboards: $(READY)  ## regenerate the dashboards, rules and alerts
 	$(BIN)/python -m dashboards

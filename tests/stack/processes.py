@@ -22,12 +22,12 @@ ROOT = Path(__file__).parents[2]
 INSTALL = "apt-get install prometheus prometheus-alertmanager"
 
 
-def program(*names: str) -> str:
+def program(*names: str, install: str = INSTALL) -> str:
     """Where a program is, under the first of its names that is there; without it the check fails."""
     for name in names:
         if found := shutil.which(name):
             return found
-    pytest.fail(f"{names[0]} is not installed, and this check is nothing without it: {INSTALL}", pytrace=False)
+    pytest.fail(f"{names[0]} is not installed, and this check is nothing without it: {install}", pytrace=False)
 
 
 @dataclass(frozen=True)
