@@ -12,15 +12,8 @@ from hypothesis import strategies as st
 from taskctx._record import READABLE_SCHEMAS, SCHEMA_VERSION, Record, dump_json, parse_record
 from taskctx.errors import CaptureError, Reason, SnapshotError
 from tests.secrets import MARKER, secret
+from tests.strategies import FLOATS, JSON, TEXT, TEXTS
 
-TEXT = st.text(st.characters(exclude_categories=("Cs",)))
-TEXTS = st.dictionaries(TEXT, TEXT, max_size=5)
-FLOATS = st.floats(allow_nan=False, allow_infinity=False)
-JSON: st.SearchStrategy[Any] = st.recursive(
-    st.none() | st.booleans() | st.integers() | FLOATS | TEXT,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
-    max_leaves=12,
-)
 RECORDS = st.builds(
     Record,
     access_token_json=st.none() | TEXT,

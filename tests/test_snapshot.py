@@ -24,15 +24,8 @@ from taskctx.errors import InvalidType, Reason, SaveError, SnapshotError
 from tests import secrets
 from tests.conftest import our_keys
 from tests.secrets import MARKER, secret
+from tests.strategies import FLOATS, JSON, TEXT, TEXTS
 
-TEXT = st.text(st.characters(exclude_categories=("Cs",)))
-TEXTS = st.dictionaries(TEXT, TEXT, max_size=5)
-FLOATS = st.floats(allow_nan=False, allow_infinity=False)
-JSON: st.SearchStrategy[Any] = st.recursive(
-    st.none() | st.booleans() | st.integers() | FLOATS | TEXT,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
-    max_leaves=12,
-)
 SNAPSHOTS = st.builds(
     TaskContextSnapshot,
     access_token_json=st.none() | TEXT,
