@@ -66,7 +66,7 @@ class SealingCodec:
         self._ciphers = {key_id: AESGCM(key) for key_id, key in keyring.keys.items()}
         self._primary = keyring.primary
         self._header = _header(keyring.primary)
-        self._plaintext = PlaintextCodec() if accept_plaintext else None
+        self._accept_plaintext = accept_plaintext
 
     def encode(self, plaintext: bytes, key: str) -> bytes:
         nonce = os.urandom(NONCE_BYTES)
@@ -76,7 +76,10 @@ class SealingCodec:
 
     def decode(self, stored: bytes, key: str) -> bytes:
         if not is_sealed(stored):
-            return self._decode_unsealed(stored, key)
+            plaintext = PlaintextCodec().decode(stored, key)
+            if not self._accept_plaintext:
+                raise SnapshotError(Reason.PLAINTEXT_REFUSED)
+            return plaintext
         key_id, nonce, ciphertext = _opened_envelope(stored)
         cipher = self._ciphers.get(key_id)
         if cipher is None:
@@ -89,11 +92,6 @@ class SealingCodec:
             raise SnapshotError(Reason.DECRYPT_FAILED) from None
         notify(CryptoOperation("open", key_id))
         return plaintext
-
-    def _decode_unsealed(self, stored: bytes, key: str) -> bytes:
-        if self._plaintext is not None or not stored.startswith(b"{"):
-            return (self._plaintext or PlaintextCodec()).decode(stored, key)
-        raise SnapshotError(Reason.PLAINTEXT_REFUSED)
 
 
 def codec_for(settings: Settings) -> SnapshotCodec:

@@ -87,30 +87,26 @@ async def put(docket: Docket, key: str, value: bytes, ttl: int) -> None:
 async def put_new(docket: Docket, entries: Sequence[tuple[str, bytes, int]]) -> list[bool]:
     """Store each ``(key, value, ttl)`` where there is no value yet; says for each whether its own is there now."""
 
-    async def send(client: Client) -> list[Any]:
-        pipeline = pipeline_of(client)
+    def queue(pipeline: Pipeline) -> None:
         for key, value, ttl in entries:
             pipeline.set(key, value, ex=ttl, nx=True)
             # an answer may be lost and the command sent again: what counts is what is there
             pipeline.get(key)
-        return await pipeline.execute()
 
-    replies = await call(docket, send)
+    replies = await _together(docket, queue)
     return [reply == value for reply, (_, value, _) in zip(replies[1::2], entries, strict=True)]
 
 
 async def fetch(docket: Docket, key: str, *, renew_to: int | None = None) -> Stored | None:
     """The value under a key and the seconds it had left; ``renew_to`` makes that at least so many, afterwards."""
 
-    async def send(client: Client) -> list[Any]:
-        pipeline = pipeline_of(client)
+    def queue(pipeline: Pipeline) -> None:
         pipeline.get(key)
         pipeline.ttl(key)
         if renew_to is not None:
             pipeline.expire(key, renew_to)
-        return await pipeline.execute()
 
-    value, ttl, *_ = await call(docket, send)
+    value, ttl, *_ = await _together(docket, queue)
     if value is None:
         return None
     if renew_to is not None and ttl > renew_to:
@@ -121,14 +117,12 @@ async def fetch(docket: Docket, key: str, *, renew_to: int | None = None) -> Sto
 async def look(docket: Docket, key: str, task_key: str) -> tuple[Stored | None, Run]:
     """What is stored under a key, and what Docket knows of the task."""
 
-    async def send(client: Client) -> list[Any]:
-        pipeline = pipeline_of(client)
+    def queue(pipeline: Pipeline) -> None:
         pipeline.get(key)
         pipeline.ttl(key)
         _ask_run(pipeline, docket, task_key)
-        return await pipeline.execute()
 
-    value, ttl, *run = await call(docket, send)
+    value, ttl, *run = await _together(docket, queue)
     return None if value is None else Stored(value, ttl), _read_run(run)
 
 
@@ -156,25 +150,17 @@ async def expire_unless_superseded(docket: Docket, key: str, ttl: int, task_key:
 async def life_of(docket: Docket, key: str, task_key: str) -> tuple[int, Run]:
     """The seconds that a value has left (negative: none, or no end), and what Docket knows of the task."""
 
-    async def send(client: Client) -> list[Any]:
-        pipeline = pipeline_of(client)
+    def queue(pipeline: Pipeline) -> None:
         pipeline.ttl(key)
         _ask_run(pipeline, docket, task_key)
-        return await pipeline.execute()
 
-    ttl, *run = await call(docket, send)
+    ttl, *run = await _together(docket, queue)
     return ttl, _read_run(run)
 
 
 async def run_of(docket: Docket, task_key: str) -> Run:
     """What Docket knows of a task key."""
-
-    async def send(client: Client) -> list[Any]:
-        pipeline = pipeline_of(client)
-        _ask_run(pipeline, docket, task_key)
-        return await pipeline.execute()
-
-    return _read_run(await call(docket, send))
+    return _read_run(await _together(docket, lambda pipeline: _ask_run(pipeline, docket, task_key)))
 
 
 async def server_time(docket: Docket) -> float:
@@ -211,6 +197,17 @@ async def _measure_offset(client: Client) -> float:
         answer = next(iter(cast("dict[str, Any]", answer).values()))
     seconds, microseconds = answer
     return seconds + microseconds / 1_000_000 - (before + after) / 2
+
+
+async def _together(docket: Docket, queue: Callable[[Pipeline], None]) -> list[Any]:
+    """Send what ``queue`` puts into a pipeline, in one round trip."""
+
+    async def send(client: Client) -> list[Any]:
+        pipeline = pipeline_of(client)
+        queue(pipeline)
+        return await pipeline.execute()
+
+    return await call(docket, send)
 
 
 def _ask_run(pipeline: Pipeline, docket: Docket, task_key: str) -> None:

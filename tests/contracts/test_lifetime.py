@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from docket import Cron, CurrentExecution, Docket, ExponentialRetry, Perpetual, Retry, Worker
+from docket import Cron, CurrentExecution, Docket, ExponentialRetry, Perpetual, RateLimit, Retry, Worker
 from docket.dependencies import current_docket
 from docket.execution import Execution
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -513,7 +513,6 @@ async def test_a_repeated_task_that_is_replaced_while_it_runs(docket: Docket, wo
 
 async def test_a_task_that_waits_for_admission(docket: Docket, span_exporter: InMemorySpanExporter) -> None:
     """A run that was put off by a rate limit is no end of its task."""
-    from docket import RateLimit  # noqa: PLC0415
 
     async def task(limit: RateLimit = RateLimit(1, per=timedelta(days=3))) -> None:
         """The second has to wait for days."""
