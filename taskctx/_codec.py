@@ -52,8 +52,7 @@ class PlaintextCodec:
 
     def decode(self, stored: bytes, key: str) -> bytes:
         if is_sealed(stored):
-            notify(CryptoOperation("open", None, succeeded=False))
-            raise SnapshotError(Reason.DECRYPT_UNKNOWN_KEY)
+            raise _not_opened(None, Reason.DECRYPT_UNKNOWN_KEY)
         if not stored.startswith(b"{"):
             raise SnapshotError(Reason.MALFORMED)
         return stored
@@ -80,16 +79,17 @@ class SealingCodec:
             if not self._accept_plaintext:
                 raise SnapshotError(Reason.PLAINTEXT_REFUSED)
             return plaintext
-        key_id, nonce, ciphertext = _opened_envelope(stored)
+        envelope = _opened_envelope(stored)
+        if envelope is None:
+            raise _not_opened(None, Reason.DECRYPT_FAILED)
+        key_id, nonce, ciphertext = envelope
         cipher = self._ciphers.get(key_id)
         if cipher is None:
-            notify(CryptoOperation("open", None, succeeded=False))
-            raise SnapshotError(Reason.DECRYPT_UNKNOWN_KEY)
+            raise _not_opened(None, Reason.DECRYPT_UNKNOWN_KEY)
         try:
             plaintext = cipher.decrypt(nonce, ciphertext, _header(key_id) + key.encode())
         except InvalidTag:
-            notify(CryptoOperation("open", key_id, succeeded=False))
-            raise SnapshotError(Reason.DECRYPT_FAILED) from None
+            raise _not_opened(key_id, Reason.DECRYPT_FAILED) from None
         notify(CryptoOperation("open", key_id))
         return plaintext
 
@@ -106,12 +106,8 @@ def is_sealed(stored: bytes) -> bool:
 
 def sealing_key_id(stored: bytes) -> str | None:
     """The id of the key that a value says it is sealed with, None where it is not sealed or is damaged."""
-    if not is_sealed(stored):
-        return None
-    try:
-        return _opened_envelope(stored)[0]
-    except SnapshotError:
-        return None
+    envelope = _opened_envelope(stored) if is_sealed(stored) else None
+    return None if envelope is None else envelope[0]
 
 
 def known_key_id(stored: bytes, settings: Settings) -> str | None:
@@ -125,20 +121,22 @@ def _header(key_id: str) -> bytes:
     return MAGIC + bytes((len(encoded),)) + encoded
 
 
-def _opened_envelope(stored: bytes) -> tuple[str, bytes, bytes]:
-    """Key id, nonce, and ciphertext with its tag.
+def _not_opened(key_id: str | None, reason: Reason) -> SnapshotError:
+    """Count a sealed value that stays shut, under its key's id if that is in the keyring."""
+    notify(CryptoOperation("open", key_id, succeeded=False))
+    return SnapshotError(reason)
 
-    Raises:
-        SnapshotError: (``decrypt_failed``) the envelope is cut short, or its key id is not text.
-    """
+
+def _opened_envelope(stored: bytes) -> tuple[str, bytes, bytes] | None:
+    """Key id, nonce, and ciphertext with its tag; None when the envelope is cut short or its key id is not text."""
     start = len(MAGIC) + 1
     end = start + (stored[len(MAGIC)] if len(stored) > len(MAGIC) else 0)
     if start == end or len(stored) < end + NONCE_BYTES + TAG_BYTES:
-        raise SnapshotError(Reason.DECRYPT_FAILED)
+        return None
     try:
         key_id = stored[start:end].decode("ascii")
     except UnicodeDecodeError:
-        raise SnapshotError(Reason.DECRYPT_FAILED) from None
+        return None
     return key_id, stored[end : end + NONCE_BYTES], stored[end + NONCE_BYTES :]
 
 

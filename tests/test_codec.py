@@ -147,3 +147,21 @@ def test_seals_and_opens_are_counted_by_key(registry: CollectorRegistry) -> None
     assert count("open", "new", "failed") == 1
     assert count("open", "unknown", "failed") == 1
     assert count("open", "foreign", "failed") is None
+
+
+@pytest.mark.parametrize("length", [len(MAGIC), len(MAGIC) + 1, len(MAGIC) + 4, len(MAGIC) + 4 + NONCE_BYTES])
+@pytest.mark.parametrize("each", [ROTATING, PlaintextCodec()], ids=["with keys", "without keys"])
+def test_an_envelope_that_is_cut_short_is_counted(
+    each: SealingCodec | PlaintextCodec, length: int, registry: CollectorRegistry
+) -> None:
+    """As unknown: what is left of its key id may be anything."""
+    reason(each, ROTATING.encode(JSON, PLACE)[:length])
+    labels = {"operation": "open", "key_id": "unknown", "outcome": "failed"}
+    assert registry.get_sample_value("taskctx_crypto_operations_total", labels) == 1
+
+
+def test_a_key_id_that_is_not_text_is_counted(registry: CollectorRegistry) -> None:
+    """As unknown, and refused as altered."""
+    assert reason(ROTATING, MAGIC + b"\x03\xff\xfe\xfd" + bytes(40)) is Reason.DECRYPT_FAILED
+    labels = {"operation": "open", "key_id": "unknown", "outcome": "failed"}
+    assert registry.get_sample_value("taskctx_crypto_operations_total", labels) == 1
