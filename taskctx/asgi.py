@@ -69,13 +69,10 @@ class TaskContextMiddleware:
 
 def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """Header names in lower case; repeated headers joined as RFC 9110 (and for cookies RFC 6265) has it."""
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in raw:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        if name in headers:
-            value = headers[name] + ("; " if name == "cookie" else ", ") + value
-        headers[name] = value
-    return headers
+    values: dict[str, list[str]] = {}
+    for name, value in raw:
+        values.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+    return {name: ("; " if name == "cookie" else ", ").join(found) for name, found in values.items()}
 
 
 def _token(scope: Scope, headers: dict[str, str]) -> AccessToken | None:

@@ -116,6 +116,24 @@ async def test_repeated_headers_are_joined() -> None:
     assert seen["headers"]["cookie"] == "a=1; b=2"
 
 
+async def test_a_header_repeated_very_often_is_joined_too() -> None:
+    """Each repetition is copied once, however many there are: the cost grows no faster than the request."""
+    numbers = [str(number) for number in range(100_000)]
+    raw = [(b"x-number", number.encode()) for number in numbers] + [(b"cookie", b"a=1")] * 100_000
+    seen: list[dict[str, str]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(taskctx.get_http_headers())
+
+    await TaskContextMiddleware(app)({"type": "http", "headers": raw}, _nothing, _nothing)
+    [headers] = seen
+    assert headers["x-number"] == ", ".join(numbers)
+    assert headers["cookie"] == "; ".join(["a=1"] * 100_000)
+
+
+async def _nothing(*_: Any) -> Any: ...
+
+
 async def test_header_bytes_of_any_kind() -> None:
     """HTTP's headers are latin-1; whatever the bytes are, nothing raises and nothing is lost."""
     seen = await ask(application(OURS), [(b"X-Name", "Müller".encode("latin-1")), (b"X-Raw", "漢\xff".encode())])
