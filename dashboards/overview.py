@@ -169,7 +169,7 @@ _RESTORING = Row(
             "Failures by reason",
             "Why contexts were lost. missing: expired, evicted or never saved. backend_*: Redis. decrypt_*, plaintext_refused: "
             "keys differ between processes. schema_unsupported: a newer version writes. scope_mismatch: a task under a key that is not "
-            "its caller's. credential_expired: the queue is longer than the tokens live. Good: empty or zero. Click a line for traces.",
+            "its caller's. credential_expired: the queue is longer than the tokens live. credential_refresh_failed: so it is, and the refresh_token hook failed. Good: empty or zero. Click a line for traces.",
             "ops",
             "0: no failures in this time range",
             (Query(f"sum by (reason) ({series(FAILURE_RATE, JOB, DOCKET)}) > 0 or on () vector(0)", "{{reason}}"),),

@@ -107,7 +107,7 @@ def use_caller(caller: Caller) -> Generator[None]:
 def get_access_token() -> AccessToken | None:
     """The current caller's access token: in a handler the one presented, in a worker the one captured.
 
-    None for an anonymous caller, and in a task whose token expired while it was queued.
+    None for an anonymous caller, and in a task whose token expired while it was queued and was not refreshed.
     """
     return current_caller.get().access_token
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Unpack
 
@@ -11,6 +11,8 @@ from opentelemetry.trace import TracerProvider
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from ._observe import Observer, default_observers, docket_seen, use_observers
+from ._refresh import checked_hook, use_refresh_hook
+from ._token import AccessToken
 from .errors import ConfigurationError
 from .settings import Settings, SettingsOverrides, load_settings, use_settings
 from .telemetry import PrometheusObserver, make_observers
@@ -25,6 +27,7 @@ def configure(
     tracer_provider: TracerProvider | None = None,
     observers: Sequence[Observer] = (),
     docket_names: Iterable[str] = (),
+    refresh_token: Callable[[AccessToken], Awaitable[object]] | None = None,
     **settings: Unpack[SettingsOverrides],
 ) -> Settings:
     """Configure taskctx, in place of whatever was configured before.  Nothing needs it: the defaults are sensible.
@@ -36,6 +39,10 @@ def configure(
         tracer_provider: makes the spans; OpenTelemetry's global provider by default.
         observers: more observers, beside the metrics, spans and logs.
         docket_names: dockets whose series are to exist, at 0, before this process first uses them.
+        refresh_token: an async function that is asked, before a task runs, for a new token in place of one that expired
+            in the queue.  It gets the expired token and returns a new one (any object with the attributes of
+            :class:`taskctx.AccessToken`), or None when there is none.  It runs as nobody, on every attempt, for
+            ``refresh_timeout`` seconds at most; what it raises is logged by type alone.
         settings: the fields of :class:`taskctx.Settings`, over the ``TASKCTX_*`` variables.
 
     Returns:
@@ -43,11 +50,14 @@ def configure(
 
     Raises:
         ConfigurationError: a setting has no valid value; named, never quoted.
+        InvalidType: ``refresh_token`` cannot be called.
     """
     loaded = load_settings(**settings)
+    checked_hook(refresh_token)
     with _lock:
         _uninstall()
         use_settings(loaded)
+        use_refresh_hook(refresh_token)
         use_observers([*_install(loaded, registry, tracer_provider), *observers])
     for name in docket_names:
         docket_seen(name)

@@ -101,7 +101,8 @@ class Restore(Operation):
         size: bytes as stored.
         age: seconds since it was saved.
         ttl: seconds it was given when saved or renewed; ``ttl_remaining`` of them were left when it was fetched.
-        credential_ttl: seconds of life left to the token, negative when past.
+        credential_ttl: seconds of life left to the token, negative when past; to the new one where it was refreshed.
+        refresh_failure: why there is no new token although there is a hook, in fixed words and names of types.
         origin: the submission's W3C carrier.
     """
 
@@ -116,6 +117,7 @@ class Restore(Operation):
     ttl: int | None = None
     ttl_remaining: int | None = None
     credential_ttl: float | None = None
+    refresh_failure: str | None = None
     schema_version: int | None = None
     fields: tuple[str, ...] = ()
     origin: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)

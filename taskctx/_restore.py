@@ -20,6 +20,7 @@ from ._ambient import NOBODY, Caller, current_caller
 from ._backend import BackendError, bounded
 from ._carry import Loaded, load_carried, set_carried
 from ._codec import codec_for, known_key_id
+from ._credential import usable_token
 from ._current import TaskContextInfo, restored_snapshot
 from ._keys import TaskKeyParts, parse_task_key, snapshot_key
 from ._observe import docket_seen, observe
@@ -27,7 +28,7 @@ from ._operations import Outcome, Restore
 from ._propagation import use_baggage
 from ._record import Record, parse_record
 from ._snapshot import TaskContextSnapshot, present_fields, snapshot_of
-from ._token import AccessToken, is_expired, token_from_json, token_scope
+from ._token import AccessToken
 from .errors import InvalidType, Reason, RestoreError, SnapshotError, TaskContextError
 from .settings import Settings, current_settings
 
@@ -50,15 +51,26 @@ async def restore_task_snapshot(key: str = TaskKey()) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Restored:
-    """A snapshot ready to be put in force, and the seconds that its key has left."""
+class Fetched:
+    """A snapshot as it was stored, and the seconds that its key had left when it was fetched."""
 
     snapshot: TaskContextSnapshot
-    token: AccessToken | None
-    carried: Loaded
     redis_key: str
     ttl: int
     fetched_at: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A snapshot ready to be put in force."""
+
+    fetched: Fetched
+    token: AccessToken | None
+    carried: Loaded
+
+    @property
+    def snapshot(self) -> TaskContextSnapshot:
+        return self.fetched.snapshot
 
 
 async def restore(key: str, undo: ExitStack, *, renew: bool = False) -> Restored | None:
@@ -83,7 +95,8 @@ async def restore(key: str, undo: ExitStack, *, renew: bool = False) -> Restored
         restored: Restored | None = None
         try:
             async with bounded():
-                found = await _fetch(docket, parts, operation, settings, renew)
+                fetched = await _fetch(docket, parts, operation, settings, renew)
+            found = await _made_ready(fetched, parts, operation, settings)
             set_carried(found.carried.values, undo)
         except (SnapshotError, BackendError) as error:
             operation.failed(error.reason)
@@ -121,8 +134,8 @@ def _operation(docket: Docket) -> Restore:
     )
 
 
-async def _fetch(docket: Docket, parts: TaskKeyParts, operation: Restore, settings: Settings, renew: bool) -> Restored:
-    """Read the task's snapshot and make it ready; nothing takes effect yet."""
+async def _fetch(docket: Docket, parts: TaskKeyParts, operation: Restore, settings: Settings, renew: bool) -> Fetched:
+    """Read the task's snapshot."""
     key = docket.key(snapshot_key(settings.key_prefix, parts.task_scope, parts.task_id))
     renew_to = settings.pending_ttl if renew else None
     stored = await _store.fetch(docket, key, renew_to=renew_to)
@@ -136,11 +149,7 @@ async def _fetch(docket: Docket, parts: TaskKeyParts, operation: Restore, settin
     operation.schema_version = snapshot.schema_version
     operation.fields = present_fields(snapshot)
     operation.origin = snapshot.trace_context
-    token = _usable_token(snapshot, parts, operation, settings)
-    carried = load_carried(snapshot.carried)
-    if carried.invalid and operation.outcome is Outcome.OK:
-        operation.degraded(Reason.CARRIED_INVALID)
-    return Restored(snapshot, token, carried, key, max(stored.ttl, renew_to or 0))
+    return Fetched(snapshot, key, max(stored.ttl, renew_to or 0))
 
 
 async def _measure(operation: Restore, docket: Docket, record: Record, settings: Settings) -> None:
@@ -155,28 +164,14 @@ async def _measure(operation: Restore, docket: Docket, record: Record, settings:
     operation.ttl = max(remaining, settings.pending_ttl) if renewed else lifetime
 
 
-def _usable_token(
-    snapshot: TaskContextSnapshot, parts: TaskKeyParts, operation: Restore, settings: Settings
-) -> AccessToken | None:
-    """The snapshot's token, if it is of the key's scope and its life is not over.
-
-    Raises:
-        SnapshotError: (``scope_mismatch``, ``malformed``, or ``credential_expired`` where that fails the task).
-    """
-    token = token_from_json(snapshot.access_token_json)
-    if token is None:
-        return None
-    if token_scope(token) != parts.task_scope:
-        raise SnapshotError(Reason.SCOPE_MISMATCH)
-    now = time.time()
-    if token.expires_at is not None:
-        operation.credential_ttl = token.expires_at - now
-    if not is_expired(token, now) or settings.on_expired_token == "keep":
-        return token
-    if settings.on_expired_token == "fail":
-        raise SnapshotError(Reason.CREDENTIAL_EXPIRED)
-    operation.degraded(Reason.CREDENTIAL_EXPIRED)
-    return None
+async def _made_ready(fetched: Fetched, parts: TaskKeyParts, operation: Restore, settings: Settings) -> Restored:
+    """Judge what was fetched; nothing takes effect yet.  A refreshed token takes its time, which is not Redis's."""
+    snapshot = fetched.snapshot
+    token = await usable_token(snapshot.access_token_json, parts.task_scope, operation, settings)
+    carried = load_carried(snapshot.carried)
+    if carried.invalid and operation.outcome is Outcome.OK:
+        operation.degraded(Reason.CARRIED_INVALID)
+    return Restored(fetched, token, carried)
 
 
 def _apply(restored: Restored, parts: TaskKeyParts, undo: ExitStack) -> None:

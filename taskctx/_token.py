@@ -89,6 +89,11 @@ def is_expired(token: AccessToken, now: float) -> bool:
     return token.expires_at is not None and token.expires_at < int(now)
 
 
+def life_left(token: AccessToken, now: float) -> float | None:
+    """Seconds that the token has left at ``now``, negative when it is past; None when it does not expire."""
+    return None if token.expires_at is None else token.expires_at - now
+
+
 def bearer(authorization: str | None) -> str | None:
     """The token in an ``Authorization: Bearer …`` header (RFC 6750), if that is what it is."""
     scheme, _, credentials = (authorization or "").partition(" ")

@@ -19,7 +19,7 @@ from ._backend import BackendError
 from ._lifetime import Ending, RerunHandlers
 from ._observe import docket_seen, observe
 from ._operations import Run
-from ._restore import Restored, restore
+from ._restore import Fetched, Restored, restore
 from ._store import RunState
 from .settings import current_settings
 
@@ -80,7 +80,7 @@ async def _task_context(execution: Execution, worker: Worker) -> AsyncGenerator[
         finally:
             # When the server is away, the TTL set at save or at restore stands: the key goes later, but it goes.
             with suppress(BackendError):
-                await _settle(execution, restored, handlers.ending(execution, failure))
+                await _settle(execution, restored.fetched, handlers.ending(execution, failure))
 
 
 @contextmanager
@@ -103,11 +103,11 @@ def _running(execution: Execution, restored: Restored) -> Generator[None]:
             raise
 
 
-async def _settle(execution: Execution, restored: Restored, ending: Ending) -> None:
+async def _settle(execution: Execution, fetched: Fetched, ending: Ending) -> None:
     """Renew the snapshot of a task that will run again, shorten that of a task that is done."""
     settings = current_settings()
-    docket, key = execution.docket, restored.redis_key
-    left = restored.ttl - math.floor(time.monotonic() - restored.fetched_at)
+    docket, key = execution.docket, fetched.redis_key
+    left = fetched.ttl - math.floor(time.monotonic() - fetched.fetched_at)
     # a key that somebody took the TTL from gets one again
     shortened = min(left, settings.completed_ttl) if left > 0 else settings.completed_ttl
     if ending.runs_again is False:

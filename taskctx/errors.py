@@ -33,6 +33,7 @@ class Reason(StrEnum):
     SCOPE_MISMATCH = "scope_mismatch"
     TOO_LARGE = "too_large"
     CREDENTIAL_EXPIRED = "credential_expired"
+    CREDENTIAL_REFRESH_FAILED = "credential_refresh_failed"
     CARRIED_INVALID = "carried_invalid"
     INTERNAL = "internal"
 
@@ -69,13 +70,18 @@ _EXPLANATIONS: dict[Reason, str] = {
     ),
     Reason.SCOPE_MISMATCH: (
         "the token in the snapshot belongs to another scope than the task's key. The task was added under a "
-        "key that is not its caller's"
+        "key that is not its caller's, or the refresh_token hook gave another caller's token"
     ),
     Reason.TOO_LARGE: (
         "the snapshot is larger than max_snapshot_bytes. Narrow headers_allow or baggage_keys, or carry less"
     ),
     Reason.CREDENTIAL_EXPIRED: (
-        "the access token expired while the task was queued. Issue longer tokens, add workers, or see on_expired_token"
+        "the access token expired while the task was queued. Issue longer tokens, add workers, or see refresh_token "
+        "and on_expired_token"
+    ),
+    Reason.CREDENTIAL_REFRESH_FAILED: (
+        "the access token expired while the task was queued, and the refresh_token hook gave no new one that can be "
+        "used. Check the hook and what it asks, or raise refresh_timeout"
     ),
     Reason.CARRIED_INVALID: (
         "a carried value does not fit the type it was registered with. Submitters and workers register different types"

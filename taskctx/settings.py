@@ -112,6 +112,9 @@ class Settings(BaseSettings):
     backend_timeout: float = Field(default=5.0, gt=0)
     """How long one save or restore may take against Redis, its retries included."""
 
+    refresh_timeout: float = Field(default=5.0, gt=0)
+    """How long the ``refresh_token`` hook may take."""
+
     metrics: bool = True
     tracing: bool = True
     """Switches for the Prometheus metrics and the OpenTelemetry spans."""
@@ -167,6 +170,7 @@ class SettingsOverrides(TypedDict, total=False):
     session_registry_size: int
     server_registry_size: int
     backend_timeout: float
+    refresh_timeout: float
     metrics: bool
     tracing: bool
 

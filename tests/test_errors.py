@@ -101,6 +101,7 @@ def test_the_reasons_are_those_of_the_contract() -> None:
         "scope_mismatch",
         "too_large",
         "credential_expired",
+        "credential_refresh_failed",
         "carried_invalid",
         "internal",
     }

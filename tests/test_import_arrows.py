@@ -15,8 +15,8 @@ ROOT = Path(taskctx.__file__).parent
 LAYERS: list[set[str]] = [
     {"errors", "_version", "_keyring"},
     {"settings", "_keys", "_token", "_record", "_propagation", "_operations"},
-    {"_ambient", "_carry", "_headers", "_observe", "_backend"},
-    {"_registry", "_store", "_lifetime", "_codec"},
+    {"_ambient", "_carry", "_headers", "_observe", "_backend", "_refresh"},
+    {"_registry", "_store", "_lifetime", "_codec", "_credential"},
     {"_snapshot", "_reservation"},
     {"_current"},
     {"_restore", "_submit"},

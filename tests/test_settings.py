@@ -38,10 +38,11 @@ DEFAULTS: dict[str, object] = {
     "session_registry_size": 10_000,
     "server_registry_size": 10_000,
     "backend_timeout": 5.0,
+    "refresh_timeout": 5.0,
     "metrics": True,
     "tracing": True,
 }
-"""The table of the architecture, and ``backend_timeout``."""
+"""The table of the architecture, and the two timeouts."""
 
 ENVIRONMENT: dict[str, tuple[str, object]] = {
     "on_restore_failure": ("fail", "fail"),
@@ -59,6 +60,7 @@ ENVIRONMENT: dict[str, tuple[str, object]] = {
     "session_registry_size": ("10", 10),
     "server_registry_size": ("20", 20),
     "backend_timeout": ("0.5", 0.5),
+    "refresh_timeout": ("1.5", 1.5),
     "metrics": ("false", False),
     "tracing": ("0", False),
 }
@@ -85,6 +87,9 @@ WRONG: list[tuple[str, str]] = [
     ("backend_timeout", "0"),
     ("backend_timeout", "-1"),
     ("backend_timeout", MARKER),
+    ("refresh_timeout", "0"),
+    ("refresh_timeout", "-1"),
+    ("refresh_timeout", MARKER),
     ("metrics", MARKER),
     ("tracing", MARKER),
 ]

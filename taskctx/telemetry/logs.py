@@ -53,12 +53,13 @@ class LogObserver:
             return
         logger.log(
             _level(operation),
-            "%s (reason=%s docket=%s task=%s): %s.%s",
+            "%s (reason=%s docket=%s task=%s): %s.%s%s",
             _what_happened(operation),
             reason.value,
             operation.docket_name or "-",
             _task(operation) or "-",
             reason.explanation,
+            _refresh_failure(operation),
             f" {repeated} more like this since the last such line." if repeated else "",
             extra=_extra(operation, reason),
         )
@@ -95,6 +96,11 @@ def _what_happened(operation: Capture | Restore | Save) -> str:
     if operation.outcome is Outcome.DEGRADED:
         return "A task runs with part of its context"
     return "A task fails without its context" if operation.fails_task else "A task runs without its context"
+
+
+def _refresh_failure(operation: Capture | Restore | Save) -> str:
+    failure = operation.refresh_failure if isinstance(operation, Restore) else None
+    return f" The hook {failure}." if failure else ""
 
 
 def _extra(operation: Capture | Restore | Save, reason: Reason) -> dict[str, object]:

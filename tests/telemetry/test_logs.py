@@ -104,6 +104,15 @@ def test_levels(
     assert record.getMessage().startswith(f"{start} (")
 
 
+def test_the_refresh_hooks_part_is_told(observer: LogObserver, caplog: pytest.LogCaptureFixture) -> None:
+    """At the end of the line, before what it stands for."""
+    reason = Reason.CREDENTIAL_REFRESH_FAILED
+    refused = Restore(docket_name="orders", outcome=Outcome.DEGRADED, reason=reason, refresh_failure="raised OSError")
+    observer.on_end(refused, None)
+    (record,) = caplog.records
+    assert record.getMessage().endswith(f"{reason.explanation}. The hook raised OSError.")
+
+
 @pytest.mark.parametrize(
     "operation",
     [

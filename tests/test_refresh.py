@@ -1,0 +1,132 @@
+"""Asking the hook: in a task of its own, which nobody has to wait for."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+import taskctx
+from taskctx._refresh import RefreshError, refreshed, use_refresh_hook
+from taskctx.settings import current_settings
+from tests import secrets
+from tests.helpers import wait_until
+from tests.secrets import secret
+
+EXPIRED = secrets.token(expires_at=1)
+
+
+@pytest.fixture(autouse=True)
+def no_hook() -> Iterator[None]:
+    yield
+    use_refresh_hook(None)
+
+
+class Stubborn:
+    """A hook that goes on when it is cancelled, until it is let go, and then raises."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self.asked = self.ended = False
+
+    async def __call__(self, expired: taskctx.AccessToken) -> object:
+        self.asked = True
+        while not self.go.is_set():
+            with suppress(asyncio.CancelledError):
+                await self.go.wait()
+        self.ended = True
+        raise RuntimeError(secret("late"))
+
+
+async def test_without_a_hook_there_is_no_new_token() -> None:
+    """The default."""
+    assert await refreshed(EXPIRED, 1) is None
+
+
+async def test_a_hook_that_ends_too_late_is_not_heard_of(caplog: pytest.LogCaptureFixture) -> None:
+    """asyncio would log the exception of a task that nobody waits for, text and all."""
+    hook = Stubborn()
+    use_refresh_hook(hook)
+    with pytest.raises(RefreshError, match="did not answer within refresh_timeout"):
+        await refreshed(EXPIRED, 0.01)
+    assert not hook.ended
+    hook.go.set()
+    await wait_until(lambda: hook.ended)
+    await asyncio.sleep(0)
+    gc.collect()
+    assert caplog.records == []
+
+
+async def test_nobody_waits_for_a_hook_that_does_not_heed_its_cancellation() -> None:
+    """A task that is cancelled is gone at once."""
+    hook = Stubborn()
+    use_refresh_hook(hook)
+    asking = asyncio.create_task(refreshed(EXPIRED, 60))
+    await wait_until(lambda: hook.asked)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert not hook.ended
+    hook.go.set()
+    await wait_until(lambda: hook.ended)
+
+
+async def test_a_hook_that_outlives_its_time_is_kept_to_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    """The event loop holds tasks weakly: one that nobody holds may vanish in the midst of tidying up."""
+    use_refresh_hook(_tidies_up_for_ever)
+    with pytest.raises(RefreshError):
+        await refreshed(EXPIRED, 0.01)
+    await asyncio.sleep(0)
+    gc.collect()
+    # asyncio would have said "Task was destroyed but it is pending!"
+    assert caplog.records == []
+
+
+async def _tidies_up_for_ever(expired: taskctx.AccessToken) -> object:
+    with suppress(asyncio.CancelledError):
+        await asyncio.Event().wait()
+    return await asyncio.Event().wait()
+
+
+async def test_an_error_says_what_happened_by_type_alone() -> None:
+    """Neither the exception's text nor the exception itself is to be had from it."""
+
+    async def raises(expired: taskctx.AccessToken) -> object:
+        raise LookupError(expired.token)
+
+    use_refresh_hook(raises)
+    with pytest.raises(RefreshError, match=r"^raised LookupError$") as caught:
+        await refreshed(EXPIRED, 1)
+    assert (caught.value.__cause__, caught.value.__context__) == (None, None)
+
+
+async def test_every_configure_replaces_the_hook(registry: CollectorRegistry) -> None:
+    """Also one that does not name any."""
+
+    async def gives(expired: taskctx.AccessToken) -> taskctx.AccessToken:
+        return secrets.token()
+
+    taskctx.configure(registry=registry, refresh_token=gives)
+    assert await refreshed(EXPIRED, 1) == secrets.token()
+    taskctx.configure(registry=registry)
+    assert await refreshed(EXPIRED, 1) is None
+
+
+@pytest.mark.parametrize("hook", [secret("hook"), 7, object()], ids=["text", "number", "object"])
+async def test_a_hook_that_cannot_be_called_changes_nothing(hook: Any, registry: CollectorRegistry) -> None:
+    """It is refused by type, and what was configured before stays in force."""
+
+    async def gives(expired: taskctx.AccessToken) -> taskctx.AccessToken:
+        return secrets.token()
+
+    settings = taskctx.configure(registry=registry, refresh_token=gives)
+    with pytest.raises(taskctx.InvalidType, match=r"^refresh_token must be an async function, not ") as caught:
+        taskctx.configure(registry=registry, refresh_token=hook)
+    assert secret("hook") not in str(caught.value)
+    assert current_settings() is settings
+    assert await refreshed(EXPIRED, 1) == secrets.token()
