@@ -7,6 +7,7 @@ from taskctx.telemetry.names import (
     CAPTURE_DURATION,
     CAPTURE_FIELDS,
     CAPTURES,
+    CREDENTIAL_TTL_AT_CAPTURE,
     CREDENTIAL_TTL_REMAINING,
     RESTORE_DURATION,
     RESTORES,
@@ -20,6 +21,7 @@ from taskctx.telemetry.names import (
     SNAPSHOT_TTL_REMAINING,
     TASK_RESTORE_FAILURES,
     TRACE_CONTEXTS,
+    Metric,
 )
 
 from .alerts import BUDGET, OBJECTIVE
@@ -57,6 +59,11 @@ def _share(part: str, *filters: str, window: str = RATE) -> str:
 
 def _count_or_zero(expression: str) -> str:
     return f"{expression} or vector(0)"
+
+
+def _token_life(metric: Metric) -> tuple[Query, ...]:
+    life = series(metric, *PROCESS, suffix="_bucket")
+    return tuple(Query(quantile(q, "", life, RATE), f"p{q * 100:g}") for q in (0.1, 0.5))
 
 
 _COVERED = (
@@ -387,17 +394,24 @@ _LIFETIME = Row(
         ),
         Panel(
             "timeseries",
+            "Token life left when submitted",
+            "What callers' tokens still have to live as their tasks are submitted; 0 is expired. Good: p10 well above the queue's delay and "
+            "a task's length together. Near 0 here already: no worker can help; have clients renew their tokens before they ask.",
+            "s",
+            "no data: no captured token says when it expires",
+            _token_life(CREDENTIAL_TTL_AT_CAPTURE),
+            width=12,
+            thresholds=((None, "red"), (60.0, "green")),
+        ),
+        Panel(
+            "timeseries",
             "Token life left when restored",
-            "What callers' tokens still have to live as their tasks begin; 0 is expired. Good: p10 well above a task's own length. Near 0: "
-            "issue longer tokens or add workers.",
+            "What callers' tokens (or those they were refreshed to) still have to live as their tasks begin; 0 is expired. Good: p10 well "
+            "above a task's own length. Near 0 with plenty left at submission: the queue is too long: add workers, or a refresh_token hook.",
             "s",
             "no data: no restored token says when it expires",
-            tuple(
-                Query(
-                    quantile(q, "", series(CREDENTIAL_TTL_REMAINING, *PROCESS, suffix="_bucket"), RATE), f"p{q * 100:g}"
-                )
-                for q in (0.1, 0.5)
-            ),
+            _token_life(CREDENTIAL_TTL_REMAINING),
+            width=12,
             thresholds=((None, "red"), (60.0, "green")),
         ),
         Panel(
@@ -412,6 +426,7 @@ _LIFETIME = Row(
                 Query(quantile(0.99, "", series(SNAPSHOT_SIZE, *PROCESS, suffix="_bucket"), RATE), "p99"),
                 Query(f"min({series(SNAPSHOT_SIZE_LIMIT, *PROCESS)})", "limit"),
             ),
+            width=12,
         ),
         Panel(
             "timeseries",
@@ -422,6 +437,7 @@ _LIFETIME = Row(
             _NO_RESTORES,
             (Query(sum_by("result", rate(series(TRACE_CONTEXTS, *PROCESS), RATE)), "{{result}}"),),
             stacked=True,
+            width=12,
         ),
     ),
 )

@@ -65,9 +65,14 @@ class Operation:
 
 @dataclass(slots=True, kw_only=True)
 class Capture(Operation):
-    """The caller's context is read."""
+    """The caller's context is read.
+
+    Attributes:
+        credential_ttl: seconds of life left to the caller's token, negative when past.
+    """
 
     docket_name: str
+    credential_ttl: float | None = None
     fields: dict[Field, frozenset[FieldResult]] = field(default_factory=dict[Field, frozenset[FieldResult]])
 
 

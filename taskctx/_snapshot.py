@@ -24,6 +24,7 @@ from ._observe import observe
 from ._operations import Capture, Field, FieldResult, Outcome, Save
 from ._propagation import BAGGAGE, TRACEPARENT, current_baggage, current_trace
 from ._record import SCHEMA_VERSION, Record, dump_json, parse_record
+from ._token import life_left
 from .errors import Reason, SaveError, SnapshotError
 from .settings import current_settings
 
@@ -105,7 +106,7 @@ def capture_snapshot(docket_name: str) -> TaskContextSnapshot:
     """As :meth:`TaskContextSnapshot.capture`, counted under a docket's name."""
     settings = current_settings()
     with observe(Capture(docket_name=docket_name)) as operation:
-        caller = current_caller.get()
+        caller, now = current_caller.get(), time.time()
         token = caller.access_token
         baggage = current_baggage(settings.baggage_keys)
         snapshot = TaskContextSnapshot(
@@ -115,10 +116,12 @@ def capture_snapshot(docket_name: str) -> TaskContextSnapshot:
             session_id=caller.session_id,
             trace_context=current_trace() | baggage.carrier,
             carried=capture_carried(),
-            captured_at=time.time(),
+            captured_at=now,
         )
         operation.fields = _field_results(snapshot, caller, baggage_dropped=baggage.dropped)
         operation.outcome = _capture_outcome(operation.fields)
+        # a token that is over is captured all the same: the worker judges it, and the task may do without
+        operation.credential_ttl = None if token is None else life_left(token, now)
     return snapshot
 
 

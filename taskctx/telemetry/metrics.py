@@ -104,6 +104,8 @@ class PrometheusObserver:
     def _captured(self, capture: Capture) -> None:
         self._captures.labels(capture.docket_name, capture.outcome).inc()
         self._capture_duration.labels(capture.docket_name).observe(capture.duration, _exemplar())
+        if capture.credential_ttl is not None:
+            self._credential_ttl_at_capture.observe(max(0.0, capture.credential_ttl), _exemplar())
         for field, results in capture.fields.items():
             for result in results:
                 self._capture_fields.labels(field, result).inc()
@@ -142,6 +144,7 @@ class PrometheusObserver:
         self._captures = self._family(Counter, names.CAPTURES)
         self._capture_fields = self._family(Counter, names.CAPTURE_FIELDS)
         self._capture_duration = self._family(Histogram, names.CAPTURE_DURATION)
+        self._credential_ttl_at_capture = self._family(Histogram, names.CREDENTIAL_TTL_AT_CAPTURE)
         self._saves = self._family(Counter, names.SAVES)
         self._save_failures = self._family(Counter, names.SAVE_FAILURES)
         self._save_duration = self._family(Histogram, names.SAVE_DURATION)

@@ -12,6 +12,7 @@ MAX_TASK_NAMES = 100
 
 _LATENCY = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86_400.0
+_CREDENTIAL_LIFE = (0.0, 30.0, _MINUTE, 5 * _MINUTE, 15 * _MINUTE, 30 * _MINUTE, _HOUR, 4 * _HOUR, _DAY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,13 @@ CAPTURE_DURATION = Metric(
     "Time to capture a context.",
     ("docket_name",),
     (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025),
+)
+CREDENTIAL_TTL_AT_CAPTURE = Metric(
+    "taskctx_credential_ttl_at_capture_seconds",
+    "histogram",
+    "Life left to access tokens when captured; 0 when it was over already.",
+    (),
+    _CREDENTIAL_LIFE,
 )
 SAVES = Metric("taskctx_saves_total", "counter", "Snapshots saved, by outcome; skipped are duplicates.", ("outcome",))
 SAVE_FAILURES = Metric("taskctx_save_failures_total", "counter", "Snapshots not saved, by reason.", ("reason",))
@@ -114,7 +122,7 @@ CREDENTIAL_TTL_REMAINING = Metric(
     "histogram",
     "Life left to access tokens when restored; 0 when it was over.",
     (),
-    (0.0, 30.0, _MINUTE, 5 * _MINUTE, 15 * _MINUTE, 30 * _MINUTE, _HOUR, 4 * _HOUR, _DAY),
+    _CREDENTIAL_LIFE,
 )
 REGISTRY_LOOKUPS = Metric(
     "taskctx_registry_lookups_total",

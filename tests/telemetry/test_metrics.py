@@ -9,6 +9,8 @@ import re
 import subprocess
 import sys
 import textwrap
+import time
+from contextvars import ContextVar
 from pathlib import Path
 
 import docket as docket_package
@@ -21,6 +23,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.exposition import generate_latest
 
 import taskctx
+from taskctx._carry import stop_carrying
 from taskctx._observe import docket_seen, observe
 from taskctx._operations import Restore
 from taskctx.errors import Reason
@@ -53,6 +56,7 @@ COUNTERS: dict[str, Labels] = {
     "taskctx_trace_contexts_total": {"result": {"continued", "unsampled", "absent", "invalid"}},
 }
 LATENCY = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5]
+CREDENTIAL_LIFE: list[float] = [0, 30, 60, 300, 900, 1800, 3600, 4 * 3600, 86400]
 HISTOGRAMS: dict[str, tuple[Labels, list[float]]] = {
     "taskctx_capture_duration_seconds": (
         {"docket_name": {"orders"}},
@@ -66,7 +70,8 @@ HISTOGRAMS: dict[str, tuple[Labels, list[float]]] = {
         [0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 3 * 3600, 12 * 3600, 86400, 3 * 86400, 7 * 86400],
     ),
     "taskctx_snapshot_ttl_remaining_ratio": ({}, [0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1]),
-    "taskctx_credential_ttl_remaining_seconds": ({}, [0, 30, 60, 300, 900, 1800, 3600, 4 * 3600, 86400]),
+    "taskctx_credential_ttl_remaining_seconds": ({}, CREDENTIAL_LIFE),
+    "taskctx_credential_ttl_at_capture_seconds": ({}, CREDENTIAL_LIFE),
 }
 GAUGES: dict[str, dict[tuple[str, ...], float]] = {
     "taskctx_snapshot_size_limit_bytes": {(): 65536},
@@ -229,6 +234,56 @@ def test_the_outcome_of_a_capture(
     with taskctx.bind_caller(headers=headers, access_token=token):
         taskctx.TaskContextSnapshot.capture()
     assert registry.get_sample_value("taskctx_captures_total", {"docket_name": "", "outcome": outcome}) == 1
+
+
+@pytest.mark.parametrize(
+    ("expires_in", "counted", "over"),
+    [(None, 0, 0), (3600, 1, 0), (-60, 1, 1)],
+    ids=["without an end", "before its end", "over"],
+)
+def test_the_life_of_a_token_at_capture(
+    expires_in: int | None, counted: float, over: float, registry: CollectorRegistry
+) -> None:
+    """Of each token that has an end, 0 for one that is over; it is captured all the same."""
+    token = secrets.token(expires_at=None if expires_in is None else int(time.time()) + expires_in)
+    with taskctx.bind_caller(access_token=token):
+        snapshot = taskctx.TaskContextSnapshot.capture()
+    assert snapshot.access_token_json == token.model_dump_json()
+    value, name = registry.get_sample_value, "taskctx_credential_ttl_at_capture_seconds"
+    assert value(f"{name}_count") == counted
+    assert value(f"{name}_bucket", {"le": "0.0"}) == over
+    assert value(f"{name}_bucket", {"le": "3600.0"}) == counted
+    assert value(f"{name}_sum") == (0 if over else pytest.approx(3600 * counted, abs=60))
+
+
+def test_a_caller_without_a_token_has_no_life_to_count(registry: CollectorRegistry) -> None:
+    """Nor have captures that failed."""
+    taskctx.TaskContextSnapshot.capture()
+    not_json: ContextVar[object] = ContextVar("not_json")
+    taskctx.carry(not_json, name="not_json", type=object)
+    changed = not_json.set(object())
+    try:
+        with (
+            taskctx.bind_caller(access_token=secrets.token(expires_at=4_000_000_000)),
+            pytest.raises(taskctx.CaptureError),
+        ):
+            taskctx.TaskContextSnapshot.capture()
+    finally:
+        not_json.reset(changed)
+        stop_carrying("not_json")
+    assert registry.get_sample_value("taskctx_credential_ttl_at_capture_seconds_count") == 0
+
+
+async def test_a_batch_is_one_capture(docket: Docket, registry: CollectorRegistry) -> None:
+    """The life of its caller's token is counted once."""
+
+    async def report() -> None: ...
+
+    docket.register(report)
+    with taskctx.bind_caller(access_token=secrets.token(expires_at=4_000_000_000)):
+        await taskctx.add_many(docket, [docket.call(report)() for _ in range(3)])
+    assert registry.get_sample_value("taskctx_credential_ttl_at_capture_seconds_count") == 1
+    assert registry.get_sample_value("taskctx_saves_total", {"outcome": "ok"}) == 3
 
 
 async def test_a_lost_context_counts_by_reason_and_task(
