@@ -82,7 +82,8 @@ async def _answer(hook: RefreshHook, token: AccessToken, timeout: float) -> obje
 
 
 async def _ask(hook: RefreshHook, token: AccessToken) -> object:
-    return await hook(token)
+    # a copy: a task that keeps its token keeps it as it was judged
+    return await hook(token.model_copy(deep=True))
 
 
 def _forget(asked: asyncio.Task[object]) -> None:

@@ -216,6 +216,23 @@ async def test_a_hook_that_has_no_new_token(
     assert failures(registry, docket) == ({} if policy == "keep" else {"credential_expired": 1})
 
 
+async def test_a_hook_cannot_alter_the_token_that_is_kept(
+    docket: Docket, registry: CollectorRegistry, submit: Submit, seen: list[Sight]
+) -> None:
+    """It gets a copy: the claims are what the scope comes from."""
+
+    async def alters(expired: AccessToken) -> None:
+        assert expired.claims
+        expired.claims["sub"] = "bob"
+
+    taskctx.configure(registry=registry, refresh_token=alters, on_expired_token="keep")
+
+    await submit()
+    await work(docket)
+
+    assert seen == [LATE.sight]
+
+
 # Hooks that fail
 
 
