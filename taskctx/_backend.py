@@ -1,15 +1,15 @@
-"""The way to Redis: one client, one bound, one kind of error.
+"""The way to Redis: one lane for each docket, one bound, one kind of error.
 
-Every call is bounded by ``backend_timeout`` (see :func:`bounded`), retries what is transient inside that bound, runs
-with instrumentation suppressed, and raises nothing but :class:`BackendError`.
+Commands are tried again while what keeps them is transient, run with instrumentation suppressed, and raise nothing but
+:class:`BackendError`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Any, Protocol, TypeVar, cast
+from collections.abc import Awaitable, Callable, Sequence
+from types import TracebackType
+from typing import Any, Generic, Protocol, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from docket import Docket
@@ -17,6 +17,7 @@ from redis import exceptions as redis_errors
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 
+from ._lane import Lane, Replies, Request
 from ._propagation import instrumentation_suppressed
 from .errors import Reason, TaskContextError
 from .settings import current_settings
@@ -31,8 +32,6 @@ TRANSIENT = (
     redis_errors.TryAgainError,
 )
 RETRIES = 4
-MAX_CONCURRENT_CALLS = 32
-"""For each docket; its pool has 100 connections, which Docket itself needs too."""
 
 
 class BackendError(TaskContextError):
@@ -49,64 +48,118 @@ class Pipeline(Protocol):
     def set(self, name: str, value: bytes, *, ex: int, nx: bool = False) -> Any: ...
     def expire(self, name: str, time: int) -> Any: ...
     def hget(self, name: str, key: str) -> Any: ...
-    async def execute(self, raise_on_error: bool = True) -> list[Any]: ...
+    def eval(self, script: str, numkeys: int, *keys_and_args: str | bytes) -> Any: ...
+    async def execute(self, raise_on_error: bool = True) -> Replies: ...
 
 
 class Client(Protocol):
     """What we use of a client: redis-py's, its cluster's, or burner-redis's."""
 
     def pipeline(self, *, transaction: bool = True) -> Pipeline: ...
-    async def set(self, name: str, value: bytes, *, ex: int, nx: bool = False) -> Any: ...
-    async def expire(self, name: str, time: int) -> Any: ...
-    async def eval(self, script: str, numkeys: int, *keys_and_args: str | bytes) -> Any: ...
 
 
-@asynccontextmanager
-async def bounded() -> AsyncGenerator[None]:
-    """Bound what is done inside by ``backend_timeout``: a whole save or restore, or a call on its own.
+Command = Callable[[Pipeline], object]
+"""Puts one command into a pipeline."""
+
+
+class bounded:  # noqa: N801 - reads as a verb: ``async with bounded()``
+    """Bound what is done inside by ``backend_timeout``: a whole save or restore, its retries included.
 
     Raises:
         BackendError: (``backend_timeout``) it took longer.
     """
-    try:
-        async with asyncio.timeout(current_settings().backend_timeout):
-            yield
-    except TimeoutError:
-        raise BackendError(Reason.BACKEND_TIMEOUT) from None
+
+    __slots__ = ("_timeout",)
+
+    async def __aenter__(self) -> None:
+        self._timeout = asyncio.timeout(current_settings().backend_timeout)
+        await self._timeout.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            await self._timeout.__aexit__(kind, error, traceback)
+        except TimeoutError:
+            raise BackendError(Reason.BACKEND_TIMEOUT) from None
 
 
-async def call(docket: Docket, send: Callable[[Client], Awaitable[T]]) -> T:
+async def run(docket: Docket, *commands: Command, size: int = 0) -> Replies:
+    """Send commands, whose values are of ``size`` bytes, together with those of other tasks on this docket.
+
+    Gives one answer for each.
+    """
+    request = Request(commands, size)
+
+    async def once() -> Replies:
+        replies = await _lanes.of(docket).run(request, lambda commands: _send(docket, commands))
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
+
+    return await _persist(once)
+
+
+async def call(docket: Docket, send: Callable[[Any], Awaitable[T]]) -> T:
+    """Have ``send`` use the docket's client on its own: for what no pipeline takes."""
+
     async def once() -> T:
-        async with _gate(docket), docket.redis() as client:
-            return await send(cast("Client", client))
+        with instrumentation_suppressed():
+            async with docket.redis() as client, bounded():
+                return await send(client)
 
-    async def between_tries(error: Exception) -> None:
-        """Nothing to tidy up: each try takes a connection of its own."""
+    return await _persist(once)
 
-    retry = Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.5), RETRIES, supported_errors=TRANSIENT)
+
+async def _send(docket: Docket, commands: Sequence[Command]) -> Replies:
+    with instrumentation_suppressed():
+        async with docket.redis() as client, bounded():
+            pipeline = _pipeline_of(cast("Client", client))
+            for command in commands:
+                command(pipeline)
+            return await pipeline.execute(raise_on_error=False)
+
+
+async def _persist(once: Callable[[], Awaitable[T]]) -> T:
+    """Try again while that may help.  Each caller has its own tries: who travelled together need not go on together."""
     try:
-        async with bounded():
-            with instrumentation_suppressed():
-                return await retry.call_with_retry(once, between_tries)
+        try:
+            return await once()
+        except TRANSIENT:
+            return await _RETRY.call_with_retry(once, _between_tries)
     except redis_errors.TimeoutError:
         raise BackendError(Reason.BACKEND_TIMEOUT) from None
     except (redis_errors.RedisError, OSError):
         raise BackendError(Reason.BACKEND_ERROR) from None
 
 
-def _gate(docket: Docket) -> asyncio.Semaphore:
-    """Lets so many calls through at a time: redis-py's pool does not queue for connections, it raises."""
-    loop = asyncio.get_running_loop()
-    gate = _gates.get(docket)
-    if gate is None or gate[0] is not loop:
-        gate = _gates[docket] = (loop, asyncio.Semaphore(MAX_CONCURRENT_CALLS))
-    return gate[1]
+_RETRY = Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.5), RETRIES, supported_errors=TRANSIENT)
 
 
-_gates: WeakKeyDictionary[Docket, tuple[asyncio.AbstractEventLoop, asyncio.Semaphore]] = WeakKeyDictionary()
+async def _between_tries(error: Exception) -> None:
+    """Nothing to tidy up: each try takes a connection of its own."""
 
 
-def pipeline_of(client: Client) -> Pipeline:
+class PerDocket(Generic[T]):
+    """One of something for each docket, and a new one when the docket is used in another event loop."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._made: WeakKeyDictionary[Docket, tuple[asyncio.AbstractEventLoop, T]] = WeakKeyDictionary()
+
+    def of(self, docket: Docket) -> T:
+        loop = asyncio.get_running_loop()
+        made = self._made.get(docket)
+        if made is None or made[0] is not loop:
+            made = self._made[docket] = (loop, self._make())
+        return made[1]
+
+
+_lanes: PerDocket[Lane[Command]] = PerDocket(Lane)
+
+
+def _pipeline_of(client: Client) -> Pipeline:
     try:
         return client.pipeline(transaction=False)
     except TypeError:

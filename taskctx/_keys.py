@@ -12,6 +12,7 @@ each key has exactly one reading: :func:`parse_task_key` accepts only what :func
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
@@ -19,6 +20,10 @@ from .errors import InvalidArgument, InvalidType
 
 PLAIN_TASK = "task"
 """The type segment of a plain Docket task, whose component is the function's name."""
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9_.~-]+")
+"""What quoting leaves as it is (RFC 3986's unreserved characters): most ids, and all that are made for a task."""
 
 
 class TaskKeyParts(NamedTuple):
@@ -71,6 +76,8 @@ def _quoted(name: str, segment: object) -> str:
         raise InvalidType(f"the {name} must be a string, not {type(segment).__name__}")
     if not segment:
         raise InvalidArgument(f"the {name} must not be empty")
+    if _PLAIN.fullmatch(segment):
+        return segment
     try:
         return quote(segment, safe="")
     except UnicodeEncodeError:
@@ -79,6 +86,8 @@ def _quoted(name: str, segment: object) -> str:
 
 def _unquoted(segment: str) -> str | None:
     """The segment's text, or None unless quoting that text gives the segment again."""
+    if _PLAIN.fullmatch(segment):
+        return segment
     try:
         text = unquote(segment, errors="strict")
     except UnicodeDecodeError:

@@ -35,6 +35,8 @@ class Baggage(NamedTuple):
 def current_baggage(keys: tuple[str, ...]) -> Baggage:
     """The current baggage, as far as its keys match one of the patterns and W3C's limits hold it."""
     entries = baggage.get_all()
+    if not entries:
+        return Baggage({}, dropped=False)
     allowed = context.Context()
     for key, value in entries.items():
         if any(fnmatchcase(key.lower(), pattern.lower()) for pattern in keys):
@@ -48,6 +50,8 @@ def current_baggage(keys: tuple[str, ...]) -> Baggage:
 
 def current_trace() -> dict[str, str]:
     """The current span's context as ``traceparent`` and ``tracestate``; empty where there is no span."""
+    if not trace.get_current_span().get_span_context().is_valid:
+        return {}
     carrier: dict[str, str] = {}
     _trace_context.inject(carrier)
     return carrier
@@ -61,6 +65,8 @@ def current_trace_id() -> str | None:
 
 def span_context(carrier: Mapping[str, str]) -> trace.SpanContext | None:
     """The span context in a carrier, or None when there is none or it is not valid."""
+    if TRACEPARENT not in carrier:
+        return None
     with _quiet.applied():
         extracted = _trace_context.extract(carrier, context.Context())
     found = trace.get_current_span(extracted).get_span_context()
@@ -77,6 +83,8 @@ def parent_context(carrier: Mapping[str, str]) -> context.Context:
 
 def use_baggage(carrier: Mapping[str, str], undo: ExitStack) -> None:
     """Make the carrier's baggage the current baggage, in place of whatever there was; ``undo`` takes it back."""
+    if BAGGAGE not in carrier and not baggage.get_all():
+        return
     cleared = baggage.clear()
     with _quiet.applied():
         replaced = _baggage.extract(carrier, cleared)

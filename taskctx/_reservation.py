@@ -17,7 +17,7 @@ from docket import Docket
 from docket.execution import Disposition
 
 from . import _store
-from ._backend import BackendError
+from ._backend import BackendError, bounded
 from ._codec import codec_for
 from ._record import parse_record
 from ._store import Stored
@@ -77,19 +77,27 @@ class Reservation:
     async def conclude(self, disposition: Disposition) -> None:
         """Docket answered.  Never raises: the answer stands, and a snapshot left over has a TTL."""
         with suppress(BackendError):
-            if disposition is Disposition.SCHEDULED:
-                await self._confirm()
-            elif disposition is Disposition.FAILED:
-                await self.abandon()
-            else:
-                await self._take_back()
+            async with bounded():
+                await self._settle(disposition)
 
     async def abandon(self) -> None:
         """Docket failed.  Its answer may only have been lost, so the snapshot goes unless the task is there."""
         with suppress(BackendError):
-            run = await _store.run_of(self.slot.docket, self.slot.task_key)
-            if not run.live or run.generation <= self.generation:
-                await self._take_back()
+            async with bounded():
+                await self._take_back_unless_scheduled()
+
+    async def _settle(self, disposition: Disposition) -> None:
+        if disposition is Disposition.SCHEDULED:
+            await self._confirm()
+        elif disposition is Disposition.FAILED:
+            await self._take_back_unless_scheduled()
+        else:
+            await self._take_back()
+
+    async def _take_back_unless_scheduled(self) -> None:
+        run = await _store.run_of(self.slot.docket, self.slot.task_key)
+        if not run.live or run.generation <= self.generation:
+            await self._take_back()
 
     async def _confirm(self) -> None:
         slot = self.slot

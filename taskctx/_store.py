@@ -6,16 +6,17 @@ sent twice does what it does once.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from typing import Any, NamedTuple, cast
-from weakref import WeakKeyDictionary
 
 from docket import Docket
 
-from ._backend import Client, Pipeline, call, pipeline_of
+from ._backend import Command, PerDocket, Pipeline, call, run
 
 CLOCK_CHECK_INTERVAL = 60.0
 """Seconds after which a process compares its clock with the server's again."""
@@ -81,32 +82,25 @@ class Run:
 
 async def put(docket: Docket, key: str, value: bytes, ttl: int) -> None:
     """Store a value for ``ttl`` seconds, over whatever was there."""
-    await call(docket, lambda client: client.set(key, value, ex=ttl))
+    await run(docket, lambda pipeline: pipeline.set(key, value, ex=ttl), size=len(value))
 
 
 async def put_new(docket: Docket, entries: Sequence[tuple[str, bytes, int]]) -> list[bool]:
     """Store each ``(key, value, ttl)`` where there is no value yet; says for each whether its own is there now."""
-
-    def queue(pipeline: Pipeline) -> None:
-        for key, value, ttl in entries:
-            pipeline.set(key, value, ex=ttl, nx=True)
-            # an answer may be lost and the command sent again: what counts is what is there
-            pipeline.get(key)
-
-    replies = await _together(docket, queue)
+    commands: list[Command] = []
+    for key, value, ttl in entries:
+        # an answer may be lost and the command sent again: what counts is what is there
+        commands += [partial(_set_new, key, value, ttl), partial(_get, key)]
+    replies = await run(docket, *commands, size=sum(len(value) for _, value, _ in entries))
     return [reply == value for reply, (_, value, _) in zip(replies[1::2], entries, strict=True)]
 
 
 async def fetch(docket: Docket, key: str, *, renew_to: int | None = None) -> Stored | None:
     """The value under a key and the seconds it had left; ``renew_to`` makes that at least so many, afterwards."""
-
-    def queue(pipeline: Pipeline) -> None:
-        pipeline.get(key)
-        pipeline.ttl(key)
-        if renew_to is not None:
-            pipeline.expire(key, renew_to)
-
-    value, ttl, *_ = await _together(docket, queue)
+    commands: list[Command] = [lambda pipeline: pipeline.get(key), lambda pipeline: pipeline.ttl(key)]
+    if renew_to is not None:
+        commands.append(lambda pipeline: pipeline.expire(key, renew_to))
+    value, ttl, *_ = await run(docket, *commands)
     if value is None:
         return None
     if renew_to is not None and ttl > renew_to:
@@ -116,51 +110,38 @@ async def fetch(docket: Docket, key: str, *, renew_to: int | None = None) -> Sto
 
 async def look(docket: Docket, key: str, task_key: str) -> tuple[Stored | None, Run]:
     """What is stored under a key, and what Docket knows of the task."""
-
-    def queue(pipeline: Pipeline) -> None:
-        pipeline.get(key)
-        pipeline.ttl(key)
-        _ask_run(pipeline, docket, task_key)
-
-    value, ttl, *run = await _together(docket, queue)
-    return None if value is None else Stored(value, ttl), _read_run(run)
+    value, ttl, *found = await run(docket, partial(_get, key), partial(_ttl, key), *_ask_run(docket, task_key))
+    return None if value is None else Stored(value, ttl), _read_run(found)
 
 
 async def compare_and_set(docket: Docket, key: str, expected: bytes | None, value: bytes | None, ttl: int = 1) -> bool:
     """Put ``value`` (None: nothing) where ``expected`` (None: nothing) is; False when something else is there."""
-    reply = await call(
-        docket, lambda client: client.eval(_COMPARE_AND_SET, 1, key, expected or b"", value or b"", str(ttl))
-    )
+    arguments = (key, expected or b"", value or b"", str(ttl))
+    size = len(arguments[1]) + len(arguments[2])
+    (reply,) = await run(docket, lambda pipeline: pipeline.eval(_COMPARE_AND_SET, 1, *arguments), size=size)
     return bool(reply)
 
 
 async def expire(docket: Docket, key: str, ttl: int) -> None:
     """Give a value ``ttl`` seconds from now."""
-    await call(docket, lambda client: client.expire(key, ttl))
+    await run(docket, lambda pipeline: pipeline.expire(key, ttl))
 
 
 async def expire_unless_superseded(docket: Docket, key: str, ttl: int, task_key: str, generation: int) -> None:
     """Give a value ``ttl`` seconds from now, unless Docket's record of the task is of a later generation than this."""
-    keys = (key, docket.runs_key(task_key))
-    await call(
-        docket, lambda client: client.eval(_EXPIRE_UNLESS_SUPERSEDED, len(keys), *keys, str(ttl), str(generation))
-    )
+    arguments = (key, docket.runs_key(task_key), str(ttl), str(generation))
+    await run(docket, lambda pipeline: pipeline.eval(_EXPIRE_UNLESS_SUPERSEDED, 2, *arguments))
 
 
 async def life_of(docket: Docket, key: str, task_key: str) -> tuple[int, Run]:
     """The seconds that a value has left (negative: none, or no end), and what Docket knows of the task."""
-
-    def queue(pipeline: Pipeline) -> None:
-        pipeline.ttl(key)
-        _ask_run(pipeline, docket, task_key)
-
-    ttl, *run = await _together(docket, queue)
-    return ttl, _read_run(run)
+    ttl, *found = await run(docket, partial(_ttl, key), *_ask_run(docket, task_key))
+    return ttl, _read_run(found)
 
 
 async def run_of(docket: Docket, task_key: str) -> Run:
     """What Docket knows of a task key."""
-    return _read_run(await _together(docket, lambda pipeline: _ask_run(pipeline, docket, task_key)))
+    return _read_run(await run(docket, *_ask_run(docket, task_key)))
 
 
 async def server_time(docket: Docket) -> float:
@@ -168,10 +149,13 @@ async def server_time(docket: Docket) -> float:
 
     One round trip a minute for each docket; in between, this process's clock with the difference found then.
     """
-    clock = _clocks.setdefault(docket, _Clock())
-    if time.monotonic() >= clock.check_at:
-        clock.offset = await call(docket, _measure_offset)
-        clock.check_at = time.monotonic() + CLOCK_CHECK_INTERVAL
+    clock = _clocks.of(docket)
+    if clock.is_due:
+        # one asks, and the others wait for the answer
+        async with clock.asking:
+            if clock.is_due:
+                clock.offset = await call(docket, _measure_offset)
+                clock.check_at = time.monotonic() + CLOCK_CHECK_INTERVAL
     return time.time() + clock.offset
 
 
@@ -179,12 +163,17 @@ async def server_time(docket: Docket) -> float:
 class _Clock:
     offset: float = 0.0
     check_at: float = field(default_factory=time.monotonic)
+    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def is_due(self) -> bool:
+        return time.monotonic() >= self.check_at
 
 
-_clocks: WeakKeyDictionary[Docket, _Clock] = WeakKeyDictionary()
+_clocks = PerDocket(_Clock)
 
 
-async def _measure_offset(client: Client) -> float:
+async def _measure_offset(client: Any) -> float:
     """Seconds by which the server's clock is ahead of ours."""
     ask = cast("Callable[[], Awaitable[Any]] | None", getattr(client, "time", None))
     if ask is None:
@@ -199,22 +188,27 @@ async def _measure_offset(client: Client) -> float:
     return seconds + microseconds / 1_000_000 - (before + after) / 2
 
 
-async def _together(docket: Docket, queue: Callable[[Pipeline], None]) -> list[Any]:
-    """Send what ``queue`` puts into a pipeline, in one round trip."""
-
-    async def send(client: Client) -> list[Any]:
-        pipeline = pipeline_of(client)
-        queue(pipeline)
-        return await pipeline.execute()
-
-    return await call(docket, send)
+def _get(key: str, pipeline: Pipeline) -> object:
+    return pipeline.get(key)
 
 
-def _ask_run(pipeline: Pipeline, docket: Docket, task_key: str) -> None:
+def _ttl(key: str, pipeline: Pipeline) -> object:
+    return pipeline.ttl(key)
+
+
+def _set_new(key: str, value: bytes, ttl: int, pipeline: Pipeline) -> object:
+    return pipeline.set(key, value, ex=ttl, nx=True)
+
+
+def _ask_run(docket: Docket, task_key: str) -> list[Command]:
     # Docket has no call for this that does not unpickle the task's arguments; the record's fields are held by
     # tests/upstream/test_docket.py.
-    for name in ("state", "known", "when", "generation"):
-        pipeline.hget(docket.runs_key(task_key), name)
+    record = docket.runs_key(task_key)
+    return [partial(_hget, record, name) for name in ("state", "known", "when", "generation")]
+
+
+def _hget(key: str, name: str, pipeline: Pipeline) -> object:
+    return pipeline.hget(key, name)
 
 
 def _read_run(replies: Sequence[bytes | None]) -> Run:

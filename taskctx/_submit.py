@@ -174,9 +174,9 @@ class _Plan:
             docket.register(function)
             name = function.__name__
         outlives = None if ttl is None else whole_seconds(ttl)
-        plan = cls(docket, name, str(uuid.uuid4()) if key is None else key, key is None, when, outlives)
-        plan.slot(None)  # an id that cannot be used is refused now, not when the task is submitted
-        return plan
+        if key is not None:
+            build_task_key(None, key, PLAIN_TASK, name)  # an id that cannot be used is refused now, not at submission
+        return cls(docket, name, str(uuid.uuid4()) if key is None else key, key is None, when, outlives)
 
     @classmethod
     def of_call(cls, docket: Docket, call: TaskCall, ttl: TTL) -> _Plan:
@@ -238,7 +238,8 @@ async def _reserve_batch(docket: Docket, slots: Sequence[Slot], chunk_size: int 
     try:
         snapshot = capture_snapshot(docket.name)
         with saving(Save(docket_name=docket.name, count=len(slots))) as operation:
-            values = [await stored_form(snapshot, docket, slot.redis_key, slot.ttl, operation) for slot in slots]
+            async with bounded():
+                values = [await stored_form(snapshot, docket, slot.redis_key, slot.ttl, operation) for slot in slots]
             size = chunk_size or max(1, len(slots))
             for start in range(0, len(slots), size):
                 async with bounded():

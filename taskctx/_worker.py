@@ -15,7 +15,7 @@ from docket.dependencies import AdmissionBlocked, Dependency, current_execution,
 from docket.execution import Execution
 
 from . import _store
-from ._backend import BackendError
+from ._backend import BackendError, bounded
 from ._lifetime import Ending, RerunHandlers
 from ._observe import docket_seen, observe
 from ._operations import Run
@@ -80,7 +80,8 @@ async def _task_context(execution: Execution, worker: Worker) -> AsyncGenerator[
         finally:
             # When the server is away, the TTL set at save or at restore stands: the key goes later, but it goes.
             with suppress(BackendError):
-                await _settle(execution, restored.fetched, handlers.ending(execution, failure))
+                async with bounded():
+                    await _settle(execution, restored.fetched, handlers.ending(execution, failure))
 
 
 @contextmanager

@@ -34,11 +34,11 @@ MESSAGING_SYSTEM = "docket"
 
 @dataclass(frozen=True, slots=True)
 class _Started:
-    """A span under way, and the span it is inside of."""
+    """A span under way, the span it is inside of, and how to leave it; None where there is nothing to enter."""
 
     span: OTelSpan
     outer: OTelSpan
-    token: Token[context.Context]
+    token: Token[context.Context] | None
 
 
 class TracingObserver:
@@ -60,12 +60,16 @@ class TracingObserver:
                 span = self._start_process(operation, outer)
             case _:
                 return None
+        if span.get_span_context() == outer.get_span_context():
+            # there is no SDK: the span is the one that it is inside of
+            return _Started(span, outer, None)
         return _Started(span, outer, context.attach(trace.set_span_in_context(span)))
 
     def on_end(self, operation: Operation, state: _Started | None) -> None:
         if state is None:
             return
-        context.detach(state.token)
+        if state.token is not None:
+            context.detach(state.token)
         try:
             self._describe(operation, state)
         finally:

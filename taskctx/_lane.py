@@ -1,0 +1,127 @@
+"""Commands of concurrent tasks travel together.
+
+What comes first goes straight out.  What comes while that is under way waits, and leaves in one pipeline when the
+answer is there; so a caller alone waits for nobody, and many at a time share their round trips.  There is no timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+MAX_COMMANDS = 256
+MAX_BYTES = 1024 * 1024
+"""What travels together at most; one request that is larger goes alone."""
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True, slots=True)
+class Request(Generic[C]):
+    """Commands of one caller's, with one answer each.
+
+    Attributes:
+        size: of the values in them, in bytes.
+    """
+
+    commands: Sequence[C]
+    size: int = 0
+
+
+Replies = list[Any]
+"""One for each command; an exception where the server refused it."""
+
+Send = Callable[[Sequence[C]], Awaitable[Replies]]
+
+
+@dataclass(slots=True)
+class _Waiting(Generic[C]):
+    request: Request[C]
+    replies: asyncio.Future[Replies] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Lane(Generic[C]):
+    """One for each docket and event loop.
+
+    A caller that is cancelled leaves alone, and takes nobody with it.  An error on the way is everybody's who travelled
+    together; a command that the server refuses is its caller's alone.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[_Waiting[C]] = deque()
+        self._busy = False
+        self._drain: asyncio.Task[None] | None = None
+
+    async def run(self, request: Request[C], send: Send[C]) -> Replies:
+        """Have a request sent, at once or with the next ones.  ``send`` must come to an end by itself."""
+        if self._busy:
+            waiting = _Waiting(request)
+            self._waiting.append(waiting)
+            return await waiting.replies
+        self._busy = True
+        try:
+            return await send(request.commands)
+        finally:
+            self._go_on(send)
+
+    def _go_on(self, send: Send[C]) -> None:
+        """Those who wait do not travel in the time, nor in the context, of the one who came first."""
+        if self._waiting:
+            self._drain = asyncio.get_running_loop().create_task(self._send_waiting(send), context=Context())
+        else:
+            self._busy = False
+
+    async def _send_waiting(self, send: Send[C]) -> None:
+        try:
+            while together := self._next():
+                try:
+                    replies = await send([command for each in together for command in each.request.commands])
+                except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
+                    _fail(together, error)
+                except BaseException:
+                    _cancel(together)
+                    raise
+                else:
+                    _hand_out(together, replies)
+        finally:
+            # reached with somebody waiting only when the event loop is being shut down
+            _cancel(self._waiting)
+            self._waiting.clear()
+            self._busy = False
+
+    def _next(self) -> list[_Waiting[C]]:
+        together: list[_Waiting[C]] = []
+        commands = size = 0
+        while self._waiting:
+            request = self._waiting[0].request
+            commands, size = commands + len(request.commands), size + request.size
+            if together and (commands > MAX_COMMANDS or size > MAX_BYTES):
+                break
+            waiting = self._waiting.popleft()
+            if not waiting.replies.done():
+                together.append(waiting)
+        return together
+
+
+def _hand_out(together: Sequence[_Waiting[C]], replies: Replies) -> None:
+    start = 0
+    for waiting in together:
+        end = start + len(waiting.request.commands)
+        if not waiting.replies.done():
+            waiting.replies.set_result(replies[start:end])
+        start = end
+
+
+def _fail(together: Sequence[_Waiting[C]], error: Exception) -> None:
+    for waiting in together:
+        if not waiting.replies.done():
+            waiting.replies.set_exception(error)
+
+
+def _cancel(together: Sequence[_Waiting[C]] | deque[_Waiting[C]]) -> None:
+    for waiting in together:
+        waiting.replies.cancel()
