@@ -32,6 +32,10 @@ TRANSIENT = (
     redis_errors.TryAgainError,
 )
 RETRIES = 4
+MAX_CONCURRENT_ADDS = 64
+"""For each docket; its pool has 100 connections."""
+_WRONG_TYPE = "WRONGTYPE"
+"""Begins the server's answer where the key holds a list, a hash, ...: something else writes there."""
 
 
 class BackendError(TaskContextError):
@@ -130,8 +134,11 @@ async def _persist(once: Callable[[], Awaitable[T]]) -> T:
             return await _RETRY.call_with_retry(once, _between_tries)
     except redis_errors.TimeoutError:
         raise BackendError(Reason.BACKEND_TIMEOUT) from None
+    except redis_errors.ResponseError as error:
+        reason = Reason.MALFORMED if str(error).startswith(_WRONG_TYPE) else Reason.BACKEND_ERROR
     except (redis_errors.RedisError, OSError):
-        raise BackendError(Reason.BACKEND_ERROR) from None
+        reason = Reason.BACKEND_ERROR
+    raise BackendError(reason)
 
 
 _RETRY = Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.5), RETRIES, supported_errors=TRANSIENT)
@@ -157,6 +164,15 @@ class PerDocket(Generic[T]):
 
 
 _lanes: PerDocket[Lane[Command]] = PerDocket(Lane)
+_gates: PerDocket[asyncio.Semaphore] = PerDocket(lambda: asyncio.Semaphore(MAX_CONCURRENT_ADDS))
+
+
+def gate(docket: Docket) -> asyncio.Semaphore:
+    """What Docket's own calls pass through: redis-py's pool does not queue for connections, it raises.
+
+    Saves that travel together are done together, and so would be at Docket's door all at once.
+    """
+    return _gates.of(docket)
 
 
 def _pipeline_of(client: Client) -> Pipeline:

@@ -23,7 +23,8 @@ from ._operations import CryptoOperation
 from .errors import Reason, SnapshotError
 from .settings import Settings
 
-MAGIC = b"TCX1"
+FAMILY = b"TCX"
+MAGIC = FAMILY + b"1"
 """Begins every sealed value: three letters and the version of the envelope."""
 
 NONCE_BYTES = 12
@@ -53,6 +54,8 @@ class PlaintextCodec:
     def decode(self, stored: bytes, key: str) -> bytes:
         if is_sealed(stored):
             raise _not_opened(None, Reason.DECRYPT_UNKNOWN_KEY)
+        if stored.startswith(FAMILY):
+            raise SnapshotError(Reason.SCHEMA_UNSUPPORTED)
         if not stored.startswith(b"{"):
             raise SnapshotError(Reason.MALFORMED)
         return stored

@@ -10,6 +10,7 @@ from typing import Unpack
 from opentelemetry.trace import TracerProvider
 from prometheus_client import REGISTRY, CollectorRegistry
 
+from ._messages import keep_baggage_out
 from ._observe import Observer, default_observers, docket_seen, use_observers
 from ._refresh import checked_hook, use_refresh_hook
 from ._token import AccessToken
@@ -70,6 +71,7 @@ def install_defaults() -> None:
     Series must exist, at 0, before anything happens.  The settings themselves stay unread until they are needed, and
     one that is not valid is reported then, not here: the program may be about to call ``configure``.
     """
+    keep_baggage_out()
     default_observers(_default_observers)
     with suppress(ConfigurationError):
         use_observers(_default_observers())

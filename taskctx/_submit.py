@@ -13,7 +13,7 @@ from docket import Docket
 from docket.execution import Disposition, Execution, TaskCall
 
 from ._ambient import current_caller, get_task_scope
-from ._backend import BackendError, bounded
+from ._backend import BackendError, bounded, gate
 from ._keys import PLAIN_TASK, build_task_key, snapshot_key
 from ._lifetime import seconds_until, whole_seconds
 from ._observe import docket_seen
@@ -266,7 +266,8 @@ async def _schedule(plan: _Plan, reservation: Reservation, schedule: Callable[[]
     """Have Docket schedule the task, and act on its answer."""
     try:
         plan.register_live(reservation)
-        execution = await schedule()
+        async with gate(plan.docket):
+            execution = await schedule()
     except BaseException:
         plan.forget_live(reservation)
         await reservation.abandon()

@@ -18,18 +18,26 @@ ENVIRONMENT_PREFIX = "TASKCTX_"
 
 DENIED_HEADERS = (
     # credentials: the access token travels as the token
-    "authorization",
-    "proxy-authorization",
+    "*authorization",
+    "authentication",
     "cookie",
+    "cookie2",
     "set-cookie",
-    "x-api-key",
-    "api-key",
+    "*api-key",
+    "*apikey",
+    "*-access-key",
+    "*-subscription-key",
+    "x-functions-key",
     "x-auth-*",
-    "x-amz-security-token",
-    "x-csrf-token",
-    "x-xsrf-token",
     "*-token",
     "*-secret",
+    "*password*",
+    "*jwt*",
+    "dpop",
+    # identities that gateways and clouds put in, signed or not, and certificates
+    "x-amzn-oidc-*",
+    "x-ms-client-principal*",
+    "*-client-cert",
     # hop-by-hop (RFC 9110 section 7.6.1), and what describes the request's own body
     "connection",
     "keep-alive",

@@ -13,7 +13,7 @@ import taskctx
 ROOT = Path(taskctx.__file__).parent
 
 LAYERS: list[set[str]] = [
-    {"errors", "_version", "_keyring"},
+    {"errors", "_version", "_keyring", "_lane", "_messages"},
     {"settings", "_keys", "_token", "_record", "_propagation", "_operations"},
     {"_ambient", "_carry", "_headers", "_observe", "_backend", "_refresh"},
     {"_registry", "_store", "_lifetime", "_codec", "_credential"},

@@ -78,7 +78,7 @@ class Case:
 
 CASES: dict[str, Case] = {
     "missing": Case(lose, Reason.MISSING),
-    "backend_error": Case(damage_server_side, Reason.BACKEND_ERROR),
+    "another_type": Case(damage_server_side, Reason.MALFORMED),
     "empty": Case(overwrite(""), Reason.MALFORMED),
     "broken": Case(overwrite(f'{{"session_id": "{MARKER}'), Reason.MALFORMED),
     "binary": Case(overwrite(b"\x80\x04\x95" + MARKER.encode()), Reason.MALFORMED),

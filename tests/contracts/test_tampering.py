@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 
 import taskctx
 from taskctx import Reason
-from taskctx._codec import MAGIC, NONCE_BYTES, TAG_BYTES, SealingCodec
+from taskctx._codec import FAMILY, MAGIC, NONCE_BYTES, TAG_BYTES, SealingCodec
 from taskctx._keyring import generate_key, parse_keyring
 from tests.conftest import MakeDocket, make_worker
 from tests.contracts.test_failure_contract import Mode, each_mode, failures, our_lines
@@ -259,7 +259,7 @@ ATTACKS: dict[str, tuple[Attack, Reason]] = {
     "cut in the ciphertext": (cut(HEADER + NONCE_BYTES + 30), Reason.DECRYPT_FAILED),
     "cut in the tag": (cut(-1), Reason.DECRYPT_FAILED),
     "a bit of the magic": (flipped(0), Reason.MALFORMED),
-    "a bit of the version": (flipped(3, 1), Reason.MALFORMED),
+    "a bit of the version": (flipped(3, 1), Reason.SCHEMA_UNSUPPORTED),
     "a bit of the key id's length": (flipped(4), Reason.DECRYPT_UNKNOWN_KEY),
     "a bit of the key id": (flipped(HEADER - 1), Reason.DECRYPT_UNKNOWN_KEY),
     "the highest bit of the key id": (flipped(HEADER - 1, 7), Reason.DECRYPT_FAILED),
@@ -285,15 +285,15 @@ ATTACKS: dict[str, tuple[Attack, Reason]] = {
     ),
     "downgraded to what it was without keys": (genuine_plaintext, Reason.PLAINTEXT_REFUSED),
     "downgraded to a forgery": (overwritten(lambda _: FORGED), Reason.PLAINTEXT_REFUSED),
-    "version 0": (of_version(b"TCX0"), Reason.MALFORMED),
-    "version 2": (of_version(b"TCX2"), Reason.MALFORMED),
+    "version 0": (of_version(b"TCX0"), Reason.SCHEMA_UNSUPPORTED),
+    "version 2": (of_version(b"TCX2"), Reason.SCHEMA_UNSUPPORTED),
     "sealed with an older schema": (sealed_with_schema(0), Reason.SCHEMA_UNSUPPORTED),
     "sealed with a newer schema": (sealed_with_schema(99), Reason.SCHEMA_UNSUPPORTED),
     "sealed with another's token": (sealed_for_another_scope, Reason.SCOPE_MISMATCH),
     "another library's ciphertext": (overwritten(lambda _: b"gAAAAABm" + MARKER.encode()), Reason.MALFORMED),
     "emptied": (overwritten(lambda _: b""), Reason.MALFORMED),
-    "a list": (a_list, Reason.BACKEND_ERROR),
-    "a hash": (a_hash, Reason.BACKEND_ERROR),
+    "a list": (a_list, Reason.MALFORMED),
+    "a hash": (a_hash, Reason.MALFORMED),
     "removed": (removed, Reason.MISSING),
     "oversized, sealed": (overwritten(lambda value: value + bytes(OVERSIZED)), Reason.DECRYPT_FAILED),
     "oversized, plain": (
@@ -349,7 +349,7 @@ async def test_an_attack_is_refused_with_its_reason(
 def expected_of(envelope: bytes) -> Reason:
     """The reason that a damaged envelope is refused with, from the layout in the codec's docstring."""
     if not envelope.startswith(MAGIC):
-        return Reason.MALFORMED
+        return Reason.SCHEMA_UNSUPPORTED if envelope.startswith(FAMILY) else Reason.MALFORMED
     length = envelope[len(MAGIC)] if len(envelope) > len(MAGIC) else 0
     key_id, rest = envelope[len(MAGIC) + 1 :][:length], envelope[len(MAGIC) + 1 + length :]
     if not length or len(rest) < NONCE_BYTES + TAG_BYTES or not key_id.isascii():
@@ -376,6 +376,7 @@ def test_every_bit_and_every_length_of_an_envelope() -> None:
     assert refusals(cuts, place) == [expected_of(envelope) for envelope in cuts]
     assert {expected_of(envelope) for envelope in flips} == {
         Reason.MALFORMED,
+        Reason.SCHEMA_UNSUPPORTED,
         Reason.DECRYPT_UNKNOWN_KEY,
         Reason.DECRYPT_FAILED,
     }
