@@ -6,8 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= auto
+FAULTS_AT_A_TIME ?= 3
+REPORT ?= build/faults.md
 
-.PHONY: help observe-check stack-check demo dashboards test test-memory test-valkey check lint types format clean
+.PHONY: help observe-check stack-check fault-check fuzz demo dashboards test test-memory test-valkey check lint types format clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -45,6 +47,12 @@ observe-check: $(READY)  ## dashboards and alerts against a real Prometheus and 
 
 stack-check: $(READY)  ## the production stack, but for containers: compose's own files and a collector built for it
 	$(BIN)/pytest -m stack tests/stack/test_stack.py $(ARGS)
+
+fault-check: $(READY)  ## kill, freeze, cut off and empty servers and processes; no task may be lost or see another caller
+	TASKCTX_TEST_BACKEND=valkey TASKCTX_FAULTS_REPORT=$(REPORT) $(BIN)/pytest -m faults -n $(FAULTS_AT_A_TIME) --dist worksteal tests/faults $(ARGS)
+
+fuzz: $(READY)  ## coverage-guided fuzzing for a minute: whatever others send us
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 dashboards: $(READY)  ## regenerate the dashboards, rules and alerts
 	$(BIN)/python -m dashboards

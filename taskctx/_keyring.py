@@ -42,6 +42,7 @@ def parse_keyring(text: str) -> Keyring:
         ValueError: says which entry is at fault, by its place, and never quotes it.
     """
     keys: dict[str, bytes] = {}
+    seen: set[bytes] = set()
     for place, entry in enumerate(text.split(","), start=1):
         key_id, separator, material = (part.strip() for part in entry.partition(":"))
         if not separator:
@@ -51,9 +52,10 @@ def parse_keyring(text: str) -> Keyring:
         if key_id in keys:
             raise ValueError(f"the id of entry {place} stands there twice")
         key = _decoded(material, place)
-        if key in keys.values():
+        if key in seen:
             raise ValueError(f"the key of entry {place} stands there twice, under two ids")
         keys[key_id] = key
+        seen.add(key)
     return Keyring(keys)
 
 

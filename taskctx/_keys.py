@@ -90,6 +90,7 @@ def _unquoted(segment: str) -> str | None:
         return segment
     try:
         text = unquote(segment, errors="strict")
-    except UnicodeDecodeError:
+        return text if text and quote(text, safe="") == segment else None
+    except UnicodeError:
+        # escapes that are not UTF-8, or a lone surrogate in the segment itself
         return None
-    return text if text and quote(text, safe="") == segment else None

@@ -31,10 +31,10 @@ class Record(BaseModel):
     session_id: str | None = Field(default=None, repr=False)
     trace_context: dict[str, str] | None = Field(default=None, repr=False)
     carried: dict[str, Any] | None = Field(default=None, repr=False)
-    captured_at: float | None = None
+    captured_at: float | None = Field(default=None, allow_inf_nan=False)
     schema_version: int = SCHEMA_VERSION
-    stored_at: float | None = None
-    ttl: int | None = None
+    stored_at: float | None = Field(default=None, allow_inf_nan=False)
+    ttl: int | None = Field(default=None, ge=1)
 
 
 def parse_record(raw: str | bytes) -> Record:

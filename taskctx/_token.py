@@ -31,7 +31,7 @@ class AccessToken(BaseModel):
     token: str = Field(repr=False)
     client_id: str
     scopes: list[str] = Field(default_factory=list[str])
-    expires_at: int | None = None
+    expires_at: int | None = Field(default=None, ge=-(2**63), lt=2**63)
     resource: str | None = None
     claims: dict[str, Any] | None = Field(default=None, repr=False)
 

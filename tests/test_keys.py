@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import string
+
 import pytest
+from docket import Docket
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -82,6 +85,26 @@ def test_the_format_of_a_key(parts: tuple[str | None, str, str, str], key: str) 
     assert parse_task_key(key) == parts
 
 
+def test_only_unreserved_characters_stand_for_themselves() -> None:
+    """Letters, digits and ``_.-~`` (RFC 3986); all others are escaped, in task keys and in Redis keys alike."""
+    kept = string.ascii_letters + string.digits + "_.-~"
+    for character in map(chr, range(128)):
+        escaped = character if character in kept else f"%{ord(character):02X}"
+        assert build_task_key(None, character, "task", "report") == f"anon:{escaped}:task:report"
+        assert snapshot_key("taskctx", character, "1") == f"taskctx:task:auth:{escaped}:1:snapshot"
+
+
+async def test_the_key_of_a_task_that_was_added(docket: Docket) -> None:
+    """Its type is ``task``, its component the name of the function."""
+
+    async def report() -> None:
+        """Never runs."""
+
+    assert (await taskctx.add(docket, report, key="monthly")()).key == "anon:monthly:task:report"
+    with taskctx.bind_caller(access_token=taskctx.AccessToken(token="t", client_id="reports-app")):
+        assert (await taskctx.add(docket, report, key="monthly")()).key == "auth:reports-app:monthly:task:report"
+
+
 @pytest.mark.parametrize(
     "key",
     [
@@ -100,7 +123,10 @@ def test_the_format_of_a_key(parts: tuple[str | None, str, str, str], key: str) 
         "auth:%7cada:monthly:task:report",
         "auth:%ff:monthly:task:report",
         "auth:%:monthly:task:report",
+        "auth:ada!:monthly:task:report",
+        "auth:ada/:monthly:task:report",
         "other:ada:monthly:task:report",
+        "anon:\ud800:task:report",
     ],
 )
 def test_keys_that_are_not_ours(key: str) -> None:
@@ -117,30 +143,43 @@ def test_no_scope_is_mistaken_for_the_anonymous_one(scope: str) -> None:
     assert snapshot_key("taskctx", None, "monthly") == "taskctx:task:anon:monthly:snapshot"
 
 
-@pytest.mark.parametrize("position", range(4))
-def test_an_empty_segment_is_refused(position: int) -> None:
-    """An empty scope is not the anonymous one, and an empty id is nobody's."""
+each_segment = pytest.mark.parametrize(
+    ("position", "name"), [(0, "task scope"), (1, "task id"), (2, "task type"), (3, "component")]
+)
+
+
+@each_segment
+def test_an_empty_segment_is_refused(position: int, name: str) -> None:
+    """An empty scope is not the anonymous one, and an empty id is nobody's; the message says which it was."""
     segments = ["ada", "monthly", "task", "report"]
     segments[position] = ""
-    with pytest.raises(taskctx.InvalidArgument, match="must not be empty"):
+    with pytest.raises(taskctx.InvalidArgument, match=f"^the {name} must not be empty"):
         taskctx.build_task_key(*segments)
 
 
-@pytest.mark.parametrize("position", range(4))
+@pytest.mark.parametrize(("scope", "task_id", "name"), [("", "monthly", "task scope"), ("ada", "", "task id")])
+def test_a_snapshot_has_a_scope_and_an_id_too(scope: str, task_id: str, name: str) -> None:
+    """Its key is refused as a task's key is."""
+    with pytest.raises(taskctx.InvalidArgument, match=f"^the {name} must not be empty"):
+        snapshot_key("taskctx", scope, task_id)
+
+
+@each_segment
 @pytest.mark.parametrize("value", [7, b"bytes", ["list"], True])
-def test_a_segment_that_is_not_a_string_is_refused(position: int, value: object) -> None:
+def test_a_segment_that_is_not_a_string_is_refused(position: int, name: str, value: object) -> None:
     """The message names the segment's type and not its value."""
     segments: list[object] = ["ada", "monthly", "task", "report"]
     segments[position] = value
-    with pytest.raises(taskctx.InvalidType, match=f"must be a string, not {type(value).__name__}"):
+    with pytest.raises(taskctx.InvalidType, match=f"^the {name} must be a string, not {type(value).__name__}"):
         taskctx.build_task_key(*segments)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("position", range(4))
-def test_a_segment_that_is_not_utf8_is_refused(position: int) -> None:
-    """Text with a lone surrogate has no key, and the error does not quote it."""
+@each_segment
+def test_a_segment_that_is_not_utf8_is_refused(position: int, name: str) -> None:
+    """Text with a lone surrogate has no key, and neither the error nor Python's own, behind it, shows the text."""
     segments = ["ada", "monthly", "task", "report"]
     segments[position] = "secret\ud800"
-    with pytest.raises(taskctx.InvalidArgument, match="lone surrogate") as caught:
+    with pytest.raises(taskctx.InvalidArgument, match=f"^the {name} must be text .* lone surrogate") as caught:
         taskctx.build_task_key(*segments)
     assert "secret" not in str(caught.value)
+    assert caught.value.__suppress_context__

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from taskctx._record import READABLE_SCHEMAS, SCHEMA_VERSION, Record, dump_json, parse_record
-from taskctx.errors import CaptureError, Reason, SnapshotError
+from taskctx.errors import CaptureError, InvalidType, Reason, SnapshotError
 from tests.secrets import MARKER, secret
 from tests.strategies import FLOATS, JSON, TEXT, TEXTS
 
@@ -25,7 +26,7 @@ RECORDS = st.builds(
     captured_at=st.none() | FLOATS,
     schema_version=st.sampled_from(READABLE_SCHEMAS),
     stored_at=st.none() | FLOATS,
-    ttl=st.none() | st.integers(),
+    ttl=st.none() | st.integers(1),
 )
 
 
@@ -71,6 +72,8 @@ def test_anything_else_is_refused_with_a_reason(raw: str | bytes) -> None:
         '{"schema_version": 1.5}',
         '{"schema_version": true}',
         '{"session_id": "\\ud800"}',
+        '{"session_id": "\ud800"}',
+        "\ud800",
         '{"carried": {"deep": ' + "[" * 10_000 + "]" * 10_000 + "}}",
     ],
 )
@@ -79,6 +82,39 @@ def test_what_is_malformed(raw: str | bytes) -> None:
     with pytest.raises(SnapshotError) as caught:
         parse_record(raw)
     assert caught.value.reason is Reason.MALFORMED
+
+
+@pytest.mark.parametrize("raw", [None, 7, {}, bytearray(b"{}")])
+def test_what_is_neither_text_nor_bytes_is_the_callers_mistake(raw: object) -> None:
+    """An error of its type, which the message names; nothing is said of a snapshot."""
+    with pytest.raises(InvalidType, match=f"not {type(raw).__name__}$"):
+        parse_record(raw)  # type: ignore[arg-type]
+
+
+def test_the_form_of_schema_1() -> None:
+    """Workers of other versions read it: what changes it so that they cannot raises SCHEMA_VERSION."""
+    written = {
+        "access_token_json": '{"token":"t","client_id":"reports-app"}',
+        "http_headers": {"x-tenant": "acme"},
+        "origin_request_id": "request-1",
+        "session_id": "session-1",
+        "trace_context": {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
+        "carried": {"locale": "en"},
+        "captured_at": 1790000000.25,
+        "schema_version": 1,
+        "stored_at": 1790000000.5,
+        "ttl": 86400,
+    }
+    record = parse_record(json.dumps(written))
+    assert record.model_dump() == written
+    assert json.loads(dump_json(record.model_dump())) == written
+    assert Record().schema_version == 1
+
+
+def test_every_field_may_be_missing() -> None:
+    """What an older taskctx of the same schema did not write has its default."""
+    assert parse_record("{}") == Record()
+    assert parse_record("{}").session_id is None
 
 
 @pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 0, -1, 10**30])
@@ -112,7 +148,7 @@ def test_a_value_without_end_cannot_be_written() -> None:
 
 
 def test_a_record_shows_no_secret() -> None:
-    """Neither its repr nor the error about its JSON does."""
+    """Neither its repr nor any error about its fields or its JSON does."""
     record = Record(
         access_token_json=secret("token"),
         http_headers={"x": secret("header")},
@@ -126,3 +162,6 @@ def test_a_record_shows_no_secret() -> None:
     with pytest.raises(SnapshotError) as caught:
         parse_record(json.dumps({"http_headers": secret("header")}))
     assert MARKER not in f"{caught.value!r} {caught.value}"
+    with pytest.raises(ValidationError) as refused:
+        Record(http_headers=secret("header"))  # type: ignore[arg-type]
+    assert MARKER not in f"{refused.value!r} {refused.value}"

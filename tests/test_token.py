@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import Any
+from typing import Annotated, Any
 
 import pydantic
 import pytest
@@ -76,6 +76,25 @@ def test_a_model_keeps_the_fields_it_has_beyond_ours() -> None:
     assert token_from_json(token.model_dump_json()) == token
 
 
+def test_a_model_is_taken_as_its_own_json() -> None:
+    """A model of another shape may be written so that it fits."""
+
+    class Dated(pydantic.BaseModel):
+        token: str
+        client_id: str
+        expires_at: Annotated[datetime, pydantic.PlainSerializer(lambda at: int(at.timestamp()), when_used="json")]
+
+    theirs = Dated(token=secret("token"), client_id="reports-app", expires_at=datetime(2026, 11, 22, tzinfo=UTC))
+    assert AccessToken.coerce(theirs).expires_at == int(theirs.expires_at.timestamp())
+
+
+def test_a_token_cannot_be_changed() -> None:
+    """Its scope was taken from it, and is part of the task's key."""
+    token = secrets.token()
+    with pytest.raises(pydantic.ValidationError):
+        token.client_id = "another"  # type: ignore[misc]
+
+
 @pytest.mark.parametrize(
     ("value", "faults"),
     [
@@ -88,6 +107,12 @@ def test_a_model_keeps_the_fields_it_has_beyond_ours() -> None:
         (SimpleNamespace(token=secret("token"), client_id="reports-app", scopes=secret("scope")), "scopes"),
         (SimpleNamespace(token=secret("token"), client_id="reports-app", expires_at=secret("x")), "expires_at"),
         (SimpleNamespace(token=secret("token"), client_id="reports-app", claims=[secret("claim")]), "claims"),
+        (SimpleNamespace(token=secret("token"), client_id="reports-app", scopes=["reports", 7]), "scopes"),
+        (SimpleNamespace(token=secret("token"), client_id="reports-app", claims={7: secret("claim")}), "claims"),
+        (
+            SimpleNamespace(token=7, client_id=7, scopes=7, expires_at="soon", resource=7, claims=7),
+            "claims, client_id, expires_at, resource, scopes, token",
+        ),
     ],
 )
 def test_what_is_no_token_is_refused_by_attribute(value: object, faults: str) -> None:
@@ -127,7 +152,7 @@ def test_a_model_that_has_no_json_is_refused() -> None:
 def test_a_token_that_has_no_json_is_refused(make: Any, value: object) -> None:
     """Where it is bound, and not by pydantic when it is captured."""
     theirs = make(token=secret("token"), client_id="reports-app", claims={"raw": value})
-    with pytest.raises(InvalidType, match="access_token"):
+    with pytest.raises(InvalidType, match=r"is at fault in: a value that is not JSON$"):
         AccessToken.coerce(theirs)
 
 
@@ -183,7 +208,7 @@ def test_nobody_has_no_scope() -> None:
         token=TEXT,
         client_id=TEXT,
         scopes=st.lists(TEXT, max_size=3),
-        expires_at=st.none() | st.integers(),
+        expires_at=st.none() | st.integers(-(2**63), 2**63 - 1),
         resource=st.none() | TEXT,
         claims=st.none() | st.dictionaries(TEXT, st.none() | TEXT | st.integers() | st.booleans(), max_size=4),
     )
