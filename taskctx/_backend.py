@@ -69,23 +69,40 @@ Command = Callable[[Pipeline], object]
 class bounded:  # noqa: N801 - reads as a verb: ``async with bounded()``
     """Bound what is done inside by ``backend_timeout``: a whole save or restore, its retries included.
 
+    Time in which the event loop stood still is not the server's: an answer that came meanwhile is read first.
+
     Raises:
         BackendError: (``backend_timeout``) it took longer.
     """
 
-    __slots__ = ("_timeout",)
+    __slots__ = ("_deadline", "_extended", "_loop", "_timeout", "_timer")
 
     async def __aenter__(self) -> None:
-        self._timeout = asyncio.timeout(current_settings().backend_timeout)
+        self._timeout = asyncio.timeout(None)
         await self._timeout.__aenter__()
+        self._loop = asyncio.get_running_loop()
+        self._extended = False
+        self._deadline = self._loop.time() + current_settings().backend_timeout
+        self._timer = self._loop.call_at(self._deadline, self._time_is_up)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._timer.cancel()
         try:
             await self._timeout.__aexit__(kind, error, traceback)
         except TimeoutError:
             raise BackendError(Reason.BACKEND_TIMEOUT) from None
+
+    def _time_is_up(self) -> None:
+        now = self._loop.time()
+        if self._extended:
+            self._timeout.reschedule(now)
+            return
+        # by as much as the timer itself is late: next to nothing, unless the loop stood still
+        self._extended = True
+        self._deadline = now + (now - self._deadline)
+        self._timer = self._loop.call_at(self._deadline, self._time_is_up)
 
 
 async def run(docket: Docket, *commands: Command, size: int = 0) -> Replies:
@@ -161,6 +178,10 @@ class PerDocket(Generic[T]):
         if made is None or made[0] is not loop:
             made = self._made[docket] = (loop, self._make())
         return made[1]
+
+    def clear(self) -> None:
+        """Forget all, for tests."""
+        self._made.clear()
 
 
 _lanes: PerDocket[Lane[Command]] = PerDocket(Lane)
