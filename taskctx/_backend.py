@@ -28,6 +28,7 @@ TRANSIENT = (
     redis_errors.ConnectionError,  # and BusyLoadingError, a server that is starting
     redis_errors.TimeoutError,
     redis_errors.ClusterDownError,
+    redis_errors.ClusterError,  # redirected too often, in the middle of a move
     redis_errors.ReadOnlyError,
     redis_errors.TryAgainError,
 )

@@ -71,7 +71,8 @@ class Lane(Generic[C]):
     def _go_on(self, send: Send[C]) -> None:
         """Those who wait do not travel in the time, nor in the context, of the one who came first."""
         if self._waiting:
-            self._drain = asyncio.get_running_loop().create_task(self._send_waiting(send), context=Context())
+            create_task = asyncio.get_running_loop().create_task
+            self._drain = Context().run(create_task, self._send_waiting(send))  # not every task factory takes a context
         else:
             self._busy = False
 

@@ -8,13 +8,13 @@ it writes, and waits while another submitter stands between its own two steps.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 
 from docket import Docket
-from docket.execution import Disposition
+from docket.execution import Disposition, Execution
 
 from . import _store
 from ._backend import BackendError, bounded
@@ -74,27 +74,44 @@ class Reservation:
     def written(self) -> bool:
         return self.value is not None and self.standing is not _Standing.THEIRS
 
-    async def conclude(self, disposition: Disposition) -> None:
-        """Docket answered.  Never raises: the answer stands, and a snapshot left over has a TTL."""
+    async def conclude(self, execution: Execution) -> bool:
+        """Docket answered; says whether the task is the one that was to be scheduled.
+
+        Never raises: the answer stands, and a snapshot left over has a TTL.
+        """
         with suppress(BackendError):
             async with bounded():
-                await self._settle(disposition)
+                return await self._settle(execution)
+        return execution.disposition is Disposition.SCHEDULED
 
     async def abandon(self) -> None:
         """Docket failed.  Its answer may only have been lost, so the snapshot goes unless the task is there."""
         with suppress(BackendError):
             async with bounded():
-                await self._take_back_unless_scheduled()
+                await self.take_back_unless_scheduled()
 
-    async def _settle(self, disposition: Disposition) -> None:
-        if disposition is Disposition.SCHEDULED:
-            await self._confirm()
-        elif disposition is Disposition.FAILED:
-            await self._take_back_unless_scheduled()
-        else:
-            await self._take_back()
+    async def _settle(self, execution: Execution) -> bool:
+        if execution.disposition is Disposition.FAILED:
+            await self.take_back_unless_scheduled()
+            return False
+        scheduled = execution.disposition is Disposition.SCHEDULED or await self._was_asked_twice(execution)
+        await (self._confirm() if scheduled else self._take_back())
+        return scheduled
 
-    async def _take_back_unless_scheduled(self) -> None:
+    async def _was_asked_twice(self, execution: Execution) -> bool:
+        """Docket knows the task already, because redis-py sent our own command again, whose answer was lost.
+
+        Docket's record tells: it has the very moment, to the microsecond, for which this submission is due.
+        """
+        if execution.disposition is not Disposition.ALREADY_SCHEDULED or self.standing is _Standing.THEIRS:
+            return False
+        if self.slot.unique:
+            return True
+        run = await _store.run_of(self.slot.docket, self.slot.task_key)
+        return run.due == execution.when.timestamp()
+
+    async def take_back_unless_scheduled(self) -> None:
+        """As :meth:`abandon`, which bounds it and keeps its errors."""
         run = await _store.run_of(self.slot.docket, self.slot.task_key)
         if not run.live or run.generation <= self.generation:
             await self._take_back()
@@ -114,6 +131,13 @@ class Reservation:
         if self.written or self.previous is not None:
             value, ttl = self.previous or (None, 1)
             await _store.compare_and_set(self.slot.docket, self.slot.redis_key, self.value, value, max(1, ttl))
+
+
+async def abandon_all(reservations: Iterable[Reservation]) -> None:
+    """As :meth:`Reservation.abandon`, for a batch, within one bound."""
+    with suppress(BackendError):
+        async with bounded():
+            await asyncio.gather(*(each.take_back_unless_scheduled() for each in reservations), return_exceptions=True)
 
 
 async def reserve(slot: Slot, value: bytes | None) -> Reservation:
@@ -150,8 +174,14 @@ async def reserve_over(slot: Slot, value: bytes | None) -> Reservation:
     while True:
         previous, run = await _store.look(slot.docket, slot.redis_key, slot.task_key)
         expected = None if previous is None else previous.value
-        if await _store.compare_and_set(slot.docket, slot.redis_key, expected, value, slot.ttl):
-            return Reservation(slot, value, _Standing.TAKEN_OVER, previous, run.generation)
+        reservation = Reservation(slot, value, _Standing.TAKEN_OVER, previous, run.generation)
+        try:
+            if await _store.compare_and_set(slot.docket, slot.redis_key, expected, value, slot.ttl):
+                return reservation
+        except BaseException:
+            # no answer, or nobody to hear it: the server may have done it all the same
+            await reservation.abandon()
+            raise
 
 
 async def _reserve_contested(slot: Slot, value: bytes | None) -> Reservation:

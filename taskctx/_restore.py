@@ -134,9 +134,14 @@ def _operation(docket: Docket) -> Restore:
     )
 
 
+def redis_key(docket: Docket, parts: TaskKeyParts) -> str:
+    """Where the snapshot of a task is stored."""
+    return docket.key(snapshot_key(current_settings().key_prefix, parts.task_scope, parts.task_id))
+
+
 async def _fetch(docket: Docket, parts: TaskKeyParts, operation: Restore, settings: Settings, renew: bool) -> Fetched:
     """Read the task's snapshot."""
-    key = docket.key(snapshot_key(settings.key_prefix, parts.task_scope, parts.task_id))
+    key = redis_key(docket, parts)
     renew_to = settings.pending_ttl if renew else None
     stored = await _store.fetch(docket, key, renew_to=renew_to)
     if stored is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, ParamSpec, TypeVar, overload
 
 from docket import Docket
-from docket.execution import Disposition, Execution, TaskCall
+from docket.execution import Execution, TaskCall
 
 from ._ambient import current_caller, get_task_scope
 from ._backend import BackendError, bounded, gate
@@ -19,7 +20,7 @@ from ._lifetime import seconds_until, whole_seconds
 from ._observe import docket_seen
 from ._operations import Save
 from ._registry import register_task_server, register_task_session, servers
-from ._reservation import Reservation, Slot, reserve, reserve_many, reserve_over
+from ._reservation import Reservation, Slot, abandon_all, reserve, reserve_many, reserve_over
 from ._snapshot import capture_snapshot, saving, stored_form
 from .errors import CaptureError, SaveError
 from .settings import current_settings
@@ -144,10 +145,10 @@ async def add_many(
     except BaseException:
         for plan, reservation in zip(plans, reservations, strict=True):
             plan.forget_live(reservation)
-            await reservation.abandon()
+        await abandon_all(reservations)
         raise
     for plan, reservation, execution in zip(plans, reservations, executions, strict=True):
-        await _conclude(plan, reservation, execution.disposition)
+        await _conclude(plan, reservation, execution)
     return executions
 
 
@@ -216,6 +217,7 @@ async def _reserve_for(plan: _Plan, slot: Slot, reserve_in: _Reserve) -> Reserva
     """Capture the caller's context and store it, as the ``on_save_failure`` setting has it."""
     docket = plan.docket
     docket_seen(docket.name)
+    value: bytes | None = None
     try:
         snapshot = capture_snapshot(docket.name)
         with saving(Save(docket_name=docket.name, docket_task=plan.function_name)) as operation:
@@ -228,6 +230,10 @@ async def _reserve_for(plan: _Plan, slot: Slot, reserve_in: _Reserve) -> Reserva
     except (CaptureError, SaveError):
         if current_settings().on_save_failure == "raise":
             raise
+    except asyncio.CancelledError:
+        # the server may have stored it all the same
+        await Reservation(slot, value).abandon()
+        raise
     return await _reserve_nothing(slot, reserve_in)
 
 
@@ -235,6 +241,7 @@ async def _reserve_batch(docket: Docket, slots: Sequence[Slot], chunk_size: int 
     """As :func:`_reserve_for`, for all tasks of a batch or none."""
     docket_seen(docket.name)
     reservations: list[Reservation] = []
+    values: list[bytes] = []
     try:
         snapshot = capture_snapshot(docket.name)
         with saving(Save(docket_name=docket.name, count=len(slots))) as operation:
@@ -244,9 +251,11 @@ async def _reserve_batch(docket: Docket, slots: Sequence[Slot], chunk_size: int 
             for start in range(0, len(slots), size):
                 async with bounded():
                     reservations += await reserve_many(slots[start : start + size], values[start : start + size])
+    except asyncio.CancelledError:
+        await abandon_all(Reservation(slot, value) for slot, value in zip(slots, values, strict=False))
+        raise
     except (CaptureError, SaveError):
-        for reservation in reservations:
-            await reservation.abandon()
+        await abandon_all(reservations)
         if current_settings().on_save_failure == "raise":
             raise
         return [await _reserve_nothing(slot, reserve) for slot in slots]
@@ -272,11 +281,10 @@ async def _schedule(plan: _Plan, reservation: Reservation, schedule: Callable[[]
         plan.forget_live(reservation)
         await reservation.abandon()
         raise
-    await _conclude(plan, reservation, execution.disposition)
+    await _conclude(plan, reservation, execution)
     return execution
 
 
-async def _conclude(plan: _Plan, reservation: Reservation, disposition: Disposition) -> None:
-    if disposition is not Disposition.SCHEDULED:
+async def _conclude(plan: _Plan, reservation: Reservation, execution: Execution) -> None:
+    if not await reservation.conclude(execution):
         plan.forget_live(reservation)
-    await reservation.conclude(disposition)

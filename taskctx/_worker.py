@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import AsyncGenerator, Generator, Mapping
@@ -16,10 +17,11 @@ from docket.execution import Execution
 
 from . import _store
 from ._backend import BackendError, bounded
+from ._keys import parse_task_key
 from ._lifetime import Ending, RerunHandlers
 from ._observe import docket_seen, observe
 from ._operations import Run
-from ._restore import Fetched, Restored, restore
+from ._restore import Fetched, Restored, redis_key, restore
 from ._store import RunState
 from .settings import current_settings
 
@@ -63,9 +65,12 @@ async def _task_context(execution: Execution, worker: Worker) -> AsyncGenerator[
     with ExitStack() as undo:
         try:
             restored = await restore(execution.key, undo, renew=bool(handlers) or execution.redelivered)
-        except BaseException:
+        except BaseException as error:
             # The task fails, but Docket resolves its other dependencies all the same: they too see nobody.
             undo.pop_all()
+            if isinstance(error, asyncio.CancelledError):
+                with suppress(BackendError):
+                    await _shorten_if_ended(execution)
             raise
         if restored is None:
             yield
@@ -104,13 +109,24 @@ def _running(execution: Execution, restored: Restored) -> Generator[None]:
             raise
 
 
+async def _shorten_if_ended(execution: Execution) -> None:
+    """The task was cancelled during its restore: for good, or because the worker stops and it is to be redelivered."""
+    parts = parse_task_key(execution.key)
+    if parts is None:
+        return
+    key = redis_key(execution.docket, parts)
+    async with bounded():
+        left, run = await _store.life_of(execution.docket, key, execution.key)
+        if run.state is RunState.ENDED and run.generation <= execution.generation:
+            await _store.expire(execution.docket, key, _shortened(left))
+
+
 async def _settle(execution: Execution, fetched: Fetched, ending: Ending) -> None:
     """Renew the snapshot of a task that will run again, shorten that of a task that is done."""
     settings = current_settings()
     docket, key = execution.docket, fetched.redis_key
     left = fetched.ttl - math.floor(time.monotonic() - fetched.fetched_at)
-    # a key that somebody took the TTL from gets one again
-    shortened = min(left, settings.completed_ttl) if left > 0 else settings.completed_ttl
+    shortened = _shortened(left)
     if ending.runs_again is False:
         # a later submission under the same key has set its own
         await _store.expire_unless_superseded(docket, key, shortened, execution.key, execution.generation)
@@ -121,6 +137,12 @@ async def _settle(execution: Execution, fetched: Fetched, ending: Ending) -> Non
         await _store.expire(docket, key, max(now_left, math.ceil(due_in) + settings.pending_ttl))
     else:
         await _store.expire(docket, key, shortened)
+
+
+def _shortened(left: int) -> int:
+    """The life of a snapshot whose task is done; a key that somebody took the TTL from gets one again."""
+    completed_ttl = current_settings().completed_ttl
+    return min(left, completed_ttl) if left > 0 else completed_ttl
 
 
 def _is_due_again(run: _store.Run, execution: Execution, ending: Ending) -> bool:
