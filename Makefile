@@ -5,11 +5,13 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+OLDEST := .venv-fastmcp-oldest
+OLDEST_FASTMCP := 4.0.0
 WORKERS ?= auto
 FAULTS_AT_A_TIME ?= 3
 REPORT ?= build/faults.md
 
-.PHONY: help observe-check stack-check fault-check fuzz mutate demo dashboards test test-memory test-valkey check lint types format clean
+.PHONY: help test-fastmcp-oldest observe-check stack-check fault-check fuzz mutate demo dashboards test test-memory test-valkey check lint types format clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,6 +33,18 @@ test-memory: $(READY)
 
 test-valkey: $(READY)
 	TASKCTX_TEST_BACKEND=valkey $(BIN)/pytest -n $(WORKERS) $(ARGS)
+
+test-fastmcp-oldest: $(OLDEST)/.ready  ## the tests of taskctx.fastmcp on the oldest FastMCP; make test has the newest
+	TASKCTX_TEST_BACKEND=memory $(OLDEST)/bin/pytest -n $(WORKERS) tests/fastmcp tests/upstream/test_fastmcp.py $(ARGS)
+	TASKCTX_TEST_BACKEND=valkey $(OLDEST)/bin/pytest -n $(WORKERS) tests/fastmcp tests/upstream/test_fastmcp.py $(ARGS)
+
+$(OLDEST)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	grep -v '^fastmcp' constraints.txt > $(OLDEST)/constraints.txt
+	echo 'fastmcp-tasks==$(OLDEST_FASTMCP)' >> $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/python -m pip install --quiet --constraint $(OLDEST)/constraints.txt --editable ".[demo]" --group dev
+	@touch $@
 
 check: lint types test  ## everything that must hold before a commit: lint, types and the tests
 
@@ -65,4 +79,4 @@ format: $(READY)  ## put the code in order
 	$(BIN)/ruff format
 
 clean:  ## remove everything that was set up
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(OLDEST) .pytest_cache .ruff_cache .hypothesis build dist

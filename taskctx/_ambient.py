@@ -1,16 +1,17 @@
 """The current caller: who asked, in a request handler and in the task it submitted alike.
 
-One ContextVar holds one frozen :class:`Caller`, so the caller changes as a whole or not at all.
+One ContextVar holds one frozen :class:`Caller`, so the caller changes as a whole or not at all.  A framework that
+keeps the caller of its requests by itself (FastMCP) can be made a :class:`CallerSource`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 from ._token import AccessToken, token_scope
 from .errors import InvalidType
@@ -21,7 +22,11 @@ TokenSource = Callable[[], AccessToken | None]
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Everything known of a caller.  ``repr`` shows nothing of it."""
+    """Everything known of a caller.  ``repr`` shows nothing of it.
+
+    Attributes:
+        request: the source's request that it was bound in, None outside of one.
+    """
 
     token_source: TokenSource | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
@@ -29,6 +34,7 @@ class Caller:
     session_id: str | None = field(default=None, repr=False)
     session: object = field(default=None, repr=False)
     server: object = field(default=None, repr=False)
+    request: object = field(default=None, repr=False, compare=False)
 
     @property
     def access_token(self) -> AccessToken | None:
@@ -37,7 +43,47 @@ class Caller:
 
 NOBODY: Final = Caller()
 
-current_caller: ContextVar[Caller] = ContextVar("taskctx_caller", default=NOBODY)
+
+class CallerSource(Protocol):
+    """A framework that knows the caller of each request it handles."""
+
+    def request(self) -> object | None:
+        """The request that is being handled here; None outside of one."""
+        ...
+
+    def caller(self, request: object) -> Caller: ...
+
+
+class _CurrentCaller:
+    """A ContextVar that asks the source first.
+
+    A session's tasks may have been started by an earlier request and have inherited what was bound there.  So what is
+    bound counts inside a request of the source's only if it was bound in that very request.
+    """
+
+    def __init__(self) -> None:
+        self._bound: ContextVar[Caller] = ContextVar("taskctx_caller", default=NOBODY)
+        self._source: CallerSource | None = None
+
+    def use_source(self, source: CallerSource | None) -> None:
+        self._source = source
+
+    def get(self) -> Caller:
+        bound, source = self._bound.get(), self._source
+        request = None if source is None else source.request()
+        if source is None or request is None or bound.request is request:
+            return bound
+        return source.caller(request)
+
+    def set(self, caller: Caller) -> Token[Caller]:
+        request = None if self._source is None else self._source.request()
+        return self._bound.set(caller if caller.request is request else replace(caller, request=request))
+
+    def reset(self, token: Token[Caller]) -> None:
+        self._bound.reset(token)
+
+
+current_caller: Final = _CurrentCaller()
 
 
 class _Unset(Enum):

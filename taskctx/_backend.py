@@ -137,10 +137,21 @@ async def call(docket: Docket, send: Callable[[Any], Awaitable[T]]) -> T:
 async def _send(docket: Docket, commands: Sequence[Command]) -> Replies:
     with instrumentation_suppressed():
         async with docket.redis() as client, bounded():
+            if len(commands) == 1:
+                # a pipeline of one costs a quarter more: redis-py gives its connection back in a task of its own
+                return [await _alone(cast("Client", client), commands[0])]
             pipeline = _pipeline_of(cast("Client", client))
             for command in commands:
                 command(pipeline)
             return await pipeline.execute(raise_on_error=False)
+
+
+async def _alone(client: Client, command: Command) -> Any:
+    """The answer to one command, or the error that a pipeline would have given in its place."""
+    try:
+        return await cast("Awaitable[Any]", command(cast("Pipeline", client)))
+    except redis_errors.ResponseError as refused:
+        return refused
 
 
 async def _persist(once: Callable[[], Awaitable[T]]) -> T:

@@ -12,11 +12,12 @@ from .settings import Settings
 
 
 async def usable_token(
-    token_json: str | None, task_scope: str | None, operation: Restore, settings: Settings
+    token_json: str | None, task_scope: str | None, operation: Restore, settings: Settings, *, may_keep: bool = True
 ) -> AccessToken | None:
     """The token in a snapshot, or a refreshed one where its life is over.
 
-    Without a new one, ``on_expired_token`` says whether the task runs without a token, with the expired one, or fails.
+    Without a new one, ``on_expired_token`` says whether the task runs without a token, with the expired one (if it
+    ``may_keep`` it), or fails.
 
     Raises:
         SnapshotError: (``malformed``, ``scope_mismatch``, or ``credential_expired`` and ``credential_refresh_failed``
@@ -37,7 +38,7 @@ async def usable_token(
         new, reason = None, Reason.CREDENTIAL_REFRESH_FAILED
         operation.refresh_failure = failure.what
     if new is None:
-        return _expired(token, reason, operation, settings)
+        return _expired(token, reason, operation, settings, may_keep=may_keep)
     operation.credential_ttl = life_left(new, time.time())
     return new
 
@@ -62,11 +63,13 @@ async def _new_token(
     return new
 
 
-def _expired(token: AccessToken, reason: Reason, operation: Restore, settings: Settings) -> AccessToken | None:
+def _expired(
+    token: AccessToken, reason: Reason, operation: Restore, settings: Settings, *, may_keep: bool
+) -> AccessToken | None:
     """What becomes of a token that is over and that nobody replaced."""
     if settings.on_expired_token == "fail":
         raise SnapshotError(reason)
-    is_kept = settings.on_expired_token == "keep"
+    is_kept = may_keep and settings.on_expired_token == "keep"
     if not is_kept or reason is Reason.CREDENTIAL_REFRESH_FAILED:
         operation.degraded(reason)
     return token if is_kept else None

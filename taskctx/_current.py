@@ -30,10 +30,19 @@ restored_snapshot: ContextVar[tuple[TaskContextInfo, TaskContextSnapshot] | None
 """Kept with the task it is of, so that one left over from another task is never taken for this one's."""
 
 
+foreign_task: ContextVar[tuple[str, TaskContextInfo] | None] = ContextVar("taskctx_foreign_task", default=None)
+"""The Docket key of the task that runs here and what it means, where somebody else makes the keys (FastMCP)."""
+
+
 def get_task_context() -> TaskContextInfo | None:
     """The task that runs here; None outside a Docket worker, and for task keys that are not ours."""
     execution = current_execution.get(None)
-    parts = None if execution is None else parse_task_key(execution.key)
+    if execution is None:
+        return None
+    foreign = foreign_task.get()
+    if foreign is not None and foreign[0] == execution.key:
+        return foreign[1]
+    parts = parse_task_key(execution.key)
     return None if parts is None else TaskContextInfo(parts.task_id, parts.task_scope)
 
 

@@ -47,7 +47,18 @@ def parse_record(raw: str | bytes) -> Record:
     if not isinstance(raw, str | bytes):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidType(f"a snapshot's JSON must be str or bytes, not {type(raw).__name__}")
     try:
-        fields = pydantic_core.from_json(raw)
+        return record_of(pydantic_core.from_json(raw))
+    except (ValueError, TypeError, RecursionError):
+        raise SnapshotError(Reason.MALFORMED) from None
+
+
+def record_of(fields: object) -> Record:
+    """The record in a JSON value that is parsed already.
+
+    Raises:
+        SnapshotError: as :func:`parse_record`.
+    """
+    try:
         # before the fields are looked at, whose types a newer schema may have changed
         if isinstance(fields, dict) and _is_unreadable(fields.get("schema_version", SCHEMA_VERSION)):  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
             raise SnapshotError(Reason.SCHEMA_UNSUPPORTED)

@@ -9,6 +9,7 @@ whole or not at all.
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
@@ -75,7 +76,7 @@ class Restored:
 
 async def restore(key: str, undo: ExitStack, *, renew: bool = False) -> Restored | None:
     """Clear what was inherited, then put the snapshot of the task with this key in force."""
-    _clear(undo)
+    become_nobody(undo)
     parts = parse_task_key(key)
     docket = current_docket.get(None)
     if docket is None:
@@ -87,24 +88,41 @@ async def restore(key: str, undo: ExitStack, *, renew: bool = False) -> Restored
         )
     settings = current_settings()
     docket_seen(docket.name)
-    with observe(_operation(docket)) as operation:
-        if parts is None:
+    operation = restore_operation(docket)
+    if parts is None:
+        with observe(operation):
             operation.skipped()
-            return None
-        operation.task_id = parts.task_id
-        restored: Restored | None = None
+        return None
+    return await attempt(
+        operation, parts, lambda: _find(docket, parts, operation, settings, renew), settings.fails_task, undo
+    )
+
+
+async def attempt(
+    operation: Restore,
+    parts: TaskKeyParts,
+    find: Callable[[], Awaitable[Restored]],
+    fails_task: Callable[[Reason], bool],
+    undo: ExitStack,
+) -> Restored | None:
+    """Put what ``find`` gives in force, or do as the failure contract says.
+
+    Raises:
+        RestoreError: there is nothing to put in force, and ``fails_task`` said of the reason that this fails the task.
+    """
+    operation.task_id = parts.task_id
+    restored: Restored | None = None
+    with observe(operation):
         try:
-            async with bounded():
-                fetched = await _fetch(docket, parts, operation, settings, renew)
-            found = await _made_ready(fetched, parts, operation, settings)
+            found = await find()
             set_carried(found.carried.values, undo)
         except (SnapshotError, BackendError) as error:
             operation.failed(error.reason)
-            operation.fails_task = settings.fails_task(error.reason)
+            operation.fails_task = fails_task(error.reason)
         except Exception:  # noqa: BLE001
             # a bug (ours, or of a carried variable's set) must not run a task as somebody else
             operation.failed(Reason.INTERNAL)
-            operation.fails_task = settings.fails_task(Reason.INTERNAL)
+            operation.fails_task = fails_task(Reason.INTERNAL)
         else:
             restored = found
     if restored is not None:
@@ -117,7 +135,7 @@ async def restore(key: str, undo: ExitStack, *, renew: bool = False) -> Restored
     return None
 
 
-def _clear(undo: ExitStack) -> None:
+def become_nobody(undo: ExitStack) -> None:
     """Become nobody: no caller, no carried values, no baggage, no snapshot."""
     undo.callback(current_caller.reset, current_caller.set(NOBODY))
     undo.callback(restored_snapshot.reset, restored_snapshot.set(None))
@@ -125,7 +143,8 @@ def _clear(undo: ExitStack) -> None:
     use_baggage({}, undo)
 
 
-def _operation(docket: Docket) -> Restore:
+def restore_operation(docket: Docket) -> Restore:
+    """Of the task that runs here."""
     execution = current_execution.get(None)
     return Restore(
         docket_name=docket.name,
@@ -137,6 +156,16 @@ def _operation(docket: Docket) -> Restore:
 def redis_key(docket: Docket, parts: TaskKeyParts) -> str:
     """Where the snapshot of a task is stored."""
     return docket.key(snapshot_key(current_settings().key_prefix, parts.task_scope, parts.task_id))
+
+
+async def _find(docket: Docket, parts: TaskKeyParts, operation: Restore, settings: Settings, renew: bool) -> Restored:
+    """Fetch the task's snapshot, and judge it; nothing takes effect yet."""
+    async with bounded():
+        fetched = await _fetch(docket, parts, operation, settings, renew)
+    # a refreshed token takes its time, which is not Redis's
+    snapshot = fetched.snapshot
+    token = await usable_token(snapshot.access_token_json, parts.task_scope, operation, settings)
+    return Restored(fetched, token, usable_carried(snapshot, operation))
 
 
 async def _fetch(docket: Docket, parts: TaskKeyParts, operation: Restore, settings: Settings, renew: bool) -> Fetched:
@@ -169,14 +198,12 @@ async def _measure(operation: Restore, docket: Docket, record: Record, settings:
     operation.ttl = max(remaining, settings.pending_ttl) if renewed else lifetime
 
 
-async def _made_ready(fetched: Fetched, parts: TaskKeyParts, operation: Restore, settings: Settings) -> Restored:
-    """Judge what was fetched; nothing takes effect yet.  A refreshed token takes its time, which is not Redis's."""
-    snapshot = fetched.snapshot
-    token = await usable_token(snapshot.access_token_json, parts.task_scope, operation, settings)
+def usable_carried(snapshot: TaskContextSnapshot, operation: Restore) -> Loaded:
+    """The carried values that are valid."""
     carried = load_carried(snapshot.carried)
     if carried.invalid and operation.outcome is Outcome.OK:
         operation.degraded(Reason.CARRIED_INVALID)
-    return Restored(fetched, token, carried)
+    return carried
 
 
 def _apply(restored: Restored, parts: TaskKeyParts, undo: ExitStack) -> None:

@@ -13,7 +13,7 @@ from docket import Docket
 from docket.dependencies import current_docket
 
 from . import _store
-from ._ambient import Caller, current_caller
+from ._ambient import current_caller
 from ._backend import BackendError, bounded
 from ._carry import capture_carried
 from ._codec import codec_for
@@ -118,8 +118,8 @@ def capture_snapshot(docket_name: str) -> TaskContextSnapshot:
             carried=capture_carried(),
             captured_at=now,
         )
-        operation.fields = _field_results(snapshot, caller, baggage_dropped=baggage.dropped)
-        operation.outcome = _capture_outcome(operation.fields)
+        headers_dropped = len(caller.headers) > len(snapshot.http_headers or ())
+        describe_capture(operation, snapshot, headers_dropped=headers_dropped, baggage_dropped=baggage.dropped)
         # a token that is over is captured all the same: the worker judges it, and the task may do without
         operation.credential_ttl = None if token is None else life_left(token, now)
     return snapshot
@@ -192,21 +192,19 @@ def _fields_of(snapshot: TaskContextSnapshot) -> dict[str, Any]:
 _FIELD_NAMES = tuple(each.name for each in fields(TaskContextSnapshot))
 
 
-def _field_results(
-    snapshot: TaskContextSnapshot, caller: Caller, *, baggage_dropped: bool
-) -> dict[Field, frozenset[FieldResult]]:
+def describe_capture(
+    operation: Capture, snapshot: TaskContextSnapshot, *, headers_dropped: bool, baggage_dropped: bool
+) -> None:
     """For each part of the context: was it there, and did all of it come along?  Some can be both."""
     captured = present_fields(snapshot)
-    dropped = {
-        Field.HEADERS: len(caller.headers) > len(snapshot.http_headers or ()),
-        Field.BAGGAGE: baggage_dropped,
-    }
+    dropped = {Field.HEADERS: headers_dropped, Field.BAGGAGE: baggage_dropped}
     results: dict[Field, frozenset[FieldResult]] = {}
     for name in Field:
         found = {FieldResult.CAPTURED} if name in captured else set[FieldResult]()
         found |= {FieldResult.DROPPED} if dropped.get(name) else set[FieldResult]()
         results[name] = frozenset(found or {FieldResult.ABSENT})
-    return results
+    operation.fields = results
+    operation.outcome = _capture_outcome(results)
 
 
 def _capture_outcome(results: dict[Field, frozenset[FieldResult]]) -> Outcome:

@@ -21,7 +21,7 @@ from ._keys import parse_task_key
 from ._lifetime import Ending, RerunHandlers
 from ._observe import docket_seen, observe
 from ._operations import Run
-from ._restore import Fetched, Restored, redis_key, restore
+from ._restore import Fetched, redis_key, restore
 from ._store import RunState
 from .settings import current_settings
 
@@ -77,7 +77,7 @@ async def _task_context(execution: Execution, worker: Worker) -> AsyncGenerator[
             return
         failure: BaseException | None = None
         try:
-            with _running(execution, restored):
+            with watching_body(execution, restored.snapshot.trace_context):
                 yield
         except BaseException as error:
             failure = error
@@ -90,13 +90,13 @@ async def _task_context(execution: Execution, worker: Worker) -> AsyncGenerator[
 
 
 @contextmanager
-def _running(execution: Execution, restored: Restored) -> Generator[None]:
+def watching_body(execution: Execution, origin: Mapping[str, str]) -> Generator[None]:
     """Watch the task's body.  That it fails is its own affair, and that Docket puts it off is no failure."""
     operation = Run(
         docket_name=execution.docket.name,
         docket_task=execution.function_name,
         attempt=execution.attempt,
-        origin=restored.snapshot.trace_context,
+        origin=origin,
     )
     with observe(operation):
         try:

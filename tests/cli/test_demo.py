@@ -69,11 +69,14 @@ def test_one_request_is_shown_as_a_tree_across_the_queue(tmp_path: Path) -> None
 
 
 @several_processes
-def test_a_lost_context_is_noticed(tmp_path: Path, valkey: ValkeyServer) -> None:
+@pytest.mark.parametrize("options", [(), ("--fastmcp",)])
+def test_a_lost_context_is_noticed(tmp_path: Path, valkey: ValkeyServer, options: tuple[str, ...]) -> None:
     """Somebody deletes snapshots on the server: the demo names field, request and worker, and leaves nothing there."""
     with (
         deleting_snapshots(valkey.connection_url) as redis,
-        demo(tmp_path, "--requests", "200", "--workers", "1", "--url", valkey.connection_url, "--json") as running,
+        demo(
+            tmp_path, "--requests", "200", "--workers", "1", "--url", valkey.connection_url, "--json", *options
+        ) as running,
     ):
         code, out, err = running.finish()
         wait_until(running.all_gone, "its processes are gone")
@@ -185,7 +188,7 @@ def test_help_works(tmp_path: Path) -> None:
     with demo(tmp_path, "--help") as running:
         code, out, _ = running.finish()
     assert code == 0
-    for option in ("--requests", "--workers", "--url", "--json", "--keep"):
+    for option in ("--requests", "--workers", "--url", "--fastmcp", "--json", "--keep"):
         assert option in out
 
 

@@ -10,6 +10,8 @@ cluster, backend            what is started: server and workers, and where their
 processes                   starting and stopping a process
 callers, exchange           who asks for what; sending it, and reading what tasks report
 app, authentication, tasks  what runs over there, in the processes of server, valkey and Docket
+variant                     which of two demos it is
+fastmcp_server, -_client    what is different with --fastmcp
 child, identity, sighting   what both sides share: set-up, tokens, the shape of a report
 checks                      what was sent against what was seen
 metrics, tracing            the real metrics endpoints; one request's spans as a tree

@@ -20,7 +20,7 @@ class Ledger:
 
     def __init__(self, requests: Sequence[Request]) -> None:
         self._requests = {request.number: request for request in requests}
-        self._sent_headers: dict[int, dict[str, str]] = {}
+        self._sent: dict[int, dict[str, object]] = {}
         self._missing = {request.number: set(request.runs) for request in requests}
         self.runs_expected: int = sum(len(request.runs) for request in requests)
         self.runs_by_worker: Counter[str] = Counter()
@@ -38,10 +38,11 @@ class Ledger:
     def complete(self) -> bool:
         return self.intact == len(self._requests)
 
-    def sent(self, number: int, headers: Mapping[str, str]) -> None:
-        """A request goes out with these headers, the client's own among them."""
+    def sent(self, number: int, headers: Mapping[str, str], **known: object) -> None:
+        """A request goes out with these headers, the client's own among them; more that is ``known`` by now."""
         lowered = {name.lower(): value for name, value in headers.items()}
-        self._sent_headers[number] = {name: value for name, value in lowered.items() if name not in NOT_CARRIED}
+        carried = {name: value for name, value in lowered.items() if name not in NOT_CARRIED}
+        self._sent[number] = {"headers": carried} | known
 
     def seen(self, sighting: Sighting) -> None:
         """A run's report.  One that Docket delivered twice is compared twice and counted once.
@@ -73,7 +74,7 @@ class Ledger:
         here = worker == SERVER
         return request.expected.model_copy(
             update={
-                "headers": self._sent_headers.get(request.number, {}),
+                **self._sent.get(request.number, {}),
                 "live_session": request.expected.session_id if here else None,
                 "live_server": here,
             }

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import secrets
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,10 +39,23 @@ class Member:
         return self.process.name
 
 
+StartWorker = Callable[[str, str, str, Path], Awaitable[Member]]
+"""Takes a worker's name, its queue's URL and name, and the demo's directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What is run: the server's module, and how a worker is started."""
+
+    server: str
+    start_worker: StartWorker
+
+
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """What was started; the server is the last member."""
 
+    program: Program
     backend: Backend
     server_url: str
     members: list[Member]
@@ -54,6 +68,7 @@ class Cluster:
 
 
 async def start_cluster(
+    program: Program,
     client: httpx.AsyncClient,
     stack: AsyncExitStack,
     directory: Path,
@@ -74,17 +89,17 @@ async def start_cluster(
         server_process.DOCKET: docket_name,
         server_process.SIGNING_KEY: signing_key.hex(),
     }
-    server = await processes.start(SERVER, [server_process.__name__], directory, environment)
+    server = await processes.start(SERVER, [program.server], directory, environment)
     stack.push_async_callback(server.stop)
     members: list[Member] = []
     stack.push_async_callback(lambda: processes.stop([member.process for member in members]))
     if not backend.is_memory:
         for number in range(1, workers + 1):
-            worker = await _start_worker(f"worker-{number}", backend.url, docket_name, directory)
+            worker = await program.start_worker(f"worker-{number}", backend.url, docket_name, directory)
             members.append(worker)
     server_url = await server.announcement()
     members.append(Member(server, f"{server_url}/metrics"))
-    cluster = Cluster(backend, server_url, members, directory)
+    cluster = Cluster(program, backend, server_url, members, directory)
     await _ready(cluster, client, docket_name)
     return cluster
 
@@ -100,6 +115,9 @@ async def _start_worker(name: str, url: str, docket_name: str, directory: Path) 
     return Member(process, f"http://127.0.0.1:{port}/metrics")
 
 
+DOCKET_PROGRAM = Program(server_process.__name__, _start_worker)
+
+
 async def _ready(cluster: Cluster, client: httpx.AsyncClient, docket_name: str) -> None:
     """Wait until every worker has said on the docket that it works."""
     names = {member.name for member in cluster.members}
@@ -113,7 +131,7 @@ async def _ready(cluster: Cluster, client: httpx.AsyncClient, docket_name: str) 
                     if not _port_was_taken(member.process) or restarts == ATTEMPTS:
                         raise member.process.problem()
                     restarts += 1
-                    cluster.members[index] = await _start_worker(
+                    cluster.members[index] = await cluster.program.start_worker(
                         member.name, cluster.backend.url, docket_name, cluster.directory
                     )
                 await asyncio.sleep(0.05)

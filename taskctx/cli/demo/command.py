@@ -32,6 +32,10 @@ def demo(
         str | None,
         typer.Option(help="A Redis or Valkey server of yours. Without it, one is started.", show_default=False),
     ] = None,
+    *,
+    fastmcp: Annotated[
+        bool, typer.Option("--fastmcp", help="Run a FastMCP server and its workers: callers are MCP clients.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave server and workers running until Ctrl-C, to look at their metrics.")
@@ -42,7 +46,7 @@ def demo(
         # a terminal that has no check mark is no reason to fail
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    raise typer.Exit(asyncio.run(_start_and_stop(Options(requests, workers, url), as_json=as_json, keep=keep)))
+    raise typer.Exit(asyncio.run(_start_and_stop(Options(requests, workers, url, fastmcp), as_json=as_json, keep=keep)))
 
 
 async def _start_and_stop(options: Options, *, as_json: bool, keep: bool) -> int:

@@ -23,7 +23,7 @@ PATIENCE = 5.0
 STARTUP = 30.0
 """Seconds that a process has to get ready."""
 
-CARRYING = ("TASKCTX_", "DOCKET_", "OTEL_", "PROMETHEUS_")
+CARRYING = ("TASKCTX_", "DOCKET_", "FASTMCP_", "OTEL_", "PROMETHEUS_")
 KEPT = ("TASKCTX_ENCRYPTION_KEYS", "TASKCTX_KEY_PREFIX")
 """Variables that could change what is carried, or how a process is set up, are not handed on; these do neither."""
 

@@ -13,14 +13,14 @@ from typing import Protocol
 import httpx
 
 from . import metrics, tracing
-from .callers import Request, make_requests
+from .callers import Request
 from .checks import Ledger
 from .cluster import Cluster, Member, start_cluster
-from .exchange import exchange
 from .metrics import Scrape
 from .outcome import ContextLost
 from .sighting import SERVER, Kind
 from .tracing import Node
+from .variant import variant
 
 
 class Screen(Protocol):
@@ -71,6 +71,7 @@ class Options:
     requests: int
     workers: int
     url: str | None = field(repr=False)
+    fastmcp: bool = False
 
 
 async def run(options: Options, directory: Path, screen: Screen, stack: AsyncExitStack) -> Result:
@@ -80,18 +81,24 @@ async def run(options: Options, directory: Path, screen: Screen, stack: AsyncExi
         Problem: the demo could not be run.
         ContextLost: a task did not see the caller who submitted it.
     """
-    signing_key = secrets.token_bytes(32)
+    chosen, signing_key = variant(fastmcp=options.fastmcp), secrets.token_bytes(32)
     client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False, timeout=30))
     screen.step("starting server and workers")
     cluster = await start_cluster(
-        client, stack, directory, url=options.url, workers=options.workers, signing_key=signing_key
+        chosen.program,
+        client,
+        stack,
+        directory,
+        url=options.url,
+        workers=options.workers,
+        signing_key=signing_key,
     )
-    sending = make_requests(options.requests, signing_key)
+    sending = chosen.make_requests(options.requests, signing_key)
     ledger = Ledger(sending)
     screen.begin(len(sending), ledger.runs_expected)
     started = time.monotonic()
     try:
-        await exchange(cluster, client, sending, ledger, screen.progress)
+        await chosen.exchange(cluster, client, sending, ledger, screen.progress)
         seconds = time.monotonic() - started
         work = [await _work(member, ledger, client) for member in cluster.members]
     except ContextLost as lost:

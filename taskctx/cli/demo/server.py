@@ -25,6 +25,8 @@ from .sighting import SERVER
 URL: Final = "TASKCTX_DEMO_URL"
 DOCKET: Final = "TASKCTX_DEMO_DOCKET"
 SIGNING_KEY: Final = "TASKCTX_DEMO_SIGNING_KEY"
+WORKER_METRICS_PORT: Final = "TASKCTX_DEMO_WORKER_METRICS_PORT"
+WORKER_CONCURRENCY: Final = "TASKCTX_DEMO_WORKER_CONCURRENCY"
 
 HOST: Final = "127.0.0.1"
 CONCURRENCY: Final = 3
@@ -57,10 +59,10 @@ async def _working(docket: Docket) -> AsyncGenerator[None]:
                     await running
         # a server away, or one that does not let us, costs the keys' time to live and nothing else
         with suppress(RedisError, OSError, TimeoutError):
-            await _sweep(docket)
+            await sweep(docket)
 
 
-async def _sweep(docket: Docket) -> None:
+async def sweep(docket: Docket) -> None:
     """Delete the docket's keys."""
     async with docket.redis() as redis:
         keys = [key async for key in redis.scan_iter(match=docket.key("*"), count=1000)]

@@ -78,7 +78,7 @@ async def _report(number: int, run: int = 1) -> None:
             run=run,
             attempt=current_execution.get().attempt,
             worker=current_worker.get().name,
-            context=_see(docket_span),
+            context=see(docket_span),
         )
         docket = current_docket.get()
         async with docket.redis() as redis:
@@ -86,7 +86,7 @@ async def _report(number: int, run: int = 1) -> None:
             await redis.expire(reports_key(docket), REPORT_TTL)
 
 
-def _see(docket_span: trace.Span) -> Context:
+def see(docket_span: trace.Span) -> Context:
     """The caller's context, asked for as any task would ask."""
     token = taskctx.get_access_token()
     task = taskctx.get_task_context()

@@ -1,0 +1,70 @@
+"""The caller of a FastMCP request, from FastMCP's own getters, as the ambient caller."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+
+from .._ambient import Caller
+from .._token import AccessToken
+from . import _upstream
+
+REQUEST_ID = "x-request-id"
+
+
+class FastMCPCallers:
+    """A :class:`taskctx._ambient.CallerSource`: what FastMCP says of the request it handles."""
+
+    _latest: ContextVar[Caller | None] = ContextVar("taskctx_fastmcp_caller", default=None)
+
+    def request(self) -> object | None:
+        request = _upstream.fastmcp_request_ctx.get()
+        if request is not None:
+            return request
+        try:
+            return _upstream.get_http_request()
+        except RuntimeError:
+            return None
+
+    def caller(self, request: object) -> Caller:
+        latest = self._latest.get()
+        if latest is None or latest.request is not request:
+            latest = _caller(request)
+            self._latest.set(latest)
+        return latest
+
+
+def request_id(headers: dict[str, str], fallback: str | None) -> str | None:
+    """The HTTP request's id where it has one, else that of the JSON-RPC message."""
+    return headers.get(REQUEST_ID) or fallback
+
+
+def current_token() -> AccessToken | None:
+    """FastMCP's current access token, as one of ours."""
+    token = _upstream.get_access_token()
+    return None if token is None else AccessToken.coerce(token)
+
+
+def _caller(request: object) -> Caller:
+    headers = _upstream.get_http_headers()
+    message = _upstream.fastmcp_request_ctx.get()
+    session_id, server = _session()
+    return Caller(
+        token_source=current_token,
+        headers=headers,
+        request_id=request_id(headers, None if message is None else message.request_id),
+        session_id=session_id,
+        server=server,
+        request=request,
+    )
+
+
+def _session() -> tuple[str | None, object]:
+    """The session's id and the server; neither where FastMCP has no context (a route of the server's own)."""
+    try:
+        here = _upstream.get_context()
+    except RuntimeError:
+        return None, None
+    try:
+        return here.session_id, here.fastmcp
+    except RuntimeError:
+        return None, here.fastmcp

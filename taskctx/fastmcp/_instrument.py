@@ -1,0 +1,118 @@
+"""Putting taskctx's wrappers in the place of FastMCP's functions, all or none, and back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, NamedTuple, cast
+
+from .._ambient import current_caller
+from .._observe import docket_seen
+from ..errors import ConfigurationError
+from . import _upstream
+from ._caller import FastMCPCallers
+from ._registries import find_server, find_session, register_server, register_session
+from ._restoration import restoring
+from ._submission import capturing, saving_snapshots
+
+Lifespan = Callable[..., AbstractAsyncContextManager[None]]
+
+
+class Patch(NamedTuple):
+    """A name of FastMCP's that is replaced.  ``wrap`` gets what stood there."""
+
+    owner: Any
+    name: str
+    wrap: Callable[[Any], object]
+
+
+class _Replaced(NamedTuple):
+    owner: Any
+    name: str
+    theirs: Any
+    ours: object
+
+
+_lock = threading.Lock()
+_replaced: list[_Replaced] = []
+
+
+def instrument() -> None:
+    """Have FastMCP's task context captured, saved and restored by way of taskctx, in this process.
+
+    Call it before the server starts, on servers and workers alike; a second call does nothing.  Workers of servers that
+    run already go on as they are.
+
+    Raises:
+        ConfigurationError: this FastMCP lacks a name that taskctx relies on; nothing was changed.
+    """
+    with _lock:
+        if _replaced:
+            return
+        _replaced.extend(_prepared())
+        for owner, name, _, ours in _replaced:
+            setattr(owner, name, ours)
+        current_caller.use_source(FastMCPCallers())
+
+
+def uninstrument() -> None:
+    """Undo :func:`instrument`.  Workers that run keep what they were started with."""
+    with _lock:
+        current_caller.use_source(None)
+        for owner, name, theirs, _ in reversed(_replaced):
+            setattr(owner, name, theirs)
+        _replaced.clear()
+
+
+class FastMCPInstrumentor:
+    """What ``opentelemetry-instrument`` finds under the entry point ``taskctx_fastmcp``."""
+
+    def instrument(self, **_options: Any) -> None:
+        instrument()
+
+    def uninstrument(self, **_options: Any) -> None:
+        uninstrument()
+
+
+def _prepared() -> list[_Replaced]:
+    """Everything that is to be replaced, looked up before anything is."""
+    replaced: list[_Replaced] = []
+    wrapped: dict[int, object] = {}
+    for owner, name, wrap in PATCHES:
+        # as it is stored: a class method, not bound to its class
+        theirs = cast("dict[str, Any]", vars(owner)).get(name)
+        if theirs is None:
+            raise ConfigurationError(
+                f"this FastMCP has no {owner.__name__}.{name}, which taskctx relies on: nothing is instrumented"
+            )
+        ours = wrapped.setdefault(id(theirs), wrap(theirs))
+        replaced.append(_Replaced(owner, name, theirs, ours))
+    return replaced
+
+
+def _with_docket_seen(theirs: Lifespan) -> Lifespan:
+    """FastMCP's ``docket_lifespan``: as a worker starts, the series of its docket and tools are there, at 0."""
+
+    @asynccontextmanager
+    async def docket_lifespan(server: _upstream.FastMCP, *args: Any, **kwargs: Any) -> AsyncGenerator[None]:
+        async with theirs(server, *args, **kwargs):
+            docket = _upstream.docket_of(server)
+            if docket is not None:
+                docket_seen(docket.name, tuple(docket.tasks))
+            yield
+
+    return docket_lifespan
+
+
+PATCHES: tuple[Patch, ...] = (
+    Patch(_upstream.FastMCPSnapshot, "capture", capturing),
+    Patch(_upstream.FastMCPSnapshot, "save", saving_snapshots),
+    Patch(_upstream.context, "restore_task_snapshot", restoring),
+    Patch(_upstream.context, "register_task_session", register_session),
+    Patch(_upstream.context, "get_task_session", find_session),
+    Patch(_upstream.context, "register_task_server", register_server),
+    Patch(_upstream.context, "get_task_server", find_server),
+    Patch(_upstream.creation, "register_task_server", register_server),
+    Patch(_upstream.lifespan, "docket_lifespan", _with_docket_seen),
+)

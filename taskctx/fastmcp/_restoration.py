@@ -1,0 +1,113 @@
+"""In the worker: FastMCP's restore, as an operation of taskctx's, and the tool's body watched as any task's."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from types import TracebackType
+from typing import Any
+
+from docket import Docket
+from docket.dependencies import TaskKey, current_docket, current_execution
+
+from .._current import TaskContextInfo, foreign_task
+from .._keys import PLAIN_TASK, TaskKeyParts
+from .._observe import docket_seen
+from .._restore import Restored, attempt, become_nobody, restore_operation
+from .._worker import TaskContext, watching_body
+from ..settings import current_settings
+from . import _upstream
+from ._reader import SnapshotReader
+from ._upstream import FastMCPSnapshot
+
+Theirs = Callable[..., Any]
+
+NOBODYS = FastMCPSnapshot()
+
+
+def restoring(theirs: Theirs) -> object:
+    """FastMCP's ``restore_task_snapshot``, for ``Depends`` and to be awaited, as there."""
+
+    def restore_task_snapshot(key: str = TaskKey()) -> Restoration:
+        return Restoration(theirs, key)
+
+    return restore_task_snapshot
+
+
+class Restoration(AbstractAsyncContextManager[None]):
+    """Docket enters it around a task's body.  Awaited, it restores for the rest of the current task."""
+
+    def __init__(self, theirs: Theirs, key: str) -> None:
+        self._theirs = theirs
+        self._key = key
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self._restore_for_good().__await__()
+
+    async def __aenter__(self) -> None:
+        self._entered = _around_body(self._key)
+        await self._entered.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._entered.__aexit__(kind, error, traceback)
+
+    async def _restore_for_good(self) -> None:
+        parts, here = task_key_parts(self._key), current_docket.get(None)
+        if parts is None or here is None:
+            await self._theirs(self._key)
+        else:
+            await restore(self._key, parts, here, ExitStack())
+
+
+@asynccontextmanager
+async def _around_body(key: str) -> AsyncGenerator[None]:
+    parts = task_key_parts(key)
+    if parts is None:
+        # a plain Docket task on FastMCP's docket, submitted with taskctx.add or without any context
+        async with TaskContext():
+            yield
+        return
+    execution = current_execution.get()
+    with ExitStack() as undo:
+        try:
+            restored = await restore(key, parts, execution.docket, undo)
+        except BaseException:
+            # The task fails, but Docket resolves its other dependencies all the same: they too see nobody.
+            undo.pop_all()
+            raise
+        if restored is None:
+            yield
+            return
+        with watching_body(execution, restored.snapshot.trace_context):
+            yield
+
+
+def task_key_parts(key: str) -> TaskKeyParts | None:
+    """The parts of a task key of FastMCP's, of any leg; None for other tasks'."""
+    try:
+        parts = _upstream.parse_task_key(key)
+    except ValueError:
+        return None
+    if parts["task_type"] == PLAIN_TASK:
+        return None
+    return TaskKeyParts(parts["task_scope"], parts["client_task_id"], parts["task_type"], parts["component_identifier"])
+
+
+async def restore(key: str, parts: TaskKeyParts, here: Docket, undo: ExitStack) -> Restored | None:
+    """As :func:`taskctx._restore.restore`, from FastMCP's snapshot, and for FastMCP's getters too."""
+    become_nobody(undo)
+    _upstream.apply_snapshot(NOBODYS)
+    task = TaskContextInfo(parts.task_id, parts.task_scope)
+    undo.callback(foreign_task.reset, foreign_task.set((key, task)))
+    docket_seen(here.name)
+    operation = restore_operation(here)
+    reader = SnapshotReader(here, parts, operation, current_settings())
+    restored: Restored | None = None
+    try:
+        restored = await attempt(operation, parts, reader.find, reader.fails_task, undo)
+    finally:
+        if restored is None:
+            _upstream.apply_snapshot(NOBODYS)
+    return restored

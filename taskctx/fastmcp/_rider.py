@@ -1,0 +1,50 @@
+"""What taskctx adds to FastMCP's stored snapshot: one more member of its JSON object, which FastMCP ignores."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, cast
+
+from pydantic_core import from_json
+
+from .._record import SCHEMA_VERSION, Record, record_of
+from .._snapshot import TaskContextSnapshot
+from ..errors import CaptureError, Reason, SnapshotError
+
+MEMBER = "taskctx"
+
+
+def with_rider(text: str, ours: TaskContextSnapshot, *, stored_at: float, ttl: int) -> str:
+    """FastMCP's JSON with our part in it.
+
+    Raises:
+        CaptureError: our part has no JSON form.
+    """
+    rider = {
+        "schema_version": SCHEMA_VERSION,
+        "trace_context": ours.trace_context,
+        "carried": ours.carried,
+        "captured_at": ours.captured_at,
+        "stored_at": stored_at,
+        "ttl": ttl,
+    }
+    try:
+        member = json.dumps(rider, allow_nan=False)
+    except (ValueError, TypeError, RecursionError):
+        raise CaptureError("the caller's context has no JSON form") from None
+    # FastMCP's text stays as it is: an object with members, as tests/upstream/test_fastmcp.py holds
+    return f'{text[:-1]}, "{MEMBER}": {member}}}'
+
+
+def rider_of(text: str) -> Record | None:
+    """Our part of a stored snapshot, or None where a process that is not instrumented wrote it.
+
+    Raises:
+        SnapshotError: ``malformed``, or ``schema_unsupported`` when a newer taskctx wrote it.
+    """
+    try:
+        member = cast("dict[str, Any]", from_json(text)).get(MEMBER)
+    except ValueError:
+        # Python's JSON, which FastMCP reads it with, lets more pass
+        raise SnapshotError(Reason.MALFORMED) from None
+    return None if member is None else record_of(member)

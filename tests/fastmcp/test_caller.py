@@ -1,0 +1,84 @@
+"""Who the caller is, in the server and in the worker."""
+
+from __future__ import annotations
+
+import pytest
+
+import taskctx
+from taskctx._carry import stop_carrying
+from tests.fastmcp.conftest import Service
+from tests.fastmcp.server import ADA, BOB, LOCALE, mark
+
+SAME = ("token", "scope", "task", "session")
+
+
+@pytest.mark.parametrize("token", [ADA, BOB])
+async def test_a_task_sees_the_caller_of_the_tool(service: Service, token: str) -> None:
+    """Token, headers, scope, request id and baggage, as any task of taskctx's does."""
+    seen = await service.run(token=token)
+
+    assert seen["token"] == mark(token)
+    assert (seen["tenant"], seen["request_id"], seen["baggage"]) == ("acme", "r-1", "acme")
+    assert seen["scope"] == ("mcp-app|ada" if token == ADA else "mcp-app|bob")
+    assert seen["task"] is not None
+
+
+@pytest.mark.parametrize("tool", ["see", "see_now"])
+async def test_taskctx_and_fastmcp_say_the_same(service: Service, tool: str) -> None:
+    """In a task, and in a tool that runs at once."""
+    if tool == "see":
+        seen = await service.run(tool)
+    else:
+        async with service.client() as client:
+            seen = (await client.call_tool(tool)).data
+
+    assert seen["same_token"]
+    assert seen["headers"]
+    assert seen["token"] == mark(ADA)
+    for name in SAME:
+        assert seen[name] == seen[f"their_{name}"], name
+
+
+async def test_each_request_has_its_own_caller(service: Service) -> None:
+    """Whoever asked before, on whichever connection."""
+    for token in (ADA, BOB, ADA):
+        async with service.client(token) as client:
+            assert (await client.call_tool("see_now")).data["token"] == mark(token)
+
+
+async def test_a_plain_docket_task_carries_the_mcp_caller(service: Service) -> None:
+    """One that a tool submits with taskctx.add, run by FastMCP's own worker."""
+    seen = await service.run("submit_plain")
+
+    assert seen["token"] == mark(ADA)
+    assert (seen["scope"], seen["key_scope"]) == ("mcp-app|ada", "mcp-app|ada")
+    assert (seen["tenant"], seen["request_id"]) == ("acme", "r-1")
+
+
+async def test_a_leg_that_is_entered_again_has_the_same_caller(service: Service) -> None:
+    """Answering a task's question starts a Docket task of another key, with the first one's snapshot."""
+    task = await service.submit("ask")
+    await service.work()
+    await service.answer(task)
+    await service.work()
+    seen = await service.result(task)
+
+    assert seen["token"] == mark(ADA)
+    assert seen["task"] == seen["their_task"] == [task.task_id, "mcp-app|ada"]
+    assert seen["session"] is not None
+    assert seen["session"] == seen["their_session"]
+
+
+async def test_a_mounted_childs_tool_finds_its_server(service: Service) -> None:
+    """Both where the server is known, and where a worker has to look it up by the tool's name."""
+    assert await service.run("child_whose_server") == ["the child", "the child"]
+
+
+async def test_carried_variables_ride_along(service: Service) -> None:
+    """What was set around the tool call is set in its task."""
+    taskctx.carry(LOCALE)
+    try:
+        assert (await service.run())["locale"] == "locale-acme"
+    finally:
+        stop_carrying("fastmcp_locale")
+    assert (await service.run())["locale"] is None

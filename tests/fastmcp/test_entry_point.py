@@ -1,0 +1,30 @@
+"""``opentelemetry-instrument python server.py``: the entry point, found and loaded as OpenTelemetry does it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import BACKEND
+
+pytestmark = pytest.mark.skipif(BACKEND != "memory", reason="has no backend: once is enough")
+
+PROGRAM = "from fastmcp_tasks import context; print(context.restore_task_snapshot.__module__)"
+
+
+@pytest.mark.parametrize(
+    ("disabled", "whose"), [("", "taskctx.fastmcp._restoration"), ("taskctx_fastmcp", "fastmcp_tasks.context")]
+)
+def test_opentelemetry_instrument_needs_no_call(disabled: str, whose: str) -> None:
+    """Before the program's first line, unless it is switched off as any other instrumentation."""
+    command = [Path(sys.executable).with_name("opentelemetry-instrument"), sys.executable, "-c", PROGRAM]
+    environment = {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": disabled, "OTEL_TRACES_EXPORTER": "none"}
+    done = subprocess.run(
+        command, env=os.environ | environment, capture_output=True, text=True, check=True, timeout=120
+    )
+
+    assert done.stdout.splitlines()[-1:] == [whose], done.stderr
