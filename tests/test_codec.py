@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from taskctx._codec import MAGIC, NONCE_BYTES, TAG_BYTES, PlaintextCodec, SealingCodec, is_sealed, sealing_key_id
+from taskctx._codec import (
+    MAGIC,
+    NONCE_BYTES,
+    TAG_BYTES,
+    PlaintextCodec,
+    SealingCodec,
+    SnapshotCodec,
+    codec_for,
+    is_sealed,
+    known_key_id,
+    sealing_key_id,
+)
 from taskctx._keyring import Keyring
 from taskctx.errors import Reason, SnapshotError
+from taskctx.settings import load_settings
 from tests.secrets import secret
 
 JSON = f'{{"session_id": "{secret("session")}"}}'.encode()
@@ -25,10 +40,11 @@ ROTATING = codec({"new": NEW, "old": OLD})
 BEFORE = codec({"old": OLD})
 
 
-def reason(sealing: SealingCodec | PlaintextCodec, stored: bytes, place: str = PLACE) -> Reason:
+def reason(sealing: SnapshotCodec, stored: bytes, place: str = PLACE) -> Reason:
     with pytest.raises(SnapshotError) as refused:
         sealing.decode(stored, place)
-    assert refused.value.__cause__ is None
+    # nothing that cryptography or Python said of the value shows in a traceback
+    assert refused.value.__suppress_context__ or refused.value.__context__ is None
     return refused.value.reason
 
 
@@ -48,6 +64,51 @@ def test_a_sealed_value_shows_nothing() -> None:
     assert b"session" not in first
     assert is_sealed(first)
     assert sealing_key_id(first) == "new"
+
+
+def test_the_form_of_a_sealed_value() -> None:
+    """It is fixed: processes of other versions read it, and write it."""
+    header, nonce = b"TCX1" + b"\x03new", bytes(range(12))
+    stored = header + nonce + AESGCM(NEW).encrypt(nonce, JSON, header + PLACE.encode())
+    assert ROTATING.decode(stored, PLACE) == JSON
+    assert ROTATING.encode(JSON, PLACE).startswith(header)
+
+
+@pytest.mark.parametrize("accept_plaintext", [False, True])
+def test_an_envelope_of_another_version_is_known_as_one(accept_plaintext: bool) -> None:
+    """With keys or without: the reason says to upgrade, not that something is damaged."""
+    for each in (PlaintextCodec(), codec({"new": NEW}, accept_plaintext=accept_plaintext)):
+        assert reason(each, b"TCX2" + bytes(100)) is Reason.SCHEMA_UNSUPPORTED
+
+
+def test_what_is_not_an_envelope_has_no_key_id() -> None:
+    """Plaintext, of any length, and what is cut short: no part of it is taken for an id."""
+    for stored in (b"", b'{"a": "' + b"b" * 300 + b'"}', MAGIC, ROTATING.encode(b"", PLACE)[:-1]):
+        assert sealing_key_id(stored) is None
+
+
+def test_only_ids_of_the_keyring_are_known() -> None:
+    """Telemetry shows these; anything else may be what somebody wrote to the server."""
+    ours = load_settings(encryption_keys=f"new:{base64.b64encode(NEW).decode()}")
+    assert known_key_id(ROTATING.encode(JSON, PLACE), ours) == "new"
+    assert known_key_id(BEFORE.encode(JSON, PLACE), ours) is None
+    assert known_key_id(JSON, ours) is None
+    assert known_key_id(ROTATING.encode(JSON, PLACE), load_settings()) is None
+
+
+@pytest.mark.parametrize("accept_plaintext", [False, True])
+def test_the_codec_of_the_settings(accept_plaintext: bool) -> None:
+    """With keys it seals, and reads plaintext where that is accepted; without keys it does neither."""
+    sealing = codec_for(
+        load_settings(encryption_keys=f"new:{base64.b64encode(NEW).decode()}", accept_plaintext=accept_plaintext)
+    )
+    assert ROTATING.decode(sealing.encode(JSON, PLACE), PLACE) == JSON
+    if accept_plaintext:
+        assert sealing.decode(JSON, PLACE) == JSON
+    else:
+        assert reason(sealing, JSON) is Reason.PLAINTEXT_REFUSED
+    plain = codec_for(load_settings(accept_plaintext=accept_plaintext))
+    assert plain.decode(plain.encode(JSON, PLACE), PLACE) == JSON
 
 
 def test_rotation() -> None:
@@ -92,6 +153,12 @@ def test_nothing_can_be_cut_off_or_added() -> None:
     for length in range(len(MAGIC), len(sealed)):
         assert reason(ROTATING, sealed[:length]) in {Reason.DECRYPT_FAILED, Reason.DECRYPT_UNKNOWN_KEY}
     assert reason(ROTATING, sealed + b"\0") is Reason.DECRYPT_FAILED
+
+
+@pytest.mark.parametrize("key_id", [b"", b"\xff", "ä".encode()])
+def test_an_id_that_no_key_can_have_is_damage(key_id: bytes) -> None:
+    """Nobody is sent to look for that key."""
+    assert reason(ROTATING, MAGIC + bytes((len(key_id),)) + key_id + bytes(100)) is Reason.DECRYPT_FAILED
 
 
 def test_the_key_id_is_bound_too() -> None:
@@ -141,11 +208,12 @@ def test_seals_and_opens_are_counted_by_key(registry: CollectorRegistry) -> None
     ROTATING.decode(BEFORE.encode(JSON, PLACE), PLACE)
     reason(ROTATING, sealed[:-1] + bytes((sealed[-1] ^ 1,)))
     reason(ROTATING, codec({"foreign": FOREIGN}).encode(JSON, PLACE))
+    reason(PlaintextCodec(), sealed)
     assert count("seal", "new", "ok") == 1
     assert count("open", "new", "ok") == 1
     assert count("open", "old", "ok") == 1
     assert count("open", "new", "failed") == 1
-    assert count("open", "unknown", "failed") == 1
+    assert count("open", "unknown", "failed") == 2
     assert count("open", "foreign", "failed") is None
 
 

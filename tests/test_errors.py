@@ -56,8 +56,9 @@ def test_the_tree_in_the_docstring_is_the_tree() -> None:
 def test_an_error_with_a_reason_pickles(
     error: type[taskctx.SnapshotError | taskctx.SaveError | taskctx.RestoreError], reason: Reason
 ) -> None:
-    """Docket pickles a task's exception into its result store."""
+    """Docket pickles a task's exception into its result store; other serializers go by ``args``, which is the reason."""
     raised = error(reason)
+    assert raised.args == (reason,)
     for copy in (pickle.loads(pickle.dumps(raised)), cloudpickle.loads(cloudpickle.dumps(raised))):
         assert type(copy) is error
         assert copy.reason is reason

@@ -18,6 +18,7 @@ CREDENTIALS = [
     "x-api-key",
     "api-key",
     "x-auth-token",
+    "x-auth-user",
     "x-auth-request-access-token",
     "x-amz-security-token",
     "x-csrf-token",
@@ -51,6 +52,7 @@ HOP_BY_HOP = [
     "transfer-encoding",
     "upgrade",
     "content-length",
+    "expect",
 ]
 ORDINARY = ["accept-language", "content-type", "host", "user-agent", "x-forwarded-for", "x-request-id", "x-tenant"]
 

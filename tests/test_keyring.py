@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import re
 from contextlib import suppress
+from dataclasses import FrozenInstanceError
 
 import pytest
 from hypothesis import given
@@ -40,14 +42,28 @@ def test_the_first_key_seals() -> None:
 
 def test_a_keyring_shows_its_ids_only() -> None:
     """Whatever prints it."""
+    keyring = parse_keyring(f"new:{encoded(KEY)},old:{encoded(OTHER)}")
+    assert repr(keyring) == str(keyring) == "Keyring(new, old)"
+
+
+def test_a_keyring_cannot_be_changed() -> None:
+    """Codecs are made of it once."""
     keyring = parse_keyring(f"new:{encoded(KEY)}")
-    assert repr(keyring) == str(keyring) == "Keyring(new)"
+    with pytest.raises(FrozenInstanceError):
+        keyring.keys = {}  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("key_id", ["a", "A.z_0-9", "a" * 64])
+def test_what_an_id_may_be(key_id: str) -> None:
+    """1 to 64 letters, digits, dots, underscores and hyphens."""
+    assert parse_keyring(f"{key_id}:{encoded(KEY)}").primary == key_id
 
 
 def test_a_generated_key_is_one() -> None:
-    """32 bytes, no two alike."""
+    """32 bytes, no two alike, in characters that neither a shell nor an .env file takes for its own."""
     first, second = generate_key(), generate_key()
     assert first != second
+    assert re.fullmatch(r"[A-Za-z0-9_-]{43}", first)
     assert len(parse_keyring(f"a:{first}").keys["a"]) == KEY_BYTES
 
 
@@ -61,6 +77,8 @@ REFUSED = {
     "an id twice": (f"a:{encoded(KEY)},a:{encoded(OTHER)}", "the id of entry 2 stands there twice"),
     "a key twice": (f"a:{encoded(KEY)},b:{encoded(KEY)}", "the key of entry 2 stands there twice"),
     "not base64": (f"a:{MARKER}!", "the key of entry 1 is not base64"),
+    "stray characters": (f"a:{encoded(KEY)[:20]}!!!!{encoded(KEY)[20:]}", "the key of entry 1 is not base64"),
+    "letters beyond ASCII": (f"a:{'ä' * 43}", "the key of entry 1 is not base64"),
     "no key": ("a:", "the key of entry 1 has 0 bytes"),
     "a short key": (f"a:{encoded(KEY[:31])}", "the key of entry 1 has 31 bytes, not 32"),
     "a long key": (f"a:{encoded(KEY + KEY)}", "the key of entry 1 has 64 bytes, not 32"),
@@ -75,10 +93,16 @@ def test_what_is_no_keyring_is_refused_by_name(text: str, why: str, monkeypatch:
     with pytest.raises(ConfigurationError) as refused:
         load_settings()
     message = str(refused.value)
-    assert message.startswith("TASKCTX_ENCRYPTION_KEYS: ")
-    assert why in message
+    assert message.startswith(f"TASKCTX_ENCRYPTION_KEYS: {why}")
     assert MARKER not in message
     assert encoded(KEY) not in message
+
+
+def test_a_key_that_is_not_base64_is_no_part_of_the_error() -> None:
+    """Nor is what Python said of it."""
+    with pytest.raises(ValueError, match="the key of entry 1 is not base64") as refused:
+        parse_keyring(f"a:{MARKER}!")
+    assert refused.value.__suppress_context__
 
 
 @given(st.text())

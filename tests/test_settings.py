@@ -6,6 +6,7 @@ from typing import Any, get_type_hints
 
 import pydantic
 import pytest
+from pydantic import SecretStr
 
 import taskctx
 from taskctx._keyring import generate_key
@@ -83,6 +84,7 @@ WRONG: list[tuple[str, str]] = [
     ("key_prefix", f"{{{MARKER}}}"),
     ("key_prefix", ""),
     ("session_registry_size", "0"),
+    ("server_registry_size", "0"),
     ("server_registry_size", MARKER),
     ("backend_timeout", "0"),
     ("backend_timeout", "-1"),
@@ -93,6 +95,17 @@ WRONG: list[tuple[str, str]] = [
     ("metrics", MARKER),
     ("tracing", MARKER),
 ]
+
+
+SMALLEST: dict[str, float] = {
+    "pending_ttl": 1,
+    "completed_ttl": 1,
+    "max_snapshot_bytes": 256,
+    "session_registry_size": 1,
+    "server_registry_size": 1,
+    "backend_timeout": 0.001,
+    "refresh_timeout": 0.001,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -171,6 +184,19 @@ def test_a_wrong_argument_is_named_and_not_quoted(name: str, value: object) -> N
     assert MARKER not in str(caught.value)
 
 
+@pytest.mark.parametrize(("name", "value"), SMALLEST.items())
+def test_the_smallest_values(name: str, value: float) -> None:
+    """Small is not wrong: tests and short-lived tasks want it so."""
+    assert load_settings(**{name: value}).model_dump()[name] == value
+
+
+def test_a_wrong_setting_is_not_quoted_by_pydantic_either() -> None:
+    """``Settings`` may be made without ``load_settings``."""
+    with pytest.raises(pydantic.ValidationError) as caught:
+        Settings(key_prefix=f"{MARKER}:", encryption_keys=SecretStr(MARKER))
+    assert MARKER not in f"{caught.value} {caught.value!r}"
+
+
 def test_all_that_is_wrong_is_named_at_once() -> None:
     """One round of corrections is enough."""
     with pytest.raises(ConfigurationError, match=r"^pending_ttl: .*; trace_mode: "):
@@ -195,6 +221,13 @@ def test_configures_arguments_are_the_settings() -> None:
     # keys may be given as plain text too
     hints["encryption_keys"] |= str
     assert get_type_hints(SettingsOverrides) == {name: hints[name] for name in Settings.model_fields}
+
+
+def test_settings_that_are_put_in_force_are_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the environment says."""
+    monkeypatch.setenv("TASKCTX_PENDING_TTL", "60")
+    use_settings(load_settings(pending_ttl=120))
+    assert current_settings().pending_ttl == 120
 
 
 def test_the_environment_is_read_on_first_use(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taskctx import AccessToken, InvalidType
-from taskctx._token import bearer, is_expired, token_from_json, token_scope
+from taskctx._token import bearer, is_expired, life_left, token_from_json, token_scope
 from taskctx.errors import Reason, SnapshotError
 from tests import secrets
 from tests.secrets import MARKER, secret
@@ -250,6 +250,32 @@ def test_a_stored_token_that_is_none_is_malformed(text: str) -> None:
 def test_when_a_token_is_past(expires_at: int | None, now: float, expired: bool) -> None:
     """As the MCP SDK's bearer check has it: ``expires_at < int(now)``."""
     assert is_expired(AccessToken(token="t", client_id="c", expires_at=expires_at), now) is expired
+
+
+@pytest.mark.parametrize("expires_at", [-(2**63), 0, 2**63 - 1])
+def test_an_expiry_of_64_bits_is_one(expires_at: int) -> None:
+    """Times beyond reason are the issuer's affair, as long as one can reckon with them."""
+    token = AccessToken.coerce(SimpleNamespace(token="t", client_id="c", expires_at=expires_at))
+    assert token_from_json(token.model_dump_json()) == token
+    assert life_left(token, 0.0) == float(expires_at)
+
+
+@pytest.mark.parametrize("expires_at", [-(2**63) - 1, 2**63, 10**400])
+def test_an_expiry_beyond_64_bits_is_none(expires_at: int) -> None:
+    """Not when it is bound, and not when it was stored: nothing could be reckoned with it."""
+    with pytest.raises(InvalidType, match=r"at fault in: expires_at$"):
+        AccessToken.coerce(SimpleNamespace(token="t", client_id="c", expires_at=expires_at))
+    with pytest.raises(SnapshotError) as caught:
+        token_from_json(f'{{"token": "t", "client_id": "c", "expires_at": {expires_at}}}')
+    assert caught.value.reason is Reason.MALFORMED
+
+
+@pytest.mark.parametrize(
+    ("expires_at", "now", "left"), [(None, 1e12, None), (1000, 400.5, 599.5), (1000, 1000.0, 0.0), (1000, 1001.5, -1.5)]
+)
+def test_what_is_left_of_a_tokens_life(expires_at: int | None, now: float, left: float | None) -> None:
+    """Seconds, negative when it is past."""
+    assert life_left(AccessToken(token="t", client_id="c", expires_at=expires_at), now) == left
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pytest
 from docket import Depends, Docket, Worker
@@ -28,7 +28,7 @@ from tests.conftest import BACKEND, make_worker, our_keys
 from tests.contracts.conftest import command
 from tests.contracts.outcomes import counted, failure_of, failures, our_lines, restore_span, restores, work
 from tests.contracts.shapes import SHAPES, Shape, Stage, shape_name
-from tests.helpers import ADA, BOB, BYSTANDER, NOBODY, Caller, Sight, look, redis_key, stored, wait_until
+from tests.helpers import ADA, BOB, BYSTANDER, LOCALE, NOBODY, Caller, Sight, look, redis_key, stored, wait_until
 from tests.secrets import MARKER
 
 Mode = Literal["continue", "fail"]
@@ -389,6 +389,26 @@ async def test_too_large_a_context_is_a_named_failure_of_the_save(
     assert counted(registry, "taskctx_saves_total", "outcome") == {"failed": 1}
     assert counted(registry, "taskctx_save_failures_total", "reason") == {"too_large": 1}
     assert [line[:2] for line in our_lines(caplog)] == [("ERROR", "too_large")]
+
+
+async def test_a_value_without_json_is_a_named_failure_of_the_capture(
+    docket: Docket, registry: CollectorRegistry, span_exporter: InMemorySpanExporter, caplog: pytest.LogCaptureFixture
+) -> None:
+    """``carried_invalid``, on the span and in the log of the submitter."""
+
+    async def task() -> None:
+        """Must not run."""
+
+    with ADA.bound():
+        token = LOCALE.set(cast("str", object()))
+        with pytest.raises(taskctx.CaptureError):
+            await taskctx.add(docket, task, key="1")()
+        LOCALE.reset(token)
+
+    assert counted(registry, "taskctx_captures_total", "outcome") == {"failed": 1}
+    [span] = [span for span in span_exporter.get_finished_spans() if span.name == "taskctx.capture"]
+    assert (span.attributes or {})["error.type"] == "carried_invalid"
+    assert [line[:2] for line in our_lines(caplog)] == [("ERROR", "carried_invalid")]
 
 
 @needs_a_server
