@@ -165,7 +165,7 @@ async def _persist(once: Callable[[], Awaitable[T]]) -> T:
         raise BackendError(Reason.BACKEND_TIMEOUT) from None
     except redis_errors.ResponseError as error:
         reason = Reason.MALFORMED if str(error).startswith(_WRONG_TYPE) else Reason.BACKEND_ERROR
-    except (redis_errors.RedisError, OSError):
+    except (redis_errors.RedisError, redis_errors.RedisClusterException, OSError):
         reason = Reason.BACKEND_ERROR
     raise BackendError(reason)
 
