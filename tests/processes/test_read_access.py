@@ -53,8 +53,10 @@ BAGGAGE = {"baggage", "baggage-key"}
 WITH_SNAPSHOTS = ("keys", "commands", "dump", "journal")
 """Where in Redis whole snapshots are to be found."""
 
-REASONS = set(taskctx.Reason) - {"backend_timeout", "too_large", "internal"}
-"""Of failed restores in a run.  A server that hangs is tests/processes/test_processes.py's."""
+ELSEWHERE = {"backend_timeout", "backend_error", "credential_refresh_failed", "too_large", "internal"}
+"""A server that hangs or is gone is tests/processes/test_processes.py's, a hook that fails tests/contracts/test_refresh.py's."""
+REASONS = set(taskctx.Reason) - ELSEWHERE
+"""Of failed restores in a run."""
 
 
 def visible(readings: Readings, keys: Keys) -> dict[str, set[str]]:

@@ -20,9 +20,9 @@ IN_WORKER = os.environ.get("ROLE") == "worker"
 SOON = timedelta(milliseconds=50)
 
 carried: ContextVar[Any] = ContextVar("carried", default=None)
-number: ContextVar[Any] = ContextVar("number", default=None)
+number: ContextVar[Any] = ContextVar("read_access_number", default=None)
 taskctx.carry(carried, name=CARRIED, type=dict[str, list[str]])
-taskctx.carry(number, name="number", type=int | None if IN_WORKER else Any)  # type: ignore[arg-type]
+taskctx.carry(number, name="read_access_number", type=int | None if IN_WORKER else Any)  # type: ignore[arg-type]
 
 log = logging.getLogger("app")
 
