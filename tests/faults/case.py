@@ -19,11 +19,11 @@ from redis.asyncio import Redis
 
 from taskctx._keyring import generate_key
 from taskctx.errors import Reason
-from tests.conftest import free_port
 from tests.faults.ledger import DIRECTORY, Ledger, Whose
 from tests.faults.orders import Order
 from tests.faults.report import Row
 from tests.helpers import wait_until
+from tests.ports import free_port
 from tests.processes.support import ROOT, Process, Starter, scrape, value
 
 SETTLING = 120.0

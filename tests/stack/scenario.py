@@ -10,7 +10,8 @@ from pathlib import Path
 
 import httpx
 
-from tests.conftest import free_port, running_valkey
+from tests.conftest import running_valkey
+from tests.ports import free_port
 from tests.stack import alertmanager as am
 from tests.stack import child
 from tests.stack import prometheus as prom

@@ -10,7 +10,7 @@ import pytest
 
 from dashboards import frame, overview, registries, slo, workers
 from dashboards.model import Panel, Query, Variable
-from tests.conftest import free_port
+from tests.ports import free_port
 from tests.stack.processes import Patience, orderly_end, program, running_processes
 from tests.stack.prometheus import Prometheus, command, with_variables, write_config
 

@@ -18,7 +18,8 @@ import httpx
 
 from taskctx._codec import PlaintextCodec, SealingCodec, SnapshotCodec
 from taskctx._keyring import generate_key, parse_keyring
-from tests.conftest import free_port, running_valkey
+from tests.conftest import running_valkey
+from tests.ports import free_port
 from tests.processes.read_access import attacker
 from tests.processes.read_access.submit import DAMAGED
 from tests.processes.read_access.words import CALLERS, DOCKET, FOREIGN_DOCKET, KEY_ID, Caller, shown, task_id
