@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections import Counter
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -67,9 +68,14 @@ class Load:
 
     @asynccontextmanager
     async def backlog(self, tasks: int = 40) -> AsyncGenerator[None]:
-        """Stop the workers until there is a backlog, and let them loose after the block."""
+        """Stop the workers until there is a backlog of every submitter's, and let them loose after the block."""
+
+        def piled_up(ledger: Ledger) -> bool:
+            waiting = Counter(number // ENDLESS for number in ledger.unsettled())
+            return waiting.total() >= tasks and all(waiting[i] >= ENOUGH for i in range(len(self.submitters)))
+
         with frozen(*self.case.workers):
-            await self.case.until(lambda ledger: len(ledger.unsettled()) >= tasks)
+            await self.case.until(piled_up)
             yield
 
     async def rush(self) -> None:
