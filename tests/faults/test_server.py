@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from taskctx.errors import Reason
 from tests.faults.case import PATIENT, Case
-from tests.faults.load import BATCHES, BUSY, ENDLESS, PERSISTENT, UNKEYED, Load, frozen
+from tests.faults.load import BATCHES, BUSY, ENDLESS, ENOUGH, PERSISTENT, UNKEYED, Load, frozen
 from tests.faults.stock import wiped
 from tests.faults.valkey import ON_DISK, Valkey
 from tests.helpers import wait_until
@@ -75,11 +75,14 @@ async def test_killed_and_restarted_empty(case: Case, server: Valkey) -> None:
 
 
 async def killed_in_mid_task(case: Case, server: Valkey) -> set[int]:
-    """Kill the server while the worker has tasks under way; gives their numbers."""
+    """Kill the server while the worker has tasks under way, and others wait for it; gives the numbers of the former."""
     while True:
         await case.until(lambda ledger: any(ledger.under_way.values()))
         with frozen(*case.workers):
             if cut_off := set[int]().union(*case.ledger.refresh().under_way.values()):
+                # more than the worker was waiting for, which is on its way to it
+                enough = len(case.ledger.unsettled()) + ENOUGH
+                await case.until(lambda ledger, enough=enough: len(ledger.unsettled()) >= enough)
                 server.kill()
                 return cut_off
 
