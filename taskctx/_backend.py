@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar, cast
 from weakref import WeakKeyDictionary
 
@@ -17,10 +16,10 @@ from redis import exceptions as redis_errors
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 
+from ._bounded import BackendError, bounded
 from ._lane import Lane, Replies, Request
 from ._propagation import instrumentation_suppressed
-from .errors import Reason, TaskContextError
-from .settings import current_settings
+from .errors import Reason
 
 T = TypeVar("T")
 
@@ -37,14 +36,6 @@ MAX_CONCURRENT_ADDS = 64
 """For each docket; its pool has 100 connections."""
 _WRONG_TYPE = "WRONGTYPE"
 """Begins the server's answer where the key holds a list, a hash, ...: something else writes there."""
-
-
-class BackendError(TaskContextError):
-    """The server did not do what it was asked; ``reason`` says whether it was slow or refused."""
-
-    def __init__(self, reason: Reason) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 class Pipeline(Protocol):
@@ -65,45 +56,6 @@ class Client(Protocol):
 
 Command = Callable[[Pipeline], object]
 """Puts one command into a pipeline."""
-
-
-class bounded:  # noqa: N801 - reads as a verb: ``async with bounded()``
-    """Bound what is done inside by ``backend_timeout``: a whole save or restore, its retries included.
-
-    Time in which the event loop stood still is not the server's: an answer that came meanwhile is read first.
-
-    Raises:
-        BackendError: (``backend_timeout``) it took longer.
-    """
-
-    __slots__ = ("_deadline", "_extended", "_loop", "_timeout", "_timer")
-
-    async def __aenter__(self) -> None:
-        self._timeout = asyncio.timeout(None)
-        await self._timeout.__aenter__()
-        self._loop = asyncio.get_running_loop()
-        self._extended = False
-        self._deadline = self._loop.time() + current_settings().backend_timeout
-        self._timer = self._loop.call_at(self._deadline, self._time_is_up)
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._timer.cancel()
-        try:
-            await self._timeout.__aexit__(kind, error, traceback)
-        except TimeoutError:
-            raise BackendError(Reason.BACKEND_TIMEOUT) from None
-
-    def _time_is_up(self) -> None:
-        now = self._loop.time()
-        if self._extended:
-            self._timeout.reschedule(now)
-            return
-        # by as much as the timer itself is late: next to nothing, unless the loop stood still
-        self._extended = True
-        self._deadline = now + (now - self._deadline)
-        self._timer = self._loop.call_at(self._deadline, self._time_is_up)
 
 
 async def run(docket: Docket, *commands: Command, size: int = 0) -> Replies:

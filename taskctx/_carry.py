@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -11,6 +10,7 @@ from typing import Any, Protocol
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
+from ._undo import Undo
 from .errors import CaptureError, ConfigurationError, InvalidArgument, InvalidType
 
 
@@ -135,7 +135,7 @@ def load_carried(stored: Mapping[str, Any]) -> Loaded:
     return Loaded(values, frozenset(invalid))
 
 
-def set_carried(values: Mapping[str, Any], undo: ExitStack) -> None:
+def set_carried(values: Mapping[str, Any], undo: Undo) -> None:
     """Give every carried variable its value from ``values``, or else its default; ``undo`` takes it back."""
     for carried in _carried.values():
         value = values.get(carried.name, carried.default)
@@ -145,7 +145,7 @@ def set_carried(values: Mapping[str, Any], undo: ExitStack) -> None:
             if _value(carried.var) is _UNSET:
                 continue
             value = None
-        undo.callback(carried.var.reset, carried.var.set(value))
+        undo.set(carried.var, value)
 
 
 def _value(var: CarriedVar) -> Any:

@@ -73,19 +73,21 @@ class RerunHandlers:
 
     failure: FailureHandler[Any] | None
     completion: CompletionHandler[Any] | None
-    _frame: Frame
+    _frame: Frame | None
     _names: dict[int, str]
 
     @classmethod
     def of(cls, execution: Execution, worker: Worker) -> RerunHandlers:
         """Look them up.  Must be called while Docket resolves the task's dependencies."""
-        names = {id(handler): name for name, handler in get_dependency_parameters(execution.function).items()}
         failure = completion = None
         for dependency in _declared(execution, worker):
             if isinstance(dependency, FailureHandler):
                 failure = failure or dependency
             if isinstance(dependency, CompletionHandler):
                 completion = completion or dependency
+        if failure is None and completion is None:
+            return _NEVER_AGAIN
+        names = {id(handler): name for name, handler in get_dependency_parameters(execution.function).items()}
         return cls(failure, completion, current_frame(), names)
 
     def __bool__(self) -> bool:
@@ -125,7 +127,10 @@ class RerunHandlers:
     def _resolved(self, declared: Dependency[Any]) -> Any:
         """The instance that the task's body was given, on which it may have set another delay."""
         name = self._names.get(id(declared), "")
-        return self._frame.resolved.get(name, declared)
+        return declared if self._frame is None else self._frame.resolved.get(name, declared)
+
+
+_NEVER_AGAIN = RerunHandlers(None, None, None, {})
 
 
 def _declared(execution: Execution, worker: Worker) -> Iterator[Dependency[Any]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Generator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
 from fnmatch import fnmatchcase
 from typing import NamedTuple
@@ -18,6 +18,8 @@ from opentelemetry import baggage, context, trace
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY  # pyright: ignore[reportPrivateUsage]
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from ._undo import Undo
 
 BAGGAGE = "baggage"
 TRACEPARENT = "traceparent"
@@ -83,14 +85,20 @@ def parent_context(carrier: Mapping[str, str]) -> context.Context:
     return trace.set_span_in_context(trace.NonRecordingSpan(found))
 
 
-def use_baggage(carrier: Mapping[str, str], undo: ExitStack) -> None:
-    """Make the carrier's baggage the current baggage, in place of whatever there was; ``undo`` takes it back."""
-    if BAGGAGE not in carrier and not baggage.get_all():
+def clear_baggage(undo: Undo) -> None:
+    """Have no baggage be current; ``undo`` takes it back."""
+    if baggage.get_all():
+        undo.later(context.detach, context.attach(baggage.clear()))
+
+
+def use_baggage(carrier: Mapping[str, str], undo: Undo) -> None:
+    """Make the carrier's baggage, if it has any, current in place of what is; ``undo`` takes it back."""
+    if BAGGAGE not in carrier:
         return
     cleared = baggage.clear()
     with _quiet.applied():
         replaced = _baggage.extract(_without_runs(carrier), cleared)
-    undo.callback(context.detach, context.attach(replaced))
+    undo.later(context.detach, context.attach(replaced))
 
 
 @contextmanager

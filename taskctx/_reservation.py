@@ -17,7 +17,7 @@ from docket import Docket
 from docket.execution import Disposition, Execution
 
 from . import _store
-from ._backend import BackendError, bounded
+from ._bounded import BackendError, bounded
 from ._codec import codec_for
 from ._record import parse_record
 from ._store import Stored

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from docket import Docket
@@ -18,7 +18,7 @@ from docket.dependencies import TaskKey, current_docket, current_execution
 
 from . import _store
 from ._ambient import NOBODY, Caller, current_caller
-from ._backend import BackendError, bounded
+from ._bounded import BackendError, bounded
 from ._carry import Loaded, load_carried, set_carried
 from ._codec import codec_for, known_key_id
 from ._credential import usable_token
@@ -26,10 +26,11 @@ from ._current import TaskContextInfo, restored_snapshot
 from ._keys import TaskKeyParts, parse_task_key, snapshot_key
 from ._observe import docket_seen, observe
 from ._operations import Outcome, Restore
-from ._propagation import use_baggage
+from ._propagation import clear_baggage, use_baggage
 from ._record import Record, parse_record
 from ._snapshot import TaskContextSnapshot, present_fields, snapshot_of
 from ._token import AccessToken
+from ._undo import Undo
 from .errors import InvalidType, Reason, RestoreError, SnapshotError, TaskContextError
 from .settings import Settings, current_settings
 
@@ -48,7 +49,7 @@ async def restore_task_snapshot(key: str = TaskKey()) -> None:
     """
     if not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidType(f"a task key must be a string, not {type(key).__name__}")
-    await restore(key, ExitStack())
+    await restore(key, Undo())
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class Restored:
         return self.fetched.snapshot
 
 
-async def restore(key: str, undo: ExitStack, *, renew: bool = False) -> Restored | None:
+async def restore(key: str, undo: Undo, *, renew: bool = False) -> Restored | None:
     """Clear what was inherited, then put the snapshot of the task with this key in force."""
     become_nobody(undo)
     parts = parse_task_key(key)
@@ -103,7 +104,7 @@ async def attempt(
     parts: TaskKeyParts,
     find: Callable[[], Awaitable[Restored]],
     fails_task: Callable[[Reason], bool],
-    undo: ExitStack,
+    undo: Undo,
 ) -> Restored | None:
     """Put what ``find`` gives in force, or do as the failure contract says.
 
@@ -135,12 +136,12 @@ async def attempt(
     return None
 
 
-def become_nobody(undo: ExitStack) -> None:
+def become_nobody(undo: Undo) -> None:
     """Become nobody: no caller, no carried values, no baggage, no snapshot."""
-    undo.callback(current_caller.reset, current_caller.set(NOBODY))
-    undo.callback(restored_snapshot.reset, restored_snapshot.set(None))
+    undo.set(current_caller, NOBODY)
+    undo.set(restored_snapshot, None)
     set_carried({}, undo)
-    use_baggage({}, undo)
+    clear_baggage(undo)
 
 
 def restore_operation(docket: Docket) -> Restore:
@@ -206,7 +207,7 @@ def usable_carried(snapshot: TaskContextSnapshot, operation: Restore) -> Loaded:
     return carried
 
 
-def _apply(restored: Restored, parts: TaskKeyParts, undo: ExitStack) -> None:
+def _apply(restored: Restored, parts: TaskKeyParts, undo: Undo) -> None:
     """Put what was restored in force.  Nothing in here can fail."""
     snapshot, token = restored.snapshot, restored.token
     caller = Caller(
@@ -215,7 +216,7 @@ def _apply(restored: Restored, parts: TaskKeyParts, undo: ExitStack) -> None:
         request_id=snapshot.origin_request_id,
         session_id=snapshot.session_id,
     )
-    undo.callback(current_caller.reset, current_caller.set(caller))
+    undo.set(current_caller, caller)
     task = TaskContextInfo(parts.task_id, parts.task_scope)
-    undo.callback(restored_snapshot.reset, restored_snapshot.set((task, snapshot)))
+    undo.set(restored_snapshot, (task, snapshot))
     use_baggage(snapshot.trace_context, undo)

@@ -14,7 +14,7 @@ from docket.dependencies import current_docket
 
 from . import _store
 from ._ambient import current_caller
-from ._backend import BackendError, bounded
+from ._bounded import BackendError, bounded
 from ._carry import capture_carried
 from ._codec import codec_for
 from ._headers import allowed_headers

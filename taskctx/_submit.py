@@ -14,7 +14,8 @@ from docket import Docket
 from docket.execution import Execution, TaskCall
 
 from ._ambient import current_caller, get_task_scope
-from ._backend import BackendError, bounded, gate
+from ._backend import gate
+from ._bounded import BackendError, bounded
 from ._keys import PLAIN_TASK, build_task_key, snapshot_key
 from ._lifetime import seconds_until, whole_seconds
 from ._observe import docket_seen

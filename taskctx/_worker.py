@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncGenerator, Generator, Mapping
-from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from contextvars import ContextVar
 from types import MappingProxyType, TracebackType
 from typing import Any, Final
@@ -16,13 +16,14 @@ from docket.dependencies import AdmissionBlocked, Dependency, current_execution,
 from docket.execution import Execution
 
 from . import _store
-from ._backend import BackendError, bounded
+from ._bounded import BackendError, bounded
 from ._keys import parse_task_key
 from ._lifetime import Ending, RerunHandlers
 from ._observe import docket_seen, observe
 from ._operations import Run
 from ._restore import Fetched, redis_key, restore
 from ._store import RunState
+from ._undo import Undo
 from .settings import current_settings
 
 
@@ -33,18 +34,18 @@ class TaskContext(Dependency[None]):
     again, shortens that of one that is done, and takes everything back.
     """
 
-    _entered: ContextVar[AbstractAsyncContextManager[None]] = ContextVar("taskctx_entered")
+    _run: ContextVar[_TaskRun] = ContextVar("taskctx_run")
 
     async def __aenter__(self) -> None:
         # one instance serves every task of a worker: what belongs to a task is kept in the task's own context
-        context = _task_context(current_execution.get(), current_worker.get())
-        await context.__aenter__()
-        self._entered.set(context)
+        run = _TaskRun(current_execution.get(), current_worker.get())
+        await run.enter()
+        self._run.set(run)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._entered.get().__aexit__(kind, error, traceback)
+        await self._run.get().leave(error)
 
     @classmethod
     def worker_lifecycle(cls, docket: Docket, worker: Worker) -> None:
@@ -59,54 +60,76 @@ A mapping, so that it can be merged with dependencies of yours, and so that Dock
 """
 
 
-@asynccontextmanager
-async def _task_context(execution: Execution, worker: Worker) -> AsyncGenerator[None]:
-    handlers = RerunHandlers.of(execution, worker)
-    with ExitStack() as undo:
+class _TaskRun:
+    """One run of a task, from before its body until after it."""
+
+    __slots__ = ("_body", "_execution", "_handlers", "_restored", "_undo")
+
+    def __init__(self, execution: Execution, worker: Worker) -> None:
+        self._execution = execution
+        self._handlers = RerunHandlers.of(execution, worker)
+        self._undo = Undo()
+
+    async def enter(self) -> None:
+        """Restore.  What is in force stays so if that fails the task: Docket resolves its other dependencies all the
+        same, and they too see nobody.
+        """
+        execution = self._execution
         try:
-            restored = await restore(execution.key, undo, renew=bool(handlers) or execution.redelivered)
-        except BaseException as error:
-            # The task fails, but Docket resolves its other dependencies all the same: they too see nobody.
-            undo.pop_all()
-            if isinstance(error, asyncio.CancelledError):
-                with suppress(BackendError):
-                    await _shorten_if_ended(execution)
-            raise
-        if restored is None:
-            yield
-            return
-        failure: BaseException | None = None
-        try:
-            with watching_body(execution, restored.snapshot.trace_context):
-                yield
-        except BaseException as error:
-            failure = error
-            raise
-        finally:
-            # When the server is away, the TTL set at save or at restore stands: the key goes later, but it goes.
+            renew = bool(self._handlers) or execution.redelivered
+            self._restored = await restore(execution.key, self._undo, renew=renew)
+        except asyncio.CancelledError:
             with suppress(BackendError):
-                async with bounded():
-                    await _settle(execution, restored.fetched, handlers.ending(execution, failure))
+                await _shorten_if_ended(execution)
+            raise
+        if self._restored is not None:
+            self._body = watching_body(execution, self._restored.snapshot.trace_context)
+            self._body.__enter__()
 
-
-@contextmanager
-def watching_body(execution: Execution, origin: Mapping[str, str]) -> Generator[None]:
-    """Watch the task's body.  That it fails is its own affair, and that Docket puts it off is no failure."""
-    operation = Run(
-        docket_name=execution.docket.name,
-        docket_task=execution.function_name,
-        attempt=execution.attempt,
-        origin=origin,
-    )
-    with observe(operation):
+    async def leave(self, error: BaseException | None) -> None:
+        """Take everything back, and give the snapshot the life it still needs."""
         try:
-            yield
-        except AdmissionBlocked:
-            operation.skipped()
-            raise
-        except Exception as error:
-            operation.body_failed(type(error).__qualname__)
-            raise
+            if self._restored is not None:
+                self._body.__exit__(None if error is None else type(error), error, None)
+                await self._settle(self._restored.fetched, self._handlers.ending(self._execution, error))
+        finally:
+            self._undo.take_back()
+
+    async def _settle(self, fetched: Fetched, ending: Ending) -> None:
+        # When the server is away, the TTL set at save or at restore stands: the key goes later, but it goes.
+        with suppress(BackendError):
+            async with bounded():
+                await _settle(self._execution, fetched, ending)
+
+
+class watching_body:  # noqa: N801 - reads as a verb: ``with watching_body(execution, origin)``
+    """Watch the task's body.  That it fails is its own affair, and that Docket puts it off is no failure."""
+
+    __slots__ = ("_operation", "_watch")
+
+    def __init__(self, execution: Execution, origin: Mapping[str, str]) -> None:
+        self._operation = Run(
+            docket_name=execution.docket.name,
+            docket_task=execution.function_name,
+            attempt=execution.attempt,
+            origin=origin,
+        )
+        self._watch = observe(self._operation)
+
+    def __enter__(self) -> None:
+        self._watch.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        match error:
+            case AdmissionBlocked():
+                self._operation.skipped()
+            case Exception():
+                self._operation.body_failed(type(error).__qualname__)
+            case _:
+                pass
+        self._watch.__exit__(kind, error, traceback)
 
 
 async def _shorten_if_ended(execution: Execution) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from contextvars import ContextVar, Token
 from datetime import UTC, date, datetime
 from typing import Any
@@ -19,6 +18,7 @@ from prometheus_client import CollectorRegistry
 
 import taskctx
 from taskctx._carry import capture_carried, load_carried, set_carried, stop_carrying
+from taskctx._undo import Undo
 from taskctx.errors import CaptureError, ConfigurationError, InvalidArgument, InvalidType
 from tests.conftest import our_keys
 from tests.secrets import MARKER, secret
@@ -247,7 +247,7 @@ def test_a_name_that_this_process_does_not_carry_is_left_alone(carry: Carry) -> 
 
 def test_setting_is_undone_in_reverse() -> None:
     """With nothing carried there is nothing to do."""
-    with ExitStack() as undo:
+    with Undo() as undo:
         set_carried({"tenant": "acme"}, undo)
 
 

@@ -13,10 +13,11 @@ import taskctx
 ROOT = Path(taskctx.__file__).parent
 
 LAYERS: list[set[str]] = [
-    {"errors", "_version", "_keyring", "_lane", "_messages"},
+    {"errors", "_version", "_keyring", "_lane", "_messages", "_undo"},
     {"settings", "_keys", "_token", "_record", "_propagation", "_operations"},
-    {"_ambient", "_carry", "_headers", "_observe", "_backend", "_refresh"},
-    {"_registry", "_store", "_lifetime", "_codec", "_credential"},
+    {"_ambient", "_bounded", "_carry", "_headers", "_observe", "_refresh"},
+    {"_backend", "_registry", "_lifetime", "_codec", "_credential"},
+    {"_store"},
     {"_snapshot", "_reservation"},
     {"_current"},
     {"_restore", "_submit"},

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import logging
-from contextlib import ExitStack
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +12,7 @@ from opentelemetry import baggage, context, trace
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
 
 from taskctx._propagation import (
+    clear_baggage,
     current_baggage,
     current_trace,
     current_trace_id,
@@ -22,6 +22,7 @@ from taskctx._propagation import (
     use_baggage,
     use_remote_context,
 )
+from taskctx._undo import Undo
 from tests.secrets import MARKER, secret
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -48,7 +49,7 @@ def test_baggage_survives_its_carrier(entries: dict[str, str]) -> None:
     finally:
         context.detach(token)
     assert not dropped
-    with ExitStack() as undo:
+    with Undo() as undo:
         use_baggage(carrier, undo)
         assert dict(baggage.get_all()) == {name: value.strip() for name, value in entries.items()}
     assert baggage.get_all() == {}
@@ -69,11 +70,11 @@ def test_baggage_replaces_the_baggage_that_there_was() -> None:
     """Nothing is inherited; and behind the block it is there again."""
     token = context.attach(with_baggage(tenant="of the worker", team="of the worker"))
     try:
-        with ExitStack() as undo:
+        with Undo() as undo:
             use_baggage({"baggage": "tenant=acme"}, undo)
             assert dict(baggage.get_all()) == {"tenant": "acme"}
-            with ExitStack() as inner:
-                use_baggage({}, inner)
+            with Undo() as inner:
+                clear_baggage(inner)
                 assert dict(baggage.get_all()) == {}
             assert dict(baggage.get_all()) == {"tenant": "acme"}
         assert baggage.get_baggage("tenant") == "of the worker"
@@ -127,7 +128,7 @@ def test_a_carrier_without_a_valid_span(carrier: dict[str, str]) -> None:
 def test_no_carrier_raises(carrier: dict[str, str]) -> None:
     """Carriers come over the wire."""
     span_context(carrier)
-    with ExitStack() as undo:
+    with Undo() as undo:
         use_baggage(carrier, undo)
     with use_remote_context(carrier):
         assert not trace.get_current_span().is_recording()
@@ -159,7 +160,7 @@ def test_refused_baggage_and_tracestate_are_not_logged(caplog: pytest.LogCapture
     }
     with caplog.at_level(logging.DEBUG):
         span_context(bad)
-        with use_remote_context(bad), ExitStack() as undo:
+        with use_remote_context(bad), Undo() as undo:
             use_baggage(bad, undo)
         assert caplog.records == []
         assert MARKER not in caplog.text

@@ -7,7 +7,7 @@ from dataclasses import replace
 from docket import Docket
 
 from .. import _store
-from .._backend import bounded
+from .._bounded import bounded
 from .._credential import usable_token
 from .._keys import TaskKeyParts
 from .._operations import Restore

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from collections.abc import Callable, Generator
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any
 
@@ -14,6 +14,7 @@ from .._current import TaskContextInfo, foreign_task
 from .._keys import PLAIN_TASK, TaskKeyParts
 from .._observe import docket_seen
 from .._restore import Restored, attempt, become_nobody, restore_operation
+from .._undo import Undo
 from .._worker import TaskContext, watching_body
 from ..settings import current_settings
 from . import _upstream
@@ -45,43 +46,55 @@ class Restoration(AbstractAsyncContextManager[None]):
         return self._restore_for_good().__await__()
 
     async def __aenter__(self) -> None:
-        self._entered = _around_body(self._key)
-        await self._entered.__aenter__()
+        self._run = _run_of(self._key)
+        await self._run.__aenter__()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._entered.__aexit__(kind, error, traceback)
+        await self._run.__aexit__(kind, error, traceback)
 
     async def _restore_for_good(self) -> None:
         parts, here = task_key_parts(self._key), current_docket.get(None)
         if parts is None or here is None:
             await self._theirs(self._key)
         else:
-            await restore(self._key, parts, here, ExitStack())
+            await restore(self._key, parts, here, Undo())
 
 
-@asynccontextmanager
-async def _around_body(key: str) -> AsyncGenerator[None]:
+def _run_of(key: str) -> AbstractAsyncContextManager[None]:
     parts = task_key_parts(key)
-    if parts is None:
-        # a plain Docket task on FastMCP's docket, submitted with taskctx.add or without any context
-        async with TaskContext():
-            yield
-        return
-    execution = current_execution.get()
-    with ExitStack() as undo:
+    # a plain Docket task on FastMCP's docket was submitted with taskctx.add or without any context
+    return TaskContext() if parts is None else _ToolRun(key, parts)
+
+
+class _ToolRun(AbstractAsyncContextManager[None]):
+    """One run of a tool, from before its body until after it."""
+
+    def __init__(self, key: str, parts: TaskKeyParts) -> None:
+        self._key = key
+        self._parts = parts
+        self._undo = Undo()
+        self._body: watching_body | None = None
+
+    async def __aenter__(self) -> None:
+        """Restore.  What is in force stays so if that fails the task: Docket resolves its other dependencies all the
+        same, and they too see nobody.
+        """
+        execution = current_execution.get()
+        restored = await restore(self._key, self._parts, execution.docket, self._undo)
+        if restored is not None:
+            self._body = watching_body(execution, restored.snapshot.trace_context)
+            self._body.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         try:
-            restored = await restore(key, parts, execution.docket, undo)
-        except BaseException:
-            # The task fails, but Docket resolves its other dependencies all the same: they too see nobody.
-            undo.pop_all()
-            raise
-        if restored is None:
-            yield
-            return
-        with watching_body(execution, restored.snapshot.trace_context):
-            yield
+            if self._body is not None:
+                self._body.__exit__(kind, error, traceback)
+        finally:
+            self._undo.take_back()
 
 
 def task_key_parts(key: str) -> TaskKeyParts | None:
@@ -95,12 +108,12 @@ def task_key_parts(key: str) -> TaskKeyParts | None:
     return TaskKeyParts(parts["task_scope"], parts["client_task_id"], parts["task_type"], parts["component_identifier"])
 
 
-async def restore(key: str, parts: TaskKeyParts, here: Docket, undo: ExitStack) -> Restored | None:
+async def restore(key: str, parts: TaskKeyParts, here: Docket, undo: Undo) -> Restored | None:
     """As :func:`taskctx._restore.restore`, from FastMCP's snapshot, and for FastMCP's getters too."""
     become_nobody(undo)
     _upstream.apply_snapshot(NOBODYS)
     task = TaskContextInfo(parts.task_id, parts.task_scope)
-    undo.callback(foreign_task.reset, foreign_task.set((key, task)))
+    undo.set(foreign_task, (key, task))
     docket_seen(here.name)
     operation = restore_operation(here)
     reader = SnapshotReader(here, parts, operation, current_settings())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
@@ -12,12 +11,13 @@ from typing import Any
 from docket import Docket
 
 from .. import _store
-from .._backend import bounded
+from .._bounded import bounded
 from .._carry import capture_carried
 from .._observe import docket_seen, observe
 from .._operations import Capture, Save
 from .._propagation import BAGGAGE, Baggage, current_baggage, current_trace, use_baggage
 from .._snapshot import TaskContextSnapshot, describe_capture, present_fields, saving
+from .._undo import Undo
 from ..errors import CaptureError, Reason, SaveError
 from ..settings import Settings, current_settings
 from . import _upstream
@@ -116,6 +116,6 @@ def _baggage(snapshot: FastMCPSnapshot, settings: Settings) -> Baggage:
     header = (snapshot.http_headers or {}).get(BAGGAGE)
     if baggage.carrier or baggage.dropped or not header:
         return baggage
-    with ExitStack() as undo:
+    with Undo() as undo:
         use_baggage({BAGGAGE: header}, undo)
         return current_baggage(settings.baggage_keys)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterable
-from contextlib import ExitStack
 from contextvars import ContextVar
 from typing import Any
 
@@ -18,6 +17,7 @@ from taskctx._ambient import NOBODY, current_caller
 from taskctx._carry import stop_carrying
 from taskctx._keys import build_task_key, snapshot_key
 from taskctx._restore import restore
+from taskctx._undo import Undo
 from taskctx.errors import Reason, RestoreError
 from taskctx.settings import Settings, current_settings, use_settings
 from tests.fuzz.contract import assert_is_its_reason, leaving_nobody
@@ -46,8 +46,8 @@ async def _restored(values: Iterable[bytes]) -> None:
     taskctx.carry(_CARRIED, type=_CARRIED_TYPE)
     try:
         async with Docket(name="fuzz", url="memory://fuzz") as docket:
-            with ExitStack() as undo:
-                undo.callback(current_docket.reset, current_docket.set(docket))
+            with Undo() as undo:
+                undo.set(current_docket, docket)
                 for value in values:
                     await _store.put(docket, docket.key(snapshot_key("taskctx", SCOPE, "1")), value, ttl=10)
                     await _restore_once()
@@ -58,7 +58,7 @@ async def _restored(values: Iterable[bytes]) -> None:
 
 async def _restore_once() -> None:
     """The task's caller is in force, or nobody is; a failure is never one of taskctx's own."""
-    with leaving_nobody(), ExitStack() as undo:
+    with leaving_nobody(), Undo() as undo:
         try:
             await restore(KEY, undo)
         except RestoreError as error:

@@ -12,7 +12,6 @@ import json
 import math
 import re
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from contextlib import ExitStack
 from typing import Any
 
 from opentelemetry import baggage, context, trace
@@ -24,6 +23,7 @@ from taskctx._headers import allowed_headers
 from taskctx._keyring import KEY_BYTES, Keyring, parse_keyring
 from taskctx._keys import TaskKeyParts, build_task_key, parse_task_key, snapshot_key
 from taskctx._propagation import (
+    clear_baggage,
     current_baggage,
     current_trace,
     current_trace_id,
@@ -33,6 +33,7 @@ from taskctx._propagation import (
 )
 from taskctx._record import READABLE_SCHEMAS, Record, parse_record
 from taskctx._snapshot import snapshot_of
+from taskctx._undo import Undo
 from taskctx.asgi import REQUEST_ID, SESSION_ID, TaskContextMiddleware
 from taskctx.errors import ConfigurationError, InvalidArgument, Reason, SnapshotError
 from taskctx.settings import Settings, current_settings, load_settings
@@ -265,9 +266,9 @@ def carrier(data: bytes) -> None:
     lines = data.decode("utf-8", "replace").split("\n", 2)
     stored = json.dumps({"trace_context": dict(zip(CARRIER, lines, strict=False))})
     found = TaskContextSnapshot.from_json(stored).trace_context
-    with leaving_nobody(), ExitStack() as undo:
+    with leaving_nobody(), Undo() as undo:
         origin = span_context(found)
-        undo.callback(context.detach, context.attach(parent_context(found)))
+        undo.later(context.detach, context.attach(parent_context(found)))
         use_baggage(found, undo)
         now = current_trace()
         assert (origin is None) == (not now)
@@ -275,10 +276,11 @@ def carrier(data: bytes) -> None:
         _carry_on(undo)
 
 
-def _carry_on(undo: ExitStack) -> None:
+def _carry_on(undo: Undo) -> None:
     """Baggage that was taken over is carried on as it is; what W3C has no form for (an empty name) is left out."""
     entries = {name: value for name, value in baggage.get_all().items() if name}
     onward = current_baggage(("*",))
+    clear_baggage(undo)
     use_baggage(onward.carrier, undo)
     assert onward.dropped or dict(baggage.get_all()) == entries
 

@@ -16,7 +16,7 @@ import re
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -28,6 +28,7 @@ from taskctx._codec import MAGIC
 from taskctx._keyring import _decoded, parse_keyring
 from taskctx._keys import parse_task_key
 from taskctx._propagation import span_context, use_baggage
+from taskctx._undo import Undo
 from taskctx.asgi import TaskContextMiddleware
 from tests.fuzz.seeds import TRACEPARENT
 from tests.fuzz.targets import PLACE, SEALING, run
@@ -112,7 +113,7 @@ def carried(**carrier: str) -> Call:
 
     def take_over() -> None:
         span_context(carrier)
-        with ExitStack() as undo:
+        with Undo() as undo:
             use_baggage(carrier, undo)
 
     return take_over
