@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any, Final, Protocol, cast
+from typing import Final, Protocol, cast
 
 from ._token import AccessToken, token_scope
 from .errors import InvalidType
@@ -126,18 +126,21 @@ def bind_caller(
     Raises:
         InvalidType: a value has the wrong type.
     """
-    changes: dict[str, Any] = {}
-    if access_token is not UNSET:
-        changes["token_source"] = _constant(access_token)
-    if not isinstance(headers, _Unset):
-        changes["headers"] = _lowered(headers)
-    for name, text in (("request_id", request_id), ("session_id", session_id)):
-        if not isinstance(text, _Unset):
-            changes[name] = _optional_text(name, text)
-    live = {"session": session, "server": server}
-    changes |= {name: thing for name, thing in live.items() if thing is not UNSET}
-    with use_caller(replace(current_caller.get(), **changes)):
+    outer = current_caller.get()
+    caller = Caller(
+        token_source=outer.token_source if access_token is UNSET else _constant(access_token),
+        headers=outer.headers if isinstance(headers, _Unset) else _lowered(headers),
+        request_id=outer.request_id if isinstance(request_id, _Unset) else _optional_text("request_id", request_id),
+        session_id=outer.session_id if isinstance(session_id, _Unset) else _optional_text("session_id", session_id),
+        session=outer.session if session is UNSET else session,
+        server=outer.server if server is UNSET else server,
+        request=outer.request,
+    )
+    token = current_caller.set(caller)
+    try:
         yield
+    finally:
+        current_caller.reset(token)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextvars import Context
 from types import TracebackType
+from typing import cast
 from weakref import WeakKeyDictionary
 
 from .errors import Reason, TaskContextError
@@ -28,11 +29,13 @@ class bounded:  # noqa: N801 - reads as a verb: ``async with bounded()``
         BackendError: (``backend_timeout``) it took longer.
     """
 
-    __slots__ = ("_extension", "_timeout", "_watch", "deadline")
+    __slots__ = ("_cancelling", "_expired", "_extension", "_task", "_watch", "deadline")
 
     async def __aenter__(self) -> None:
-        self._timeout = asyncio.timeout(None)
-        await self._timeout.__aenter__()
+        # as asyncio.timeout(), of which one a bound would cost as much again
+        self._task = cast("asyncio.Task[object]", asyncio.current_task())
+        self._cancelling = self._task.cancelling()
+        self._expired = False
         self._extension: asyncio.TimerHandle | None = None
         self._watch = _watch(current_settings().backend_timeout)
         self.deadline = self._watch.add(self)
@@ -42,11 +45,11 @@ class bounded:  # noqa: N801 - reads as a verb: ``async with bounded()``
     ) -> None:
         if self._extension is None:
             self._watch.remove(self)
-        else:
-            self._extension.cancel()
-        try:
-            await self._timeout.__aexit__(kind, error, traceback)
-        except TimeoutError:
+            return
+        self._extension.cancel()
+        # somebody else may have cancelled the task too, and that goes on
+        ours_alone = self._expired and self._task.uncancel() <= self._cancelling
+        if ours_alone and isinstance(error, asyncio.CancelledError):
             raise BackendError(Reason.BACKEND_TIMEOUT) from None
 
     def extend(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -55,10 +58,11 @@ class bounded:  # noqa: N801 - reads as a verb: ``async with bounded()``
         That is next to nothing, unless it stood still.
         """
         now = loop.time()
-        self._extension = loop.call_at(now + (now - self.deadline), self._expire, now, context=Context())
+        self._extension = loop.call_at(now + (now - self.deadline), self._expire, context=Context())
 
-    def _expire(self, now: float) -> None:
-        self._timeout.reschedule(now)
+    def _expire(self) -> None:
+        self._expired = True
+        self._task.cancel()
 
 
 class _Watch:

@@ -66,15 +66,16 @@ class SealingCodec:
 
     def __init__(self, keyring: Keyring, *, accept_plaintext: bool) -> None:
         self._ciphers = {key_id: AESGCM(key) for key_id, key in keyring.keys.items()}
+        self._headers = {key_id: _header(key_id) for key_id in keyring.keys}
         self._primary = keyring.primary
-        self._header = _header(keyring.primary)
         self._accept_plaintext = accept_plaintext
 
     def encode(self, plaintext: bytes, key: str) -> bytes:
         nonce = os.urandom(NONCE_BYTES)
-        sealed = self._ciphers[self._primary].encrypt(nonce, plaintext, self._header + key.encode())
+        header = self._headers[self._primary]
+        sealed = self._ciphers[self._primary].encrypt(nonce, plaintext, header + key.encode())
         notify(CryptoOperation("seal", self._primary))
-        return self._header + nonce + sealed
+        return header + nonce + sealed
 
     def decode(self, stored: bytes, key: str) -> bytes:
         if not is_sealed(stored):
@@ -90,7 +91,7 @@ class SealingCodec:
         if cipher is None:
             raise _not_opened(None, Reason.DECRYPT_UNKNOWN_KEY)
         try:
-            plaintext = cipher.decrypt(nonce, ciphertext, _header(key_id) + key.encode())
+            plaintext = cipher.decrypt(nonce, ciphertext, self._headers[key_id] + key.encode())
         except InvalidTag:
             raise _not_opened(key_id, Reason.DECRYPT_FAILED) from None
         notify(CryptoOperation("open", key_id))
@@ -115,8 +116,10 @@ def sealing_key_id(stored: bytes) -> str | None:
 
 def known_key_id(stored: bytes, settings: Settings) -> str | None:
     """As :func:`sealing_key_id`, but None for a key that is not in the keyring: what telemetry may show."""
+    if settings.keyring is None:
+        return None
     key_id = sealing_key_id(stored)
-    return key_id if settings.keyring is not None and key_id in settings.keyring.keys else None
+    return key_id if key_id in settings.keyring.keys else None
 
 
 def _header(key_id: str) -> bytes:

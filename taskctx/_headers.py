@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fnmatch import translate
 from functools import lru_cache
 
 from .settings import Settings
 
+REMEMBERED_NAMES = 1024
+"""Names of headers come over the wire: what was decided of them is remembered for so many."""
+
 
 def allowed_headers(headers: Mapping[str, str], settings: Settings) -> dict[str, str]:
     """The headers that ``headers_allow`` names and ``headers_deny`` does not."""
-    allow, deny = _any_of(settings.headers_allow), _any_of(settings.headers_deny)
-    return {name: value for name, value in headers.items() if allow.fullmatch(name) and not deny.fullmatch(name)}
+    may_travel = _policy(settings.headers_allow, settings.headers_deny)
+    return {name: value for name, value in headers.items() if may_travel(name)}
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=4)
+def _policy(allow: tuple[str, ...], deny: tuple[str, ...]) -> Callable[[str], bool]:
+    allowed, denied = _any_of(allow), _any_of(deny)
+
+    @lru_cache(maxsize=REMEMBERED_NAMES)
+    def may_travel(name: str) -> bool:
+        return bool(allowed.fullmatch(name)) and not denied.fullmatch(name)
+
+    return may_travel
+
+
 def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
     if not patterns:
         return re.compile(r"(?!)")

@@ -42,8 +42,8 @@ def build_task_key(task_scope: str | None, task_id: str, task_type: str, compone
         InvalidArgument: a segment is empty or cannot be written as UTF-8.
         InvalidType: a segment is not a string.
     """
-    segments = [_quoted("task id", task_id), _quoted("task type", task_type), _quoted("component", component)]
-    return ":".join((_owner(task_scope), *segments))
+    owned = _owned(task_scope, task_id)
+    return f"{owned}:{_quoted('task type', task_type)}:{_quoted('component', component)}"
 
 
 def parse_task_key(key: str) -> TaskKeyParts | None:
@@ -64,11 +64,18 @@ def parse_task_key(key: str) -> TaskKeyParts | None:
 
 def snapshot_key(prefix: str, task_scope: str | None, task_id: str) -> str:
     """Where a task's snapshot is stored, to be passed through ``docket.key()``."""
-    return f"{prefix}:task:{_owner(task_scope)}:{_quoted('task id', task_id)}:snapshot"
+    return f"{prefix}:task:{_owned(task_scope, task_id)}:snapshot"
 
 
-def _owner(task_scope: str | None) -> str:
-    return "anon" if task_scope is None else f"auth:{_quoted('task scope', task_scope)}"
+def snapshot_key_of(prefix: str, task_key: str) -> str:
+    """As :func:`snapshot_key`, of a task key that :func:`build_task_key` gave: its segments are quoted already."""
+    owned, _, _ = task_key.rsplit(":", 2)
+    return f"{prefix}:task:{owned}:snapshot"
+
+
+def _owned(task_scope: str | None, task_id: str) -> str:
+    owner = "anon" if task_scope is None else f"auth:{_quoted('task scope', task_scope)}"
+    return f"{owner}:{_quoted('task id', task_id)}"
 
 
 def _quoted(name: str, segment: object) -> str:

@@ -33,6 +33,9 @@ class Field(StrEnum):
     CARRIED = "carried"
 
 
+FIELDS = tuple(Field)
+
+
 class FieldResult(StrEnum):
     CAPTURED = "captured"
     ABSENT = "absent"
@@ -69,6 +72,7 @@ class Capture(Operation):
 
     Attributes:
         credential_ttl: seconds of life left to the caller's token, negative when past.
+        fields: all of :data:`FIELDS`, in their order; none when the capture failed.
     """
 
     docket_name: str

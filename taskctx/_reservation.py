@@ -79,6 +79,8 @@ class Reservation:
 
         Never raises: the answer stands, and a snapshot left over has a TTL.
         """
+        if execution.disposition is Disposition.SCHEDULED and self.standing is _Standing.OURS:
+            return True
         with suppress(BackendError):
             async with bounded():
                 return await self._settle(execution)

@@ -23,7 +23,7 @@ from ._carry import Loaded, load_carried, set_carried
 from ._codec import codec_for, known_key_id
 from ._credential import usable_token
 from ._current import TaskContextInfo, restored_snapshot
-from ._keys import TaskKeyParts, parse_task_key, snapshot_key
+from ._keys import TaskKeyParts, parse_task_key, snapshot_key_of
 from ._observe import docket_seen, observe
 from ._operations import Outcome, Restore
 from ._propagation import clear_baggage, use_baggage
@@ -94,9 +94,16 @@ async def restore(key: str, undo: Undo, *, renew: bool = False) -> Restored | No
         with observe(operation):
             operation.skipped()
         return None
-    return await attempt(
-        operation, parts, lambda: _find(docket, parts, operation, settings, renew), settings.fails_task, undo
-    )
+
+    async def find() -> Restored:
+        async with bounded():
+            fetched = await _fetch(docket, redis_key(docket, key), operation, settings, renew)
+        # a refreshed token takes its time, which is not Redis's
+        snapshot = fetched.snapshot
+        token = await usable_token(snapshot.access_token_json, parts.task_scope, operation, settings)
+        return Restored(fetched, token, usable_carried(snapshot, operation))
+
+    return await attempt(operation, parts, find, settings.fails_task, undo)
 
 
 async def attempt(
@@ -154,24 +161,13 @@ def restore_operation(docket: Docket) -> Restore:
     )
 
 
-def redis_key(docket: Docket, parts: TaskKeyParts) -> str:
-    """Where the snapshot of a task is stored."""
-    return docket.key(snapshot_key(current_settings().key_prefix, parts.task_scope, parts.task_id))
+def redis_key(docket: Docket, task_key: str) -> str:
+    """Where the snapshot of a task of ours is stored."""
+    return docket.key(snapshot_key_of(current_settings().key_prefix, task_key))
 
 
-async def _find(docket: Docket, parts: TaskKeyParts, operation: Restore, settings: Settings, renew: bool) -> Restored:
-    """Fetch the task's snapshot, and judge it; nothing takes effect yet."""
-    async with bounded():
-        fetched = await _fetch(docket, parts, operation, settings, renew)
-    # a refreshed token takes its time, which is not Redis's
-    snapshot = fetched.snapshot
-    token = await usable_token(snapshot.access_token_json, parts.task_scope, operation, settings)
-    return Restored(fetched, token, usable_carried(snapshot, operation))
-
-
-async def _fetch(docket: Docket, parts: TaskKeyParts, operation: Restore, settings: Settings, renew: bool) -> Fetched:
-    """Read the task's snapshot."""
-    key = redis_key(docket, parts)
+async def _fetch(docket: Docket, key: str, operation: Restore, settings: Settings, renew: bool) -> Fetched:
+    """Read the task's snapshot; nothing takes effect yet."""
     renew_to = settings.pending_ttl if renew else None
     stored = await _store.fetch(docket, key, renew_to=renew_to)
     if stored is None:

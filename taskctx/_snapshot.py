@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any, final
 
@@ -21,7 +21,7 @@ from ._headers import allowed_headers
 from ._keys import snapshot_key
 from ._lifetime import whole_seconds
 from ._observe import observe
-from ._operations import Capture, Field, FieldResult, Outcome, Save
+from ._operations import FIELDS, Capture, Field, FieldResult, Outcome, Save
 from ._propagation import BAGGAGE, TRACEPARENT, current_baggage, current_trace
 from ._record import SCHEMA_VERSION, Record, dump_json, parse_record
 from ._token import life_left
@@ -142,16 +142,17 @@ def snapshot_of(record: Record) -> TaskContextSnapshot:
 
 def present_fields(snapshot: TaskContextSnapshot) -> tuple[Field, ...]:
     """What a snapshot holds, by name: for telemetry, which must not see the values."""
-    values = {
-        Field.TOKEN: snapshot.access_token_json,
-        Field.HEADERS: snapshot.http_headers,
-        Field.SESSION_ID: snapshot.session_id,
-        Field.REQUEST_ID: snapshot.origin_request_id,
-        Field.TRACE: snapshot.trace_context.get(TRACEPARENT),
-        Field.BAGGAGE: snapshot.trace_context.get(BAGGAGE),
-        Field.CARRIED: snapshot.carried,
-    }
-    return tuple(name for name, value in values.items() if value)
+    trace_context = snapshot.trace_context
+    values = (
+        snapshot.access_token_json,
+        snapshot.http_headers,
+        snapshot.session_id,
+        snapshot.origin_request_id,
+        trace_context.get(TRACEPARENT),
+        trace_context.get(BAGGAGE),
+        snapshot.carried,
+    )
+    return tuple([name for name, value in zip(FIELDS, values, strict=True) if value])
 
 
 @contextmanager
@@ -174,12 +175,17 @@ async def stored_form(snapshot: TaskContextSnapshot, docket: Docket, key: str, t
         BackendError: the server's time is not to be had.
     """
     settings = current_settings()
-    snapshot = replace(snapshot, trace_context=snapshot.trace_context | current_trace())
-    stamp = {"stored_at": await _store.server_time(docket), "ttl": ttl}
-    value = codec_for(settings).encode(dump_json(_fields_of(snapshot) | stamp), key)
+    operation.fields = present_fields(snapshot)
+    fields = _fields_of(snapshot)
+    if here := current_trace():
+        fields["trace_context"] = snapshot.trace_context | here
+        if Field.TRACE not in operation.fields:
+            operation.fields = (*operation.fields, Field.TRACE)
+    fields["stored_at"] = await _store.server_time(docket)
+    fields["ttl"] = ttl
+    value = codec_for(settings).encode(dump_json(fields), key)
     operation.ttl = operation.ttl or ttl
     operation.sizes.append(len(value))
-    operation.fields = present_fields(snapshot)
     if len(value) > settings.max_snapshot_bytes:
         raise SnapshotError(Reason.TOO_LARGE)
     return value
@@ -196,21 +202,26 @@ def describe_capture(
     operation: Capture, snapshot: TaskContextSnapshot, *, headers_dropped: bool, baggage_dropped: bool
 ) -> None:
     """For each part of the context: was it there, and did all of it come along?  Some can be both."""
-    captured = present_fields(snapshot)
-    dropped = {Field.HEADERS: headers_dropped, Field.BAGGAGE: baggage_dropped}
-    results: dict[Field, frozenset[FieldResult]] = {}
-    for name in Field:
-        found = {FieldResult.CAPTURED} if name in captured else set[FieldResult]()
-        found |= {FieldResult.DROPPED} if dropped.get(name) else set[FieldResult]()
-        results[name] = frozenset(found or {FieldResult.ABSENT})
+    results = dict(_ALL_ABSENT)
+    for name in present_fields(snapshot):
+        results[name] = _CAPTURED
+    if headers_dropped:
+        results[Field.HEADERS] = _ALSO_DROPPED[results[Field.HEADERS]]
+    if baggage_dropped:
+        results[Field.BAGGAGE] = _ALSO_DROPPED[results[Field.BAGGAGE]]
     operation.fields = results
-    operation.outcome = _capture_outcome(results)
+    operation.outcome = _capture_outcome(frozenset(results.values()))
 
 
-def _capture_outcome(results: dict[Field, frozenset[FieldResult]]) -> Outcome:
+_ABSENT, _CAPTURED = frozenset({FieldResult.ABSENT}), frozenset({FieldResult.CAPTURED})
+_DROPPED = frozenset({FieldResult.DROPPED})
+_ALSO_DROPPED = {_ABSENT: _DROPPED, _CAPTURED: _CAPTURED | _DROPPED}
+_ALL_ABSENT = dict.fromkeys(FIELDS, _ABSENT)
+_NOTHING = frozenset({_ABSENT})
+
+
+def _capture_outcome(results: frozenset[frozenset[FieldResult]]) -> Outcome:
     """Partial when a part was there and nothing of it came along; empty when there was nothing at all."""
-    if frozenset({FieldResult.DROPPED}) in results.values():
+    if _DROPPED in results:
         return Outcome.PARTIAL
-    if set(results.values()) == {frozenset({FieldResult.ABSENT})}:
-        return Outcome.EMPTY
-    return Outcome.OK
+    return Outcome.EMPTY if results == _NOTHING else Outcome.OK

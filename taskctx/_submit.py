@@ -16,7 +16,7 @@ from docket.execution import Execution, TaskCall
 from ._ambient import current_caller, get_task_scope
 from ._backend import gate
 from ._bounded import BackendError, bounded
-from ._keys import PLAIN_TASK, build_task_key, snapshot_key
+from ._keys import PLAIN_TASK, build_task_key, snapshot_key_of
 from ._lifetime import seconds_until, whole_seconds
 from ._observe import docket_seen
 from ._operations import Save
@@ -189,10 +189,11 @@ class _Plan:
     def slot(self, scope: str | None) -> Slot:
         settings = current_settings()
         outlives = settings.pending_ttl if self.outlives is None else self.outlives
+        task_key = build_task_key(scope, self.task_id, PLAIN_TASK, self.function_name)
         return Slot(
             docket=self.docket,
-            task_key=build_task_key(scope, self.task_id, PLAIN_TASK, self.function_name),
-            redis_key=self.docket.key(snapshot_key(settings.key_prefix, scope, self.task_id)),
+            task_key=task_key,
+            redis_key=self.docket.key(snapshot_key_of(settings.key_prefix, task_key)),
             ttl=whole_seconds(seconds_until(self.when) + outlives),
             unique=self.is_fresh,
         )

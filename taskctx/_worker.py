@@ -134,10 +134,9 @@ class watching_body:  # noqa: N801 - reads as a verb: ``with watching_body(execu
 
 async def _shorten_if_ended(execution: Execution) -> None:
     """The task was cancelled during its restore: for good, or because the worker stops and it is to be redelivered."""
-    parts = parse_task_key(execution.key)
-    if parts is None:
+    if parse_task_key(execution.key) is None:
         return
-    key = redis_key(execution.docket, parts)
+    key = redis_key(execution.docket, execution.key)
     async with bounded():
         left, run = await _store.life_of(execution.docket, key, execution.key)
         if run.state is RunState.ENDED and run.generation <= execution.generation:

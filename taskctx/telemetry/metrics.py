@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 import docket
@@ -70,6 +70,7 @@ class PrometheusObserver:
         self._registry = registry
         self._families: list[MetricWrapperBase] = []
         self._task_names: set[str] = set()
+        self._counters_of_fields: dict[Hashable, Sequence[Counter]] = {}
         try:
             self._create()
         except ValueError:
@@ -116,13 +117,23 @@ class PrometheusObserver:
                 self._docket_at_zero(docket_name, docket_tasks)
 
     def _captured(self, capture: Capture) -> None:
+        exemplar = _exemplar()
         self._captures(capture.docket_name, capture.outcome).inc()
-        self._capture_duration(capture.docket_name).observe(capture.duration, _exemplar())
+        self._capture_duration(capture.docket_name).observe(capture.duration, exemplar)
         if capture.credential_ttl is not None:
-            self._credential_ttl_at_capture.observe(max(0.0, capture.credential_ttl), _exemplar())
-        for field, results in capture.fields.items():
-            for result in results:
-                self._capture_fields(field, result).inc()
+            self._credential_ttl_at_capture.observe(max(0.0, capture.credential_ttl), exemplar)
+        for counter in self._field_counters(capture.fields):
+            counter.inc()
+
+    def _field_counters(self, fields: Mapping[Field, frozenset[FieldResult]]) -> Sequence[Counter]:
+        """The counters of a capture's fields, looked up once for all captures that are alike."""
+        alike = tuple(fields.values())
+        counters = self._counters_of_fields.get(alike)
+        if counters is None:
+            found = ((field, result) for field, results in fields.items() for result in results)
+            counters = [self._capture_fields(field, result) for field, result in found]
+            self._counters_of_fields[alike] = counters
+        return counters
 
     def _saved(self, save: Save) -> None:
         exemplar = _exemplar()

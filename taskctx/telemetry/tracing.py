@@ -46,8 +46,11 @@ class TracingObserver:
 
     def __init__(self, tracer_provider: TracerProvider | None = None) -> None:
         self._tracer = trace.get_tracer("taskctx", __version__, tracer_provider)
+        self._has_provider = tracer_provider is not None
 
     def on_start(self, operation: Operation) -> _Started | None:
+        if not self._is_wired():
+            return None
         outer = trace.get_current_span()
         match operation:
             case Capture():
@@ -77,6 +80,12 @@ class TracingObserver:
 
     def on_event(self, event: Event) -> None:
         """Events are for counters."""
+
+    def _is_wired(self) -> bool:
+        """Whether anybody makes spans here: the global provider may be set at any time."""
+        if not self._has_provider:
+            self._has_provider = not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+        return self._has_provider
 
     def _start_process(self, run: Run, outer: OTelSpan) -> OTelSpan:
         docket_span = outer.get_span_context()
