@@ -1,0 +1,69 @@
+"""What is compared, and with what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One way to run the same tasks.
+
+    Attributes:
+        name: in orders and in JSON.
+        title: in tables.
+        kind: who carries the caller: nobody, taskctx, or FastMCP's own functions.
+        baseline: the variant that its ratios are to; None for one that is a baseline.
+        encrypted: whether what is stored is.
+        sampling: the part of traces that the SDK records; None where there is no SDK.
+        ours: whether the goals are for it.
+    """
+
+    name: str
+    title: str
+    kind: str
+    baseline: str | None = None
+    encrypted: bool = False
+    sampling: float | None = None
+
+    @property
+    def ours(self) -> bool:
+        return self.kind == "taskctx"
+
+
+NONE = Variant("none", "Docket, no context", "none")
+PLAIN = Variant("plain", "taskctx, plain", "taskctx", "none")
+SEALED = Variant("sealed", "taskctx, sealed", "taskctx", "none", encrypted=True)
+NONE_TRACED = Variant("none_traced", "Docket, no context, traced 100 %", "none", sampling=1.0)
+SEALED_TRACED = Variant(
+    "sealed_traced", "taskctx, sealed, traced 100 %", "taskctx", "none_traced", encrypted=True, sampling=1.0
+)
+NONE_SAMPLED = Variant("none_sampled", "Docket, no context, traced 1 %", "none", sampling=0.01)
+SEALED_SAMPLED = Variant(
+    "sealed_sampled", "taskctx, sealed, traced 1 %", "taskctx", "none_sampled", encrypted=True, sampling=0.01
+)
+FASTMCP = Variant("fastmcp", "FastMCP's own path", "fastmcp", "none")
+FASTMCP_ENCRYPTED = Variant("fastmcp_encrypted", "FastMCP's own path, encrypted", "fastmcp", "none", encrypted=True)
+
+ALL = (
+    NONE,
+    PLAIN,
+    SEALED,
+    NONE_TRACED,
+    SEALED_TRACED,
+    NONE_SAMPLED,
+    SEALED_SAMPLED,
+    FASTMCP,
+    FASTMCP_ENCRYPTED,
+)
+BY_NAME = {variant.name: variant for variant in ALL}
+
+
+def available() -> tuple[Variant, ...]:
+    """Those that can be run here: FastMCP's only where it is installed."""
+    return tuple(variant for variant in ALL if variant.kind != "fastmcp" or fastmcp_is_here())
+
+
+def fastmcp_is_here() -> bool:
+    return find_spec("fastmcp_tasks") is not None
