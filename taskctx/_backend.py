@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any, Generic, Protocol, TypeVar, cast
 from weakref import WeakKeyDictionary
 
@@ -17,7 +18,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 
 from ._bounded import BackendError, bounded
-from ._lane import Lane, Replies, Request
+from ._bulk import Batch, Bulk, Command, Pipeline, Replies, error_in
+from ._lane import Lane, Request
 from ._propagation import instrumentation_suppressed
 from .errors import Reason
 
@@ -34,18 +36,9 @@ TRANSIENT = (
 RETRIES = 4
 MAX_CONCURRENT_ADDS = 64
 """For each docket; its pool has 100 connections."""
+_MEMORY = "memory:"
 _WRONG_TYPE = "WRONGTYPE"
 """Begins the server's answer where the key holds a list, a hash, ...: something else writes there."""
-
-
-class Pipeline(Protocol):
-    def get(self, name: str) -> Any: ...
-    def ttl(self, name: str) -> Any: ...
-    def set(self, name: str, value: bytes, *, ex: int, nx: bool = False) -> Any: ...
-    def expire(self, name: str, time: int) -> Any: ...
-    def hget(self, name: str, key: str) -> Any: ...
-    def eval(self, script: str, numkeys: int, *keys_and_args: str | bytes) -> Any: ...
-    async def execute(self, raise_on_error: bool = True) -> Replies: ...
 
 
 class Client(Protocol):
@@ -54,25 +47,27 @@ class Client(Protocol):
     def pipeline(self, *, transaction: bool = True) -> Pipeline: ...
 
 
-Command = Callable[[Pipeline], object]
-"""Puts one command into a pipeline."""
-
-
-async def run(docket: Docket, *commands: Command, size: int = 0) -> Replies:
+async def run(docket: Docket, *items: Command | Bulk, size: int = 0) -> Replies:
     """Send commands, whose values are of ``size`` bytes, together with those of other tasks on this docket.
 
-    Gives one answer for each.
+    Gives one answer for each; for a :class:`Bulk`, a list.
     """
-    request = Request(commands, size)
+    lane = _lanes.of(docket)
+    request = Request(items, size)
 
     async def once() -> Replies:
-        replies = await _lanes.of(docket).run(request, lambda commands: _send(docket, commands))
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise reply
-        return replies
+        answers = await lane.run(request, lambda items: _send(docket, items))
+        for answer in answers:
+            if error := error_in(answer):
+                raise error
+        return answers
 
-    return await _persist(once)
+    def apart(_: Exception) -> None:
+        # what does them together may be what cannot be done: some keys of a slot that is being moved are elsewhere
+        nonlocal request
+        request = Request([replace(item, apart=True) if isinstance(item, Bulk) else item for item in items], size)
+
+    return await _persist(once, apart)
 
 
 async def call(docket: Docket, send: Callable[[Any], Awaitable[T]]) -> T:
@@ -86,16 +81,20 @@ async def call(docket: Docket, send: Callable[[Any], Awaitable[T]]) -> T:
     return await _persist(once)
 
 
-async def _send(docket: Docket, commands: Sequence[Command]) -> Replies:
+async def _send(docket: Docket, items: Sequence[Command | Bulk]) -> Replies:
     with instrumentation_suppressed():
-        async with docket.redis() as client, bounded():
-            if len(commands) == 1:
+        async with docket.redis() as redis, bounded():
+            client, memory = cast("Client", redis), docket.url.startswith(_MEMORY)
+            # burner-redis's scripts lack some commands (TTL)
+            batch = Batch(items, scripts=not memory)
+            if len(batch.commands) == 1:
                 # a pipeline of one costs a quarter more: redis-py gives its connection back in a task of its own
-                return [await _alone(cast("Client", client), commands[0])]
-            pipeline = _pipeline_of(cast("Client", client))
-            for command in commands:
+                return batch.answers([await _alone(client, batch.commands[0])])
+            # burner-redis's takes no arguments, and knows no transactions
+            pipeline = client.pipeline() if memory else client.pipeline(transaction=False)
+            for command in batch.commands:
                 command(pipeline)
-            return await pipeline.execute(raise_on_error=False)
+            return batch.answers(await pipeline.execute(raise_on_error=False))
 
 
 async def _alone(client: Client, command: Command) -> Any:
@@ -106,13 +105,18 @@ async def _alone(client: Client, command: Command) -> Any:
         return refused
 
 
-async def _persist(once: Callable[[], Awaitable[T]]) -> T:
+async def _persist(once: Callable[[], Awaitable[T]], before_retry: Callable[[Exception], None] = lambda _: None) -> T:
     """Try again while that may help.  Each caller has its own tries: who travelled together need not go on together."""
+
+    async def fail(error: Exception) -> None:
+        before_retry(error)
+
     try:
         try:
             return await once()
-        except TRANSIENT:
-            return await _RETRY.call_with_retry(once, _between_tries)
+        except TRANSIENT as error:
+            before_retry(error)
+            return await _RETRY.call_with_retry(once, fail)
     except redis_errors.TimeoutError:
         raise BackendError(Reason.BACKEND_TIMEOUT) from None
     except redis_errors.ResponseError as error:
@@ -123,10 +127,6 @@ async def _persist(once: Callable[[], Awaitable[T]]) -> T:
 
 
 _RETRY = Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.5), RETRIES, supported_errors=TRANSIENT)
-
-
-async def _between_tries(error: Exception) -> None:
-    """Nothing to tidy up: each try takes a connection of its own."""
 
 
 class PerDocket(Generic[T]):
@@ -148,7 +148,7 @@ class PerDocket(Generic[T]):
         self._made.clear()
 
 
-_lanes: PerDocket[Lane[Command]] = PerDocket(Lane)
+_lanes: PerDocket[Lane[Command | Bulk]] = PerDocket(Lane)
 _gates: PerDocket[asyncio.Semaphore] = PerDocket(lambda: asyncio.Semaphore(MAX_CONCURRENT_ADDS))
 
 
@@ -158,11 +158,3 @@ def gate(docket: Docket) -> asyncio.Semaphore:
     Saves that travel together are done together, and so would be at Docket's door all at once.
     """
     return _gates.of(docket)
-
-
-def _pipeline_of(client: Client) -> Pipeline:
-    try:
-        return client.pipeline(transaction=False)
-    except TypeError:
-        # burner-redis's takes no arguments, and knows no transactions
-        return client.pipeline()

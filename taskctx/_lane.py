@@ -33,7 +33,7 @@ class Request(Generic[C]):
 
 
 Replies = list[Any]
-"""One for each command; an exception where the server refused it."""
+"""One for each command."""
 
 Send = Callable[[Sequence[C]], Awaitable[Replies]]
 

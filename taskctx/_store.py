@@ -16,7 +16,8 @@ from typing import Any, NamedTuple, cast
 
 from docket import Docket
 
-from ._backend import Command, PerDocket, Pipeline, call, run
+from ._backend import PerDocket, call, run
+from ._bulk import Bulk, Command, Pipeline
 
 CLOCK_CHECK_INTERVAL = 60.0
 """Seconds after which a process compares its clock with the server's again."""
@@ -34,12 +35,35 @@ return 1
 """
 
 
-_EXPIRE_UNLESS_SUPERSEDED = """
-local ours = tonumber(ARGV[2])
-local generation = redis.call('HGET', KEYS[2], 'generation')
-if ours > 0 and generation and tonumber(generation) > ours then return 0 end
-redis.call('EXPIRE', KEYS[1], tonumber(ARGV[1]))
-return 1
+_SET_EACH = """
+local answers = {}
+for i = 1, #KEYS do
+    answers[i] = {redis.pcall('SET', KEYS[i], ARGV[2 * i - 1], 'EX', ARGV[2 * i])}
+end
+return answers
+"""
+
+_GET_EACH = """
+local answers = {}
+for i = 1, #KEYS do
+    answers[i] = {redis.pcall('GET', KEYS[i]), redis.pcall('TTL', KEYS[i])}
+end
+return answers
+"""
+
+_EXPIRE_EACH_UNLESS_SUPERSEDED = """
+local answers = {}
+for i = 1, #KEYS, 2 do
+    local ours, generation = tonumber(ARGV[i + 1]), redis.pcall('HGET', KEYS[i + 1], 'generation')
+    if type(generation) == 'table' then
+        answers[#answers + 1] = {generation}
+    elseif ours > 0 and generation and tonumber(generation) > ours then
+        answers[#answers + 1] = {0}
+    else
+        answers[#answers + 1] = {redis.pcall('EXPIRE', KEYS[i], ARGV[i])}
+    end
+end
+return answers
 """
 
 
@@ -82,7 +106,8 @@ class Run:
 
 async def put(docket: Docket, key: str, value: bytes, ttl: int) -> None:
     """Store a value for ``ttl`` seconds, over whatever was there."""
-    await run(docket, lambda pipeline: pipeline.set(key, value, ex=ttl), size=len(value))
+    command = partial(_set, key, value, ttl)
+    await run(docket, Bulk(_SET_EACH, (key,), (value, str(ttl)), (command,)), size=len(value))
 
 
 async def put_new(docket: Docket, entries: Sequence[tuple[str, bytes, int]]) -> list[bool]:
@@ -97,10 +122,11 @@ async def put_new(docket: Docket, entries: Sequence[tuple[str, bytes, int]]) -> 
 
 async def fetch(docket: Docket, key: str, *, renew_to: int | None = None) -> Stored | None:
     """The value under a key and the seconds it had left; ``renew_to`` makes that at least so many, afterwards."""
-    commands: list[Command] = [lambda pipeline: pipeline.get(key), lambda pipeline: pipeline.ttl(key)]
-    if renew_to is not None:
-        commands.append(lambda pipeline: pipeline.expire(key, renew_to))
-    value, ttl, *_ = await run(docket, *commands)
+    commands: list[Command] = [partial(_get, key), partial(_ttl, key)]
+    if renew_to is None:
+        ((value, ttl),) = await run(docket, Bulk(_GET_EACH, (key,), (), tuple(commands)))
+    else:
+        value, ttl, _ = await run(docket, *commands, lambda pipeline: pipeline.expire(key, renew_to))
     if value is None:
         return None
     if renew_to is not None and ttl > renew_to:
@@ -129,8 +155,9 @@ async def expire(docket: Docket, key: str, ttl: int) -> None:
 
 async def expire_unless_superseded(docket: Docket, key: str, ttl: int, task_key: str, generation: int) -> None:
     """Give a value ``ttl`` seconds from now, unless Docket's record of the task is of a later generation than this."""
-    arguments = (key, docket.runs_key(task_key), str(ttl), str(generation))
-    await run(docket, lambda pipeline: pipeline.eval(_EXPIRE_UNLESS_SUPERSEDED, 2, *arguments))
+    keys, arguments = (key, docket.runs_key(task_key)), (str(ttl), str(generation))
+    command = partial(_eval, _EXPIRE_EACH_UNLESS_SUPERSEDED, keys, arguments)
+    await run(docket, Bulk(_EXPIRE_EACH_UNLESS_SUPERSEDED, keys, arguments, (command,)))
 
 
 async def life_of(docket: Docket, key: str, task_key: str) -> tuple[int, Run]:
@@ -194,6 +221,14 @@ def _get(key: str, pipeline: Pipeline) -> object:
 
 def _ttl(key: str, pipeline: Pipeline) -> object:
     return pipeline.ttl(key)
+
+
+def _set(key: str, value: bytes, ttl: int, pipeline: Pipeline) -> object:
+    return pipeline.set(key, value, ex=ttl)
+
+
+def _eval(script: str, keys: Sequence[str], arguments: Sequence[str], pipeline: Pipeline) -> object:
+    return pipeline.eval(script, len(keys), *keys, *arguments)
 
 
 def _set_new(key: str, value: bytes, ttl: int, pipeline: Pipeline) -> object:
