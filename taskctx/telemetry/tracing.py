@@ -83,9 +83,9 @@ class TracingObserver:
 
     def _is_wired(self) -> bool:
         """Whether anybody makes spans here: the global provider may be set at any time."""
-        if not self._has_provider:
-            self._has_provider = not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
-        return self._has_provider
+        # private, because get_tracer_provider() reads the environment as long as there is none, which costs as much as
+        # all of the rest (tests/upstream/test_opentelemetry.py)
+        return self._has_provider or trace._TRACER_PROVIDER is not None  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
     def _start_process(self, run: Run, outer: OTelSpan) -> OTelSpan:
         docket_span = outer.get_span_context()
