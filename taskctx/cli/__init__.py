@@ -6,12 +6,16 @@ to install when it is run.
 
 from __future__ import annotations
 
-from typing import Any
+import io
+import sys
+from typing import Annotated, Any
 
 import typer
 
 from . import dashboards
 from ._missing import ACCEPT_ANYTHING, missing_extra
+from ._problem import DEBUG, debugging, politely
+from .doctor.command import doctor
 from .keygen import keygen
 
 _demo_settings: dict[str, Any] = {}
@@ -30,13 +34,33 @@ app: typer.Typer = typer.Typer(
 )
 
 
+@app.callback()
+def options(
+    *,
+    debug: Annotated[
+        bool, typer.Option(DEBUG, help="Show a traceback when something goes wrong; it may hold secrets.")
+    ] = False,
+) -> None:
+    """What holds for all commands."""
+    debugging.set(debug)
+
+
 app.command(
     help="Run the main job on real input, and check that every task saw the caller who submitted it.",
     context_settings=_demo_settings,
-)(demo)
+)(politely(demo))
+app.command(help="Look for whatever keeps tasks from their callers' context; nothing is written.")(politely(doctor))
 app.add_typer(dashboards.app, name="dashboards")
-app.command(help="Print a new encryption key for TASKCTX_ENCRYPTION_KEYS.")(keygen)
+app.command(help="Print a new encryption key for TASKCTX_ENCRYPTION_KEYS.")(politely(keygen))
 
 
 def main() -> None:
-    app()
+    """Run the command line; ``--debug`` may stand anywhere."""
+    for stream in (sys.stdout, sys.stderr):
+        # a terminal that has no check mark is no reason to fail
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    arguments = sys.argv[1:]
+    if DEBUG in arguments:
+        arguments = [DEBUG, *(argument for argument in arguments if argument != DEBUG)]
+    app(args=arguments)

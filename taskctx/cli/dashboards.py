@@ -17,6 +17,8 @@ from rich.table import Table
 
 import taskctx
 
+from ._problem import politely
+
 DEFAULT_GRAFANA = "http://localhost:3000"
 """What the bundled alerts link to."""
 
@@ -31,6 +33,7 @@ class Format(StrEnum):
 
 
 @app.command("list")
+@politely
 def list_bundled() -> None:
     """Name what is bundled."""
     table = Table("file", "what it is", box=None, pad_edge=False)
@@ -40,6 +43,7 @@ def list_bundled() -> None:
 
 
 @app.command()
+@politely
 def export(
     folder: Annotated[Path, typer.Argument(help="Where to write; made if it is not there.", show_default=False)],
     output_format: Annotated[

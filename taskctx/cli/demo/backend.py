@@ -6,11 +6,11 @@ import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from docket import Docket
 from redis.exceptions import RedisError
 
+from .._url import shown
 from . import processes, valkey
 from .outcome import Problem
 from .processes import PACKAGE, Process
@@ -42,7 +42,7 @@ async def open_backend(url: str | None, docket_name: str, directory: Path, stack
     """
     if url is not None and not url.startswith(MEMORY):
         await _knock(url, docket_name)
-        return Backend(url, _shown(url))
+        return Backend(url, shown(url))
     shared = f"server and worker share one process, on {MEMORY}"
     if url is not None:
         return Backend(f"{MEMORY}{docket_name}", MEMORY, shared)
@@ -55,7 +55,7 @@ async def open_backend(url: str | None, docket_name: str, directory: Path, stack
     except Problem:
         why = f"the embedded Valkey did not start ({process.last_words()})"
         return Backend(f"{MEMORY}{docket_name}", MEMORY, f"{why}: {shared}")
-    return Backend(url, f"embedded Valkey on {_shown(url)}", process=process)
+    return Backend(url, f"embedded Valkey on {shown(url)}", process=process)
 
 
 async def _knock(url: str, docket_name: str) -> None:
@@ -64,14 +64,8 @@ async def _knock(url: str, docket_name: str) -> None:
             await redis.exists(docket_name)
     except (RedisError, OSError, TimeoutError) as error:
         raise Problem(
-            f"no Redis or Valkey server answers at {_shown(url)} ({type(error).__name__}): "
+            f"no Redis or Valkey server answers at {shown(url)} ({type(error).__name__}): "
             "start one there, or leave out --url to have one started"
         ) from None
     except ValueError:
         raise Problem("--url is no Redis URL; one looks like redis://localhost:6379/0") from None
-
-
-def _shown(url: str) -> str:
-    """A URL without the password that may be in it."""
-    parts = urlsplit(url)
-    return parts.netloc.rpartition("@")[2] or parts.path

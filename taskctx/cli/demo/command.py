@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import signal
-import sys
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -42,10 +40,6 @@ def demo(
     ] = False,
 ) -> None:
     """Runs the demo; the exit code is 0 when every context is intact, 1 when one is not, 2 when it cannot be run."""
-    for stream in (sys.stdout, sys.stderr):
-        # a terminal that has no check mark is no reason to fail
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
     raise typer.Exit(asyncio.run(_start_and_stop(Options(requests, workers, url, fastmcp), as_json=as_json, keep=keep)))
 
 

@@ -1,0 +1,106 @@
+"""The server itself: what it is, whether it evicts, whether it keeps what it is given, what time it has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ..operating.words import counted, duration, size
+from .finding import Finding, Severity, not_looked, ok
+from .survey import Survey
+
+NEARLY_FULL = 0.9
+"""Share of ``maxmemory``."""
+
+SKEW, LARGE_SKEW = 2.0, 60.0
+"""Seconds between two clocks from which on it is worth a warning, and from which on it is an error."""
+
+
+def check_backend(survey: Survey) -> Iterator[Finding]:
+    for node, info in survey.info.items():
+        yield _server(node, info)
+        yield _eviction(node, info)
+        yield _persistence(node, info, survey.save_points)
+    yield _clock(survey.clock_offset)
+    if not survey.complete:
+        yield Finding(
+            "scan",
+            Severity.WARNING,
+            "the server holds more keys than were looked at",
+            "What is said below holds for a part of them only.",
+            "Raise --limit, or look at one docket with --docket: other keys are then skipped by the server.",
+        )
+
+
+def _server(node: str, info: dict[str, Any]) -> Finding:
+    product = "Valkey" if "valkey_version" in info else "Redis"
+    version = info.get("valkey_version") or info.get("redis_version", "of unknown version")
+    what = f"{product} {version} answers at {node}"
+    if info.get("role") == "slave":
+        return Finding(
+            "server",
+            Severity.ERROR,
+            f"{what}, and is a replica",
+            "Replicas refuse writes: no context is saved and no task is scheduled.",
+            "Name the primary in --url and in DOCKET_URL, or use a redis+sentinel:// URL.",
+        )
+    if info.get("rdb_last_bgsave_status", "ok") != "ok" or info.get("aof_last_write_status", "ok") != "ok":
+        return Finding(
+            "server",
+            Severity.ERROR,
+            f"{what}, and could not write to its disk the last time it tried",
+            "It may refuse all writes until it can, and loses what it holds when it stops.",
+            "Look at its log and the space on its disk.",
+        )
+    return ok("server", what)
+
+
+def _eviction(node: str, info: dict[str, Any]) -> Finding:
+    policy, limit, used = info.get("maxmemory_policy", "noeviction"), info.get("maxmemory", 0), info["used_memory"]
+    evicted = info.get("evicted_keys", 0)
+    fill = f"{size(used)} of {size(limit)} used" if limit else f"{size(used)} used, no limit"
+    if policy == "noeviction":
+        if limit and used > NEARLY_FULL * limit:
+            return Finding(
+                "eviction",
+                Severity.WARNING,
+                f"{node} is nearly full: {fill}",
+                "A full server refuses writes: contexts cannot be saved, and tasks are not scheduled.",
+                "Give it memory, or work off the backlog.",
+            )
+        return ok("eviction", f"{node} evicts nothing (maxmemory-policy noeviction), {fill}")
+    why = "Snapshots have a TTL, so every policy but noeviction may take them from tasks that wait."
+    do = "Set maxmemory-policy noeviction, and give the server the memory that the backlog needs."
+    if evicted or (limit and used > NEARLY_FULL * limit):
+        what = f"{node} evicts keys (maxmemory-policy {policy}): {counted(evicted, 'key')} so far, {fill}"
+        return Finding("eviction", Severity.ERROR, what, why, do)
+    what = f"{node} will evict keys when it is full (maxmemory-policy {policy}), {fill}"
+    return Finding("eviction", Severity.WARNING, what, why, do)
+
+
+def _persistence(node: str, info: dict[str, Any], save_points: str | None) -> Finding:
+    if info.get("aof_enabled"):
+        return ok("persistence", f"{node} writes what it holds to disk (appendonly)")
+    if save_points:
+        return ok("persistence", f"{node} saves what it holds from time to time (save {save_points})")
+    if save_points is None:
+        return not_looked("persistence", f"{node} does not say; look at its provider's settings")
+    return Finding(
+        "persistence",
+        Severity.WARNING,
+        f"{node} keeps everything in memory only",
+        "A restart loses all tasks that wait, and their callers.",
+        "Set appendonly yes, or have a replica take over (redis+sentinel:// or a cluster).",
+    )
+
+
+def _clock(offset: float) -> Finding:
+    if abs(offset) < SKEW:
+        return ok("clock", f"this process's clock and the server's differ by {duration(abs(offset))}")
+    return Finding(
+        "clock",
+        Severity.ERROR if abs(offset) >= LARGE_SKEW else Severity.WARNING,
+        f"the server's clock is {duration(abs(offset))} {'ahead of' if offset > 0 else 'behind'} this process's",
+        "Tasks start early or late, tokens are taken for expired, or expired ones for valid, by as much.",
+        "Have both hosts keep their time with NTP (chrony, systemd-timesyncd).",
+    )

@@ -1,0 +1,40 @@
+"""``taskctx doctor``: its options and its exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from .examination import Options, examine
+from .finding import worst
+from .report import findings_of, print_sections, sections_as_json
+
+
+def doctor(
+    url: Annotated[
+        str, typer.Option(envvar="DOCKET_URL", help="The Redis or Valkey server that dockets are on.")
+    ] = "redis://localhost:6379/0",
+    docket: Annotated[
+        list[str] | None, typer.Option(help="Look at this docket only; may be repeated.", show_default=False)
+    ] = None,
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option(help="A process's metrics endpoint, such as worker-1:9100; may be repeated.", show_default=False),
+    ] = None,
+    prometheus: Annotated[
+        str | None, typer.Option(help="A Prometheus that should scrape all processes.", show_default=False)
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1000, help="How many keys of the server to look at, about.")] = 200_000,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as one JSON object.")] = False,
+) -> None:
+    """Examines; the exit code is 0 when all is well, 1 when there are warnings, 2 when there are errors."""
+    sections = asyncio.run(examine(Options(url, docket or (), metrics or (), prometheus, limit)))
+    if as_json:
+        typer.echo(sections_as_json(sections))
+    else:
+        print_sections(Console(highlight=False), sections)
+    raise typer.Exit(int(worst(findings_of(sections))))

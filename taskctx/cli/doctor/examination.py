@@ -1,0 +1,105 @@
+"""The examination from start to end, without anything that is shown."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+
+from taskctx.settings import current_settings
+
+from .._problem import Problem
+from ..operating.fleet import Process, read_endpoints, read_prometheus
+from ..operating.server import connected
+from .backend import check_backend
+from .finding import Finding, Section, Severity, not_looked, ok
+from .fleet import check_fleet
+from .snapshots import check_snapshots
+from .survey import Survey, survey
+from .tasks import check_tasks
+from .tracing import check_environment, check_traces
+from .workers import alive, check_workers
+
+PERIOD = "1h"
+"""How far back failures are counted where a Prometheus remembers them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was asked for."""
+
+    url: str = field(repr=False)
+    dockets: Sequence[str]
+    metrics: Sequence[str] = field(repr=False)
+    prometheus: str | None = field(repr=False)
+    limit: int
+
+
+async def examine(options: Options) -> list[Section]:
+    """All findings: of the server, of each docket, of this environment, of the processes."""
+    current_settings()  # before anything else: what is not valid in the environment is said at once
+    sections: list[Section] = []
+    workers: dict[str, set[str]] = {}
+    try:
+        async with connected(options.url) as server:
+            seen = await survey(server, options.dockets, options.limit)
+    except Problem as problem:
+        why = "Where taskctx and Docket cannot reach it, nothing is saved, scheduled or run."
+        sections.append(Section("server", [_error("server", problem, why)]))
+    else:
+        sections += _judge(seen)
+        workers = {docket.name: alive(docket, seen.now) for docket in seen.dockets}
+    sections.append(Section("environment", list(check_environment(os.environ))))
+    sections.append(Section("processes", [finding async for finding in _processes(options, workers)]))
+    return [section for section in sections if section.findings]
+
+
+def _judge(seen: Survey) -> Iterator[Section]:
+    settings = current_settings()
+    server = list(check_backend(seen))
+    if not seen.dockets:
+        server.append(ok("dockets", "no docket is in use on this server, and none has a snapshot"))
+    yield Section("server", server)
+    for docket in seen.dockets:
+        findings = (
+            check_workers(docket, seen),
+            check_snapshots(docket, seen, settings),
+            check_tasks(docket, seen, settings),
+            check_traces(docket, os.environ),
+        )
+        yield Section(f"docket {docket.name}", list(chain.from_iterable(findings)))
+
+
+async def _processes(options: Options, workers: Mapping[str, set[str]]) -> AsyncGenerator[Finding]:
+    if not options.metrics and options.prometheus is None:
+        yield not_looked("metrics", "not looked at: name endpoints with --metrics, or a Prometheus with --prometheus")
+        return
+    processes = await read_endpoints(options.metrics)
+    before: dict[str, Process] = {}
+    if options.prometheus is not None:
+        try:
+            scraped = await read_prometheus(options.prometheus)
+            before = {each.instance: each for each in await read_prometheus(options.prometheus, ago=PERIOD)}
+        except Problem as problem:
+            yield _error("prometheus", problem, "Where Prometheus is not up, no alert fires.")
+        else:
+            processes += scraped
+            if not scraped:
+                yield _scrapes_nobody()
+    for finding in check_fleet(processes, before, workers):
+        yield finding
+
+
+def _scrapes_nobody() -> Finding:
+    return Finding(
+        "prometheus",
+        Severity.ERROR,
+        "Prometheus knows no process of taskctx's",
+        "Dashboards are empty, and no alert fires.",
+        "Have it scrape every server and worker: docs/deploy.md has a configuration.",
+    )
+
+
+def _error(check: str, problem: Problem, why: str) -> Finding:
+    return Finding(check, Severity.ERROR, str(problem), why, problem.hint)

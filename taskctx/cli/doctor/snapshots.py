@@ -1,0 +1,115 @@
+"""The snapshots of a docket: TTLs, whether this process can read them, and whom the tasks have lost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from taskctx.errors import Reason
+from taskctx.settings import Settings
+
+from ..operating.words import counted, listed, size
+from .finding import Finding, Severity, ok
+from .survey import DocketSurvey, Snapshot, Survey
+
+NO_TTL = -1
+IN_FLIGHT = 60.0
+"""Seconds after its save in which a snapshot may still be without a task: it is stored first."""
+
+_DO = {
+    Reason.DECRYPT_UNKNOWN_KEY: "Compare TASKCTX_ENCRYPTION_KEYS here and where they were submitted: taskctx inspect "
+    "shows a snapshot's key id. Put the missing key into second place here.",
+    Reason.DECRYPT_FAILED: "Compare the key's material here and where they were submitted, if many do not open; if "
+    "few do not, find out who else writes to this server.",
+    Reason.PLAINTEXT_REFUSED: "Give the submitters TASKCTX_ENCRYPTION_KEYS; while migrating, set "
+    "TASKCTX_ACCEPT_PLAINTEXT=true here.",
+    Reason.SCHEMA_UNSUPPORTED: "Upgrade taskctx here: workers first, submitters last.",
+    Reason.MALFORMED: "Find out what else writes under these keys.",
+}
+
+
+def check_snapshots(docket: DocketSurvey, survey: Survey, settings: Settings) -> Iterator[Finding]:
+    yield _counted(docket)
+    yield from _without_end(docket)
+    yield from _unreadable(docket, settings)
+    if survey.complete:
+        yield from _orphans(docket, survey.now, settings)
+
+
+def _counted(docket: DocketSurvey) -> Finding:
+    held = size(sum(each.size for each in docket.snapshots))
+    what = f"{counted(len(docket.snapshots), 'snapshot')}, {held}"
+    ids = {each.sealed_by for each in docket.snapshots if each.sealed_by is not None}
+    if ids:
+        what += f", sealed by {', '.join(sorted(ids))}"
+    versions = {each.record.schema_version for each in docket.snapshots if each.record is not None}
+    if versions:
+        what += f", schema {', '.join(map(str, sorted(versions)))}"
+    if docket.fastmcp_snapshots:
+        what += f"; and {docket.fastmcp_snapshots:,} of FastMCP's, which are not looked into"
+    return ok("snapshots", what, docket.name)
+
+
+def _without_end(docket: DocketSurvey) -> Iterator[Finding]:
+    endless = [each.key for each in docket.snapshots if each.ttl == NO_TTL]
+    if endless:
+        yield Finding(
+            "ttl",
+            Severity.WARNING,
+            f"{counted(len(endless), 'snapshot')} will never expire: {listed(endless)}",
+            "taskctx gives every key a TTL; these hold callers' credentials for ever, and memory with them.",
+            "Find out what took the TTL away (a PERSIST, a dump that was restored), and EXPIRE them.",
+            docket.name,
+        )
+
+
+def _unreadable(docket: DocketSurvey, settings: Settings) -> Iterator[Finding]:
+    ours: set[str] = set() if settings.keyring is None else set(settings.keyring.key_ids)
+    refused: dict[Reason, list[Snapshot]] = {}
+    for each in docket.snapshots:
+        if each.sealed_by is not None and each.sealed_by not in ours:
+            refused.setdefault(Reason.DECRYPT_UNKNOWN_KEY, []).append(each)
+        elif each.refused is not None:
+            refused.setdefault(each.refused, []).append(each)
+    for reason, snapshots in sorted(refused.items()):
+        blind = reason is Reason.DECRYPT_UNKNOWN_KEY and not ours
+        ids = Counter(each.sealed_by for each in snapshots if each.sealed_by is not None)
+        by = f" sealed by {', '.join(sorted(ids))}" if ids else ""
+        yield Finding(
+            "readable",
+            Severity.WARNING if blind else Severity.ERROR,
+            f"this process cannot read {counted(len(snapshots), 'snapshot')}{by} ({reason.value})",
+            "It has no TASKCTX_ENCRYPTION_KEYS at all: a worker like that would fail their tasks."
+            if blind
+            else f"A worker with this environment would lose their callers: {reason.explanation}.",
+            "Run the doctor in a worker's environment; if this is one, give it the keys."
+            if blind
+            else _DO.get(reason, ""),
+            docket.name,
+        )
+
+
+def _orphans(docket: DocketSurvey, now: float, settings: Settings) -> Iterator[Finding]:
+    """Snapshots that no task will ever ask for, and that will stay for long."""
+    known = {run.task for run in docket.runs}
+    left = [
+        each
+        for each in docket.snapshots
+        if each.task not in known and each.ttl > settings.completed_ttl and not _in_flight(each, now)
+    ]
+    if left:
+        yield Finding(
+            "orphans",
+            Severity.WARNING,
+            f"{counted(len(left), 'snapshot')} of tasks that Docket knows nothing of any more: "
+            f"{listed(each.key for each in left)}",
+            "Their tasks were run by a worker without worker_dependencies, were cancelled, or were cleared; the "
+            "callers' credentials stay until the TTL ends.",
+            "Look at the workers below. What is left over goes by itself, or delete it with redis-cli DEL.",
+            docket.name,
+        )
+
+
+def _in_flight(snapshot: Snapshot, now: float) -> bool:
+    stored_at = None if snapshot.record is None else snapshot.record.stored_at
+    return stored_at is not None and now - stored_at < IN_FLIGHT

@@ -1,0 +1,265 @@
+"""What there is on a server, read once and in one order, so that the checks have nothing to do but judge.
+
+Records are read after snapshots were seen, and their snapshots' TTLs after the records: a task that moves on
+meanwhile is not taken for one that lost its context.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from docket import Docket
+
+from taskctx._codec import codec_for, sealing_key_id
+from taskctx._keys import snapshot_key
+from taskctx._record import Record, parse_record
+from taskctx.errors import Reason, SnapshotError
+from taskctx.settings import current_settings
+
+from ..operating.layout import Found, Kind, TaskRef, is_fastmcps, reader, task_of
+from ..operating.server import Ask, Server, escaped
+
+SAMPLE = 500
+"""Snapshots of each docket that are opened; of the rest only the first bytes are read, which name the key."""
+
+ENVELOPE = 96
+"""Bytes that hold all of an envelope's header."""
+
+WORKER_GROUP = b"docket-workers"
+GONE = -2
+"""The TTL of a key that is not there; -1 is that of one that never expires."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A snapshot, and what came of opening it.
+
+    Attributes:
+        ttl: seconds left; -1 when it never expires.
+        sealed_by: the id of the key that it says it is sealed with.
+        refused: why this process cannot read it.
+    """
+
+    key: str
+    task: TaskRef
+    ttl: int
+    size: int
+    sealed_by: str | None = None
+    record: Record | None = field(default=None, repr=False)
+    refused: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Docket's record of a task, and the TTL of the task's snapshot.
+
+    Attributes:
+        task: None for a task that was added without taskctx.
+        due: seconds since the epoch.
+        worker: the worker that ran it last.
+        context_failed: it was failed because its context could not be restored.
+    """
+
+    task_key: str
+    task: TaskRef | None
+    state: str
+    due: float
+    worker: str = ""
+    context_failed: bool = False
+    snapshot_ttl: int = GONE
+
+    @property
+    def is_pending(self) -> bool:
+        return self.state in {"scheduled", "queued"}
+
+
+@dataclass(frozen=True, slots=True)
+class DocketSurvey:
+    """What is stored for one docket.
+
+    Attributes:
+        heartbeats: when each worker was last heard of, by its own clock.
+        fastmcp_snapshots: how many of FastMCP's own there are.
+    """
+
+    name: str
+    snapshots: Sequence[Snapshot] = ()
+    runs: Sequence[Run] = ()
+    heartbeats: dict[str, float] = field(default_factory=dict[str, float])
+    fastmcp_snapshots: int = 0
+
+    @property
+    def pending(self) -> list[Run]:
+        return [run for run in self.runs if run.is_pending]
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """All that was read of a server.
+
+    Attributes:
+        now: by the server's clock.
+        clock_offset: seconds by which that is ahead of this process's.
+        save_points: the server's ``save`` setting, None where it may not be asked.
+        complete: every key was looked at.
+    """
+
+    info: dict[str, dict[str, Any]]
+    save_points: str | None
+    clock_offset: float
+    now: float
+    dockets: Sequence[DocketSurvey]
+    complete: bool
+
+
+async def survey(server: Server, names: Sequence[str], limit: int) -> Survey:
+    """Read everything; of every docket that is found where no names are given."""
+    info = {name: dict(answer) for name, answer in (await server.info()).items()}
+    offset = await server.clock_offset()
+    found, complete = await _find(server, names, limit)
+    streams = [each for each in found if each.kind is Kind.STREAM]
+    dockets = set(names) or {each.docket for each in found if each.kind in (Kind.SNAPSHOT, Kind.FASTMCP_SNAPSHOT)}
+    if not names:
+        dockets |= await _with_workers(server, streams)
+    return Survey(
+        info=info,
+        save_points=await server.config("save"),
+        clock_offset=offset,
+        now=time.time() + offset,
+        dockets=[
+            await _survey_docket(server, name, [each for each in found if each.docket == name])
+            for name in sorted(dockets)
+        ],
+        complete=complete,
+    )
+
+
+async def _find(server: Server, names: Sequence[str], limit: int) -> tuple[list[Found], bool]:
+    """The keys of interest, and whether all were looked at."""
+    read, found, complete = reader(), list[Found](), True
+    matches = [f"{escaped(server.docket(name).prefix)}:*" for name in names] or ["*"]
+    for match in matches:
+        scan = await server.scan(match, limit)
+        complete = complete and scan.complete
+        found += [each for key in scan.keys if (each := read(key)) is not None]
+    return found, complete
+
+
+async def _with_workers(server: Server, streams: Sequence[Found]) -> set[str]:
+    """The dockets whose stream is read by Docket's workers: others have keys that end in ``:stream`` too."""
+    groups = await server.ask([partial(_xinfo_groups, each.key) for each in streams])
+    return {
+        each.docket
+        for each, answer in zip(streams, groups, strict=True)
+        if not isinstance(answer, Exception) and any(group["name"] == WORKER_GROUP for group in answer)
+    }
+
+
+async def _survey_docket(server: Server, name: str, found: Iterable[Found]) -> DocketSurvey:
+    docket, by_kind = server.docket(name), dict[Kind, list[Found]]()
+    for each in found:
+        by_kind.setdefault(each.kind, []).append(each)
+    snapshots = await _read_snapshots(server, by_kind.get(Kind.SNAPSHOT, []))
+    task_keys = {each.task_key for each in by_kind.get(Kind.RECORD, [])}
+    runs = await _read_runs(server, docket, sorted(task_keys))
+    (beats,) = await server.ask([lambda pipeline: pipeline.zrange(docket.workers_set, 0, -1, withscores=True)])
+    heartbeats = {} if isinstance(beats, Exception) else {worker.decode(): float(seen) for worker, seen in beats}
+    return DocketSurvey(name, snapshots, runs, heartbeats, len(by_kind.get(Kind.FASTMCP_SNAPSHOT, [])))
+
+
+async def _read_snapshots(server: Server, found: Sequence[Found]) -> list[Snapshot]:
+    """TTL, size and sealing key of each; the first :data:`SAMPLE` are opened."""
+    asks: list[Ask] = []
+    for index, each in enumerate(found):
+        last = -1 if index < SAMPLE else ENVELOPE
+        asks += [partial(_ttl, each.key), partial(_strlen, each.key), partial(_getrange, each.key, last)]
+    replies = await server.ask(asks)
+    snapshots: list[Snapshot] = []
+    for index, each in enumerate(found):
+        ttl, size, value = replies[3 * index : 3 * index + 3]
+        if each.task is None or ttl == GONE:
+            continue
+        if isinstance(value, Exception):
+            snapshots.append(Snapshot(each.key, each.task, ttl, 0, refused=Reason.MALFORMED))
+        elif index < SAMPLE:
+            snapshots.append(_opened(each.key, each.task, ttl, value))
+        else:
+            snapshots.append(Snapshot(each.key, each.task, ttl, size, _key_id(value)))
+    return snapshots
+
+
+def _opened(key: str, task: TaskRef, ttl: int, value: bytes) -> Snapshot:
+    key_id = sealing_key_id(value)
+    try:
+        record = parse_record(codec_for(current_settings()).decode(value, key))
+    except SnapshotError as error:
+        return Snapshot(key, task, ttl, len(value), key_id, refused=error.reason)
+    return Snapshot(key, task, ttl, len(value), key_id, record)
+
+
+def _key_id(beginning: bytes) -> str | None:
+    """The key id in an envelope of which only the beginning was read."""
+    return sealing_key_id(beginning.ljust(ENVELOPE + 1, b"\0"))
+
+
+async def _read_runs(server: Server, docket: Docket, task_keys: Sequence[str]) -> list[Run]:
+    fields = ("state", "when", "worker", "error")
+    records = await server.ask([partial(_hmget, docket.runs_key(key), fields) for key in task_keys])
+    runs: list[Run] = []
+    for task_key, record in zip(task_keys, records, strict=True):
+        if isinstance(record, Exception) or record[0] is None or _is_dockets_own(task_key):
+            continue
+        state, due, worker, error = ((value or b"").decode(errors="replace") for value in record)
+        # Docket's error names the dependency that failed: the key of taskctx.worker_dependencies
+        context_failed = state == "failed" and "task_context" in error and "resolve dependencies" in error
+        runs.append(Run(task_key, task_of(task_key), state, _seconds(due), worker, context_failed))
+    return await _with_ttls(server, docket, runs)
+
+
+async def _with_ttls(server: Server, docket: Docket, runs: Sequence[Run]) -> list[Run]:
+    prefix = current_settings().key_prefix
+    ours = [run for run in runs if run.task is not None]
+    keys = [docket.key(snapshot_key(prefix, *run.task)) for run in ours if run.task is not None]
+    replies = await server.ask([partial(_ttl, key) for key in keys])
+    ttls = dict(zip([run.task_key for run in ours], replies, strict=True))
+    return [
+        Run(run.task_key, run.task, run.state, run.due, run.worker, run.context_failed, ttls.get(run.task_key, GONE))
+        for run in runs
+    ]
+
+
+def _is_dockets_own(task_key: str) -> bool:
+    """Keys of FastMCP's tasks, whose snapshots are FastMCP's, and of tasks that Docket adds for itself."""
+    return is_fastmcps(task_key) or task_key.startswith("__")
+
+
+def _seconds(when: str) -> float:
+    try:
+        return float(when)
+    except ValueError:
+        return datetime.fromisoformat(when).timestamp() if when else 0.0
+
+
+def _ttl(key: str, pipeline: Any) -> object:
+    return pipeline.ttl(key)
+
+
+def _strlen(key: str, pipeline: Any) -> object:
+    return pipeline.strlen(key)
+
+
+def _getrange(key: str, last: int, pipeline: Any) -> object:
+    return pipeline.getrange(key, 0, last)
+
+
+def _hmget(key: str, fields: Sequence[str], pipeline: Any) -> object:
+    return pipeline.hmget(key, fields)
+
+
+def _xinfo_groups(key: str, pipeline: Any) -> object:
+    return pipeline.xinfo_groups(key)

@@ -1,0 +1,50 @@
+"""The workers of a docket, by the heartbeats that Docket keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..operating.words import counted, duration, listed
+from .backend import SKEW
+from .finding import Finding, Severity, ok
+from .survey import DocketSurvey, Survey
+
+HEARTBEAT_TIMEOUT = 10.0
+"""Seconds without a heartbeat after which Docket takes a worker for dead, unless it is set otherwise."""
+
+
+def alive(docket: DocketSurvey, now: float) -> set[str]:
+    """The names of the workers that have been heard of lately."""
+    return {name for name, seen in docket.heartbeats.items() if now - seen < HEARTBEAT_TIMEOUT}
+
+
+def check_workers(docket: DocketSurvey, survey: Survey) -> Iterator[Finding]:
+    living = alive(docket, survey.now)
+    if living:
+        yield ok("workers", f"{counted(len(living), 'worker')} alive: {listed(living)}", docket.name)
+    else:
+        yield _nobody(docket, survey.now)
+    for name, seen in docket.heartbeats.items():
+        if seen - survey.now > SKEW:
+            yield Finding(
+                "clock",
+                Severity.WARNING,
+                f"the clock of worker {name} is {duration(seen - survey.now)} ahead of the server's",
+                "It takes tokens for expired that are not, and starts tasks early, by as much.",
+                "Have its host keep its time with NTP.",
+                docket.name,
+            )
+
+
+def _nobody(docket: DocketSurvey, now: float) -> Finding:
+    waiting = [run for run in docket.pending if run.due <= now]
+    what = "no worker is alive" + (f", and {counted(len(waiting), 'task')} should be running" if waiting else "")
+    return Finding(
+        "workers",
+        Severity.ERROR if waiting else Severity.WARNING,
+        what,
+        "Nothing is run, and snapshots expire meanwhile.",
+        "Start workers for this docket on this server: docket worker --docket NAME --dependencies "
+        "taskctx:worker_dependencies.",
+        docket.name,
+    )

@@ -1,0 +1,126 @@
+"""The processes of taskctx as their metrics show them: from their own endpoints, or from a Prometheus."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from taskctx.telemetry import names
+
+from .._problem import Problem
+from .._url import shown
+from .web import ask_prometheus, fetch, metrics_url
+
+TASKS_STARTED = "docket_tasks_started_total"
+QUEUE_DEPTH = "docket_queue_depth"
+LOOK_BACK = "1d"
+"""How long ago a process may last have been seen by Prometheus and still be missed."""
+
+_BUCKETS = tuple(f"{metric.name}_bucket" for metric in (names.SNAPSHOT_AGE, names.SNAPSHOT_TTL_REMAINING))
+_NAMES = (
+    names.BUILD_INFO.name,
+    names.ENCRYPTION_KEY_INFO.name,
+    names.RESTORES.name,
+    names.RESTORE_FAILURES.name,
+    names.SCHEMA_VERSION.name,
+    *_BUCKETS,
+    TASKS_STARTED,
+    QUEUE_DEPTH,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One series and its value."""
+
+    name: str
+    labels: Mapping[str, str]
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process.
+
+    Attributes:
+        instance: where its metrics are served.
+        down: why nothing is known of it, None when something is.
+    """
+
+    instance: str
+    samples: tuple[Sample, ...] = field(default=(), repr=False)
+    down: str | None = None
+
+    def find(self, name: str, **labels: str) -> Iterator[Sample]:
+        """Its series of this name with (at least) these labels."""
+        wanted = labels.items()
+        return (each for each in self.samples if each.name == name and wanted <= each.labels.items())
+
+    def total(self, name: str, **labels: str) -> float:
+        return sum(each.value for each in self.find(name, **labels))
+
+    def by(self, label: str, name: str, **labels: str) -> dict[str, float]:
+        """Sums by the values of a label."""
+        sums: dict[str, float] = {}
+        for each in self.find(name, **labels):
+            value = each.labels.get(label, "")
+            sums[value] = sums.get(value, 0.0) + each.value
+        return sums
+
+    @property
+    def has_taskctx(self) -> bool:
+        return any(self.find(names.BUILD_INFO.name))
+
+
+async def read_endpoints(urls: Sequence[str]) -> list[Process]:
+    """The process behind each metrics endpoint, in order."""
+    return list(await asyncio.gather(*(_read_endpoint(url) for url in urls)))
+
+
+async def read_prometheus(url: str, *, ago: str = "") -> list[Process]:
+    """The processes that a Prometheus scrapes, as they are now or as they were ``ago`` (``1h``).
+
+    Raises:
+        Problem: it does not answer.
+    """
+    offset = f" offset {ago}" if ago else ""
+    series, up = await asyncio.gather(
+        _query(url, f'{{__name__=~"{"|".join(_NAMES)}"}}{offset}'),
+        _query(url, f"up and on (job) last_over_time({names.BUILD_INFO.name}[{LOOK_BACK}])"),
+    )
+    down = {_instance(sample): "its last scrape failed" for sample in up if sample.value == 0}
+    found: dict[str, list[Sample]] = {_instance(sample): [] for sample in up}
+    for sample in series:
+        found.setdefault(_instance(sample), []).append(sample)
+    return [Process(name, tuple(samples), down.get(name)) for name, samples in sorted(found.items())]
+
+
+async def _read_endpoint(url: str) -> Process:
+    where = shown(url)
+    try:
+        families = list(text_string_to_metric_families(await fetch(metrics_url(url))))
+    except Problem as problem:
+        return Process(where, down=str(problem))
+    except (ValueError, IndexError, KeyError):
+        return Process(where, down="what is served there are no metrics")
+    samples = (Sample(each.name, each.labels, each.value) for family in families for each in family.samples)
+    return Process(where, tuple(_ours(samples)))
+
+
+def _ours(samples: Iterable[Sample]) -> Iterator[Sample]:
+    return (each for each in samples if each.name in _NAMES)
+
+
+async def _query(url: str, expression: str) -> list[Sample]:
+    answer = await ask_prometheus(url, "query", query=expression)
+    return [
+        Sample(each["metric"].get("__name__", ""), each["metric"], float(each["value"][1])) for each in answer["result"]
+    ]
+
+
+def _instance(sample: Sample) -> str:
+    """Job and instance, which together name a target."""
+    return f"{sample.labels.get('job', '')}/{sample.labels.get('instance', '')}"

@@ -1,0 +1,183 @@
+"""A Redis or Valkey server, looked at and never written to.
+
+Docket's own connection is used, so that every URL works here that works for it.  Opening it sends nothing but reads
+(tests/cli/test_doctor.py watches).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+from docket import Docket
+from redis.asyncio.cluster import RedisCluster
+from redis.exceptions import AuthenticationError, RedisClusterException, RedisError, ResponseError
+
+from .._problem import Problem
+from .._url import shown
+
+MEMORY = "memory://"
+PATIENCE = 10.0
+"""Seconds that the server has for each answer."""
+
+BATCH = 500
+SCAN_COUNT = 1000
+_LOOKING = "taskctx"
+"""The name of the docket whose connection is used.  Nothing is stored under it."""
+
+Ask = Callable[[Any], object]
+"""Puts one reading command into a pipeline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """The keys that were seen; ``complete`` when they are all there are."""
+
+    keys: Sequence[str]
+    complete: bool
+
+
+class Server:
+    """What can be read of a server."""
+
+    def __init__(self, client: Any, url: str) -> None:
+        self._client = client
+        self._url = url
+
+    def docket(self, name: str) -> Docket:
+        """A docket that is never opened: it knows its keys' names."""
+        return Docket(name=name, url=self._url)
+
+    async def info(self) -> Mapping[str, Mapping[str, Any]]:
+        """``INFO``, by node."""
+        return {name: await _soon(self._client.info(**node)) for name, node in self._nodes()}
+
+    async def config(self, name: str) -> str | None:
+        """A setting of the server's, None where it may not be asked."""
+        try:
+            return (await _soon(self._client.config_get(name))).get(name)
+        except ResponseError:
+            return None
+
+    async def clock_offset(self) -> float:
+        """Seconds by which the server's clock is ahead of ours; of several nodes, the one that is furthest off."""
+        offsets: list[float] = []
+        for _, node in self._nodes():
+            before = time.time()
+            seconds, microseconds = await _soon(self._client.time(**node))
+            offsets.append(seconds + microseconds / 1e6 - (before + time.time()) / 2)
+        return max(offsets, key=abs)
+
+    async def scan(self, match: str, limit: int) -> Scan:
+        """Keys that match a pattern, with no more than about ``limit`` looked at."""
+        keys: dict[str, None] = {}
+        looked = 0
+        for _, node in self._nodes():
+            cursor = 0
+            while True:
+                if looked >= limit:
+                    return Scan(list(keys), complete=False)
+                cursor, found = await _soon(self._client.scan(cursor, match=match, count=SCAN_COUNT, **node))
+                if isinstance(cursor, dict):
+                    cursor = next(iter(cast("dict[str, int]", cursor).values()))
+                # a key may come twice, and one that is not text is nobody's of ours
+                keys.update((key.decode(errors="replace"), None) for key in found)
+                looked += SCAN_COUNT
+                if cursor == 0:
+                    break
+        return Scan(list(keys), complete=True)
+
+    async def ask(self, commands: Sequence[Ask]) -> list[Any]:
+        """The answer to each command; an exception in the place of one that was refused."""
+        replies: list[Any] = []
+        for start in range(0, len(commands), BATCH):
+            pipeline = self._client.pipeline(transaction=False)
+            for command in commands[start : start + BATCH]:
+                command(pipeline)
+            replies += await _soon(pipeline.execute(raise_on_error=False))
+        return replies
+
+    def _nodes(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Each node that holds keys, with the argument that sends a command there."""
+        if isinstance(self._client, RedisCluster):
+            yield from ((node.name, {"target_nodes": node}) for node in self._client.get_primaries())
+        else:
+            yield shown(self._url), {}
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncGenerator[Server]:
+    """Open a server for reading.
+
+    Raises:
+        Problem: nothing answers there, or it lets nobody in, or it stops answering.
+    """
+    if url.startswith(MEMORY):
+        raise Problem(
+            f"{MEMORY} is the memory of one process, and no other can look into it",
+            "Give the --url of the server where dockets and workers meet.",
+        )
+    with _told(url), _docket_quiet():
+        async with AsyncExitStack() as stack:
+            yield await _open(url, stack)
+
+
+async def _open(url: str, stack: AsyncExitStack) -> Server:
+    try:
+        docket = await _soon(stack.enter_async_context(Docket(name=_LOOKING, url=url)))
+    except ValueError:
+        raise Problem("--url is no Redis URL", "One looks like redis://localhost:6379/0.") from None
+    client = await stack.enter_async_context(docket.redis())
+    await _soon(client.exists(_LOOKING))
+    return Server(client, url)
+
+
+@contextmanager
+def _told(url: str) -> Generator[None]:
+    """What the client raises, as a problem that shows no password."""
+    where = shown(url)
+    try:
+        yield
+    except AuthenticationError:
+        problem = Problem(f"the server at {where} does not let us in", "Check user and password in --url.")
+    except ResponseError as error:
+        problem = Problem(
+            f"the server at {where} refuses what is asked of it ({type(error).__name__})",
+            "Use a user who may send the commands that read: INFO, TIME, SCAN, TTL, GETRANGE, HMGET, ZRANGE, XINFO.",
+        )
+    except (RedisError, RedisClusterException, OSError) as error:  # TimeoutError is an OSError
+        problem = Problem(
+            f"no Redis or Valkey server answers at {where} ({type(error).__name__})",
+            "Check that it is up, that it can be reached from here, and that --url (or DOCKET_URL) names it.",
+        )
+    else:
+        return
+    raise problem
+
+
+@contextmanager
+def _docket_quiet() -> Generator[None]:
+    """Docket logs a traceback for a connection that fails, which :func:`_told` says in a sentence."""
+    logger = logging.getLogger("docket")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+async def _soon(answer: Any) -> Any:
+    async with asyncio.timeout(PATIENCE):
+        return await answer
+
+
+def escaped(text: str) -> str:
+    """Text as a pattern of ``SCAN`` that matches it alone."""
+    return re.sub(r"([\\*?\[\]^-])", r"\\\1", text)

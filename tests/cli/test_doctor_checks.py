@@ -1,0 +1,199 @@
+"""What the doctor makes of what it read, where a real server or a real fleet would be hard to bring into that state."""
+
+from __future__ import annotations
+
+import pytest
+
+from taskctx._record import Record
+from taskctx.cli._url import shown
+from taskctx.cli.doctor.backend import check_backend
+from taskctx.cli.doctor.finding import Finding, Severity
+from taskctx.cli.doctor.fleet import check_fleet
+from taskctx.cli.doctor.snapshots import check_snapshots
+from taskctx.cli.doctor.survey import DocketSurvey, Run, Snapshot, Survey
+from taskctx.cli.doctor.tracing import check_environment, check_traces
+from taskctx.cli.doctor.workers import check_workers
+from taskctx.cli.operating.fleet import Process, Sample
+from taskctx.cli.operating.layout import Kind, TaskRef, is_fastmcps, reader, task_of
+from taskctx.cli.operating.server import escaped
+from taskctx.cli.operating.words import duration, listed, size
+from taskctx.settings import Settings
+from taskctx.telemetry import names
+
+NOW = 1_800_000_000.0
+TRACE = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+SERVER = {"redis_version": "7.4.0", "role": "master", "used_memory": 1000, "aof_enabled": 1}
+
+
+def surveyed(*dockets: DocketSurvey, offset: float = 0.0) -> Survey:
+    return Survey({"redis": SERVER}, "", offset, NOW, dockets, complete=True)
+
+
+def bad(findings: list[Finding]) -> list[tuple[str, str]]:
+    return [(each.check, each.severity.name) for each in findings if each.severity is not Severity.OK]
+
+
+@pytest.mark.parametrize(
+    ("offset", "expected"), [(0.1, []), (-3.0, [("clock", "WARNING")]), (120.0, [("clock", "ERROR")])]
+)
+def test_clocks_that_differ(offset: float, expected: list[tuple[str, str]]) -> None:
+    """By seconds: a warning.  By minutes: an error."""
+    assert bad(list(check_backend(surveyed(offset=offset)))) == expected
+
+
+def test_a_worker_whose_clock_is_ahead() -> None:
+    """Its heartbeats come from the future."""
+    docket = DocketSurvey("d", heartbeats={"w": NOW + 30})
+    (ahead,) = [each for each in check_workers(docket, surveyed(docket)) if each.check == "clock"]
+    assert ahead.what == "the clock of worker w is 30 s ahead of the server's"
+
+
+@pytest.mark.parametrize(
+    ("info", "save", "expected"),
+    [
+        ({"role": "slave"}, "", [("server", "ERROR")]),
+        ({"rdb_last_bgsave_status": "err"}, "", [("server", "ERROR")]),
+        ({"aof_enabled": 0}, "", [("persistence", "WARNING")]),
+        ({"aof_enabled": 0}, "3600 1", []),
+        ({"aof_enabled": 0}, None, []),
+        ({"maxmemory": 1050}, "", [("eviction", "WARNING")]),
+        ({"maxmemory_policy": "allkeys-lru", "maxmemory": 1050}, "", [("eviction", "ERROR")]),
+    ],
+)
+def test_servers(info: dict[str, object], save: str | None, expected: list[tuple[str, str]]) -> None:
+    """A replica, one that cannot write, one that keeps nothing, one that is nearly full."""
+    survey = Survey({"redis": SERVER | info}, save, 0.0, NOW, (), complete=True)
+    assert bad(list(check_backend(survey))) == expected
+
+
+def snapshot(task_id: str, age: float, ttl: int = 80_000) -> Snapshot:
+    return Snapshot(f"d:{task_id}", TaskRef(None, task_id), ttl, 10, record=Record(stored_at=NOW - age))
+
+
+def test_orphans() -> None:
+    """A snapshot without a record of its task, which is neither done with nor just saved."""
+    snapshots = [snapshot("left", 3600), snapshot("new", 1), snapshot("done", 3600, ttl=800), snapshot("run", 3600)]
+    docket = DocketSurvey("d", snapshots, [Run("anon:run:task:f", TaskRef(None, "run"), "queued", NOW)])
+    found = list(check_snapshots(docket, surveyed(docket), Settings()))
+    (orphans,) = [each for each in found if each.check == "orphans"]
+    assert orphans.what == "1 snapshot of tasks that Docket knows nothing of any more: d:left"
+
+
+def test_traces_in_snapshots() -> None:
+    """All of them traced, or none where nobody meant to: well.  Some, or none where somebody did: a warning."""
+
+    def judged(*carriers: dict[str, str], **environment: str) -> list[tuple[str, str]]:
+        records = [Record(trace_context=carrier) for carrier in carriers]
+        docket = DocketSurvey("d", [Snapshot("k", TaskRef(None, "x"), 9, 9, record=record) for record in records])
+        return bad(list(check_traces(docket, environment)))
+
+    assert judged(TRACE, TRACE) == judged({}, {}) == judged() == []
+    assert judged(TRACE, {}) == [("tracing", "WARNING")]
+    assert judged({}, OTEL_EXPORTER_OTLP_ENDPOINT="http://collector:4317") == [("tracing", "WARNING")]
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, 0),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4317", "OTEL_PROPAGATORS": "tracecontext,baggage,b3"}, 0),
+        ({"OTEL_SDK_DISABLED": "true", "OTEL_TRACES_SAMPLER": "always_off"}, 1),
+        ({"TASKCTX_TRACING": "false"}, 1),
+        ({"OTEL_PROPAGATORS": "b3"}, 1),
+    ],
+)
+def test_tracing_in_the_environment(environment: dict[str, str], expected: int) -> None:
+    """What switches it off, and what keeps it from being taken up."""
+    assert len(list(check_environment(environment))) == expected
+
+
+def process(instance: str, version: str = "1", *samples: Sample, write: int = 1, read_max: int = 1) -> Process:
+    info = Sample(names.BUILD_INFO.name, {"version": version}, 1)
+    bounds = {"write": write, "read_min": 1, "read_max": read_max}
+    schemas = (Sample(names.SCHEMA_VERSION.name, {"bound": bound}, value) for bound, value in bounds.items())
+    return Process(instance, (info, *schemas, *samples))
+
+
+def failures(count: float) -> Sample:
+    return Sample(names.RESTORE_FAILURES.name, {"docket_name": "d", "reason": "missing"}, count)
+
+
+def test_processes_that_differ() -> None:
+    """In their version, and in the schemas that they read."""
+    found = list(check_fleet([process("a", "1"), process("b", "2", write=2, read_max=2)], {}, {}))
+    assert bad(found) == [("versions", "WARNING"), ("schema", "ERROR")]
+    assert "a cannot read schema 2, which others write" in [each.what for each in found]
+
+
+def test_failures_of_long_ago_are_not_of_now() -> None:
+    """Where a Prometheus knows what the counter was; a counter that began anew counts in full."""
+    now = process("a", "1", failures(5))
+    assert bad(list(check_fleet([now], {}, {}))) == [("restores", "WARNING")]
+    assert bad(list(check_fleet([now], {"a": process("a", "1", failures(5))}, {}))) == []
+    (again,) = [each for each in check_fleet([now], {"a": process("a", "1", failures(9))}, {}) if each.why]
+    assert again.what == "a did not restore 5 contexts fully in the last hour (missing)"
+
+
+def test_somebody_elses_metrics() -> None:
+    """An endpoint without a single series of taskctx's."""
+    found = list(check_fleet([Process("a", (Sample("docket_queue_depth", {"docket_name": "d"}, 0),))], {}, {}))
+    assert bad(found) == [("metrics", "ERROR")]
+
+
+@pytest.mark.parametrize(
+    ("key", "kind", "docket"),
+    [
+        ("d:taskctx:task:anon:1:snapshot", Kind.SNAPSHOT, "d"),
+        ("{d}:taskctx:task:auth:a%7Cb:1:snapshot", Kind.SNAPSHOT, "d"),
+        ("a:b:taskctx:task:anon:1:snapshot", Kind.SNAPSHOT, "a:b"),
+        ("d:fastmcp:task:auth:a:x:y:snapshot", Kind.FASTMCP_SNAPSHOT, "d"),
+        ("d:runs:anon:1:task:f", Kind.RECORD, "d"),
+        ("d:stream", Kind.STREAM, "d"),
+        ("d:strikes", None, None),
+        ("anything", None, None),
+    ],
+)
+def test_which_key_is_what(key: str, kind: Kind | None, docket: str | None) -> None:
+    """Snapshots, FastMCP's, Docket's records and streams; the rest is nobody's business."""
+    found = reader()(key)
+    assert (found and found.kind, found and found.docket) == (kind, docket)
+
+
+def test_whose_task_a_key_is_of() -> None:
+    """Scopes and ids are as the caller has them; FastMCP's tasks are told from ours, and both from others."""
+    found = reader()("d:taskctx:task:auth:a%7Cb%3Ac:1%2F2:snapshot")
+    assert found is not None
+    assert found.task == TaskRef("a|b:c", "1/2") == task_of("auth:a%7Cb%3Ac:1%2F2:task:f")
+    assert [is_fastmcps(key) for key in ("auth:a:1:tool:f", "anon:1:task:f", "cleanup")] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(0.01, "10 ms"), (1, "1 s"), (61, "1 min 1 s"), (3600, "1 h"), (7500, "2 h 5 min"), (86_400 * 2 + 61, "2 d")],
+)
+def test_durations_in_words(seconds: float, expected: str) -> None:
+    """The two largest units."""
+    assert duration(seconds) == expected
+
+
+def test_other_words() -> None:
+    """Sizes, and names of which there are many."""
+    assert [size(count) for count in (10, 2048, 5 * 1024**2, 3 * 1024**3)] == ["10 B", "2.0 KiB", "5.0 MiB", "3.0 GiB"]
+    assert listed("dcba") == "a, b, c and 1 more"
+    assert escaped("a*[b]") == r"a\*\[b\]"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://u:p@host:6379/0", "host:6379"),
+        ("redis+sentinel://u:p@a:1,[::1]:2/main/0", "a:1,[::1]:2"),
+        ("unix:///run/redis.sock?password=x", "/run/redis.sock"),
+        ("redis://:a/b#c@host/0", "host"),
+        ("redis://:a?b@host/0", "..."),
+        ("worker-1:9100", "worker-1:9100"),
+    ],
+)
+def test_urls_without_their_passwords(url: str, expected: str) -> None:
+    """Host and port, or the path; nothing where it is open what is the password."""
+    assert shown(url) == expected

@@ -1,0 +1,85 @@
+"""What goes wrong on the command line is one sentence and a hint, never a traceback, unless it is asked for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from taskctx.cli import app
+from taskctx.cli._problem import Problem, politely
+from tests.cli.operations import command
+from tests.secrets import secret
+
+BROKEN = {"TASKCTX_PENDING_TTL": "soon"}
+
+
+async def test_a_setting_that_is_not_valid() -> None:
+    """Its variable is named, its value is not quoted."""
+    ended = await command("doctor", **BROKEN)
+    assert ended.code == 2
+    assert ended.out == ""
+    assert len(ended.err.splitlines()) == 2
+    assert ended.err.startswith("TASKCTX_PENDING_TTL: ")
+    assert "soon" not in ended.err
+
+
+@pytest.mark.parametrize("arguments", [["--debug", "doctor"], ["doctor", "--debug"]])
+def test_a_traceback_for_those_who_ask(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """``--debug`` may stand before the command or behind it."""
+    for name, value in BROKEN.items():
+        monkeypatch.setenv(name, value)
+    start = "from taskctx.cli import main; main()"
+    ended = subprocess.run([sys.executable, "-c", start, *arguments], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "Traceback" in ended.stderr
+    assert "ConfigurationError" in ended.stderr
+
+
+async def test_the_memory_of_another_process() -> None:
+    """Nobody can look into it."""
+    ended = await command("doctor", "--url", "memory://")
+    assert ended.code == 2
+    assert "memory:// is the memory of one process" in ended.out
+
+
+def test_an_option_that_is_not_there() -> None:
+    """Is said as ever."""
+    ended = CliRunner().invoke(app, ["doctor", "--nonsense"])
+    assert ended.exit_code == 2
+    assert "--nonsense" in ended.output
+    assert "Traceback" not in ended.output
+
+
+def _ends(error: Exception) -> tuple[int, str]:
+    broken = typer.Typer()
+
+    def command() -> None:
+        raise error
+
+    broken.command()(politely(command))
+    ended = CliRunner().invoke(broken)
+    return ended.exit_code, ended.output
+
+
+def test_a_problem_is_told_with_its_hint() -> None:
+    """Two lines, and exit code 2."""
+    assert _ends(Problem("nothing is there", "Put something there.")) == (
+        2,
+        "nothing is there.\nPut something there.\n",
+    )
+
+
+def test_what_nobody_foresaw_is_told_by_its_type() -> None:
+    """What the exception says may be somebody's credentials."""
+    code, output = _ends(ValueError(secret("token")))
+    assert code == 2
+    assert output.startswith("taskctx met an unexpected error (ValueError).\nThis is a bug")
+
+
+def test_an_exit_is_an_exit() -> None:
+    """And no error."""
+    assert _ends(typer.Exit(3)) == (3, "")
