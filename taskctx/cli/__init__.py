@@ -16,6 +16,7 @@ from . import dashboards
 from ._missing import ACCEPT_ANYTHING, missing_extra
 from ._problem import DEBUG, debugging, politely
 from .doctor.command import doctor
+from .inspect.command import inspect
 from .keygen import keygen
 
 _demo_settings: dict[str, Any] = {}
@@ -50,6 +51,9 @@ app.command(
     context_settings=_demo_settings,
 )(politely(demo))
 app.command(help="Look for whatever keeps tasks from their callers' context; nothing is written.")(politely(doctor))
+app.command(help="Show whose a task is, what its snapshot holds and how long it lasts; secrets stay hidden.")(
+    politely(inspect)
+)
 app.add_typer(dashboards.app, name="dashboards")
 app.command(help="Print a new encryption key for TASKCTX_ENCRYPTION_KEYS.")(politely(keygen))
 

