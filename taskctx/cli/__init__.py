@@ -18,6 +18,7 @@ from ._problem import DEBUG, debugging, politely
 from .doctor.command import doctor
 from .inspect.command import inspect
 from .keygen import keygen
+from .top.command import top
 
 _demo_settings: dict[str, Any] = {}
 try:
@@ -54,6 +55,7 @@ app.command(help="Look for whatever keeps tasks from their callers' context; not
 app.command(help="Show whose a task is, what its snapshot holds and how long it lasts; secrets stay hidden.")(
     politely(inspect)
 )
+app.command(help="Watch restores, failures, age and headroom by process, without Grafana.")(politely(top))
 app.add_typer(dashboards.app, name="dashboards")
 app.command(help="Print a new encryption key for TASKCTX_ENCRYPTION_KEYS.")(politely(keygen))
 

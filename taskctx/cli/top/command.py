@@ -1,0 +1,69 @@
+"""``taskctx top``: its options, and one frame after the other."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Annotated
+
+import typer
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from .._problem import Problem
+from .frame import frame
+from .source import Endpoints, Prometheus, Source
+
+
+def top(
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option(help="A process's metrics endpoint, such as worker-1:9100; may be repeated.", show_default=False),
+    ] = None,
+    prometheus: Annotated[
+        str | None, typer.Option(help="A Prometheus that scrapes the processes.", show_default=False)
+    ] = None,
+    interval: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks.")] = 2.0,
+    *,
+    once: Annotated[bool, typer.Option("--once", help="Look once, print that, and end.")] = False,
+) -> None:
+    """Watches until Ctrl-C."""
+    source = _source(metrics, prometheus)
+    console = Console(highlight=False)
+    if once:
+        console.print(frame(asyncio.run(source.compare())))
+        return
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_watch(source, console, interval))
+
+
+def _source(metrics: list[str] | None, prometheus: str | None) -> Source:
+    if metrics and prometheus is None:
+        return Endpoints(metrics)
+    if prometheus is not None and not metrics:
+        return Prometheus(prometheus)
+    raise Problem(
+        "what to look at must be named, in one of two ways",
+        "Give the processes' endpoints (--metrics worker-1:9100 --metrics worker-2:9100), or --prometheus URL.",
+    )
+
+
+async def _watch(source: Source, console: Console, interval: float) -> None:
+    """On a terminal, frames replace each other; elsewhere they follow each other."""
+    if not console.is_terminal:
+        while True:
+            console.print(await _next(source))
+            await asyncio.sleep(interval)
+    with Live(console=console, screen=True, auto_refresh=False) as live:
+        while True:
+            live.update(await _next(source), refresh=True)
+            await asyncio.sleep(interval)
+
+
+async def _next(source: Source) -> RenderableType:
+    """The next frame, or why there is none this time."""
+    try:
+        return frame(await source.compare())
+    except Problem as problem:
+        return Text(f"{problem}. {problem.hint}", "red")

@@ -1,0 +1,98 @@
+"""What happened in a process between two readings of its counters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from taskctx.telemetry import names
+
+from ..operating.fleet import Process
+from ..operating.histogram import quantile
+from .source import Comparison
+
+K = TypeVar("K")
+Buckets = dict[float, float]
+_COUNTED = ("ok", "degraded", "failed")
+"""Outcomes of restores; those that were skipped are of tasks without a context."""
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """Of one process, or of all.
+
+    Attributes:
+        restores: how many.
+        failures: of these, those that did not give everything, by reason.
+        ages: of snapshots when restored, seconds: cumulative counts by upper bound.
+        headroom: the same of the share of their life that was left.
+        down: why nothing is known, None when something is.
+    """
+
+    instance: str
+    restores: float = 0.0
+    failures: Mapping[str, float] = field(default_factory=dict[str, float])
+    ages: Buckets = field(default_factory=Buckets)
+    headroom: Buckets = field(default_factory=Buckets)
+    down: str | None = None
+
+    def age(self, of: float) -> float | None:
+        """A quantile of the snapshots' age, seconds."""
+        return quantile(of, self.ages)
+
+    def least_headroom(self, of: float) -> float | None:
+        """A quantile of the share of life left: that of the snapshots that came nearest to their end."""
+        return quantile(of, self.headroom)
+
+
+def activities(comparison: Comparison) -> list[Activity]:
+    """Of each process that is down or has taskctx."""
+    nothing = Process("")
+    return [
+        _activity(each, comparison.before.get(each.instance, nothing))
+        for each in comparison.now
+        if each.down is not None or each.has_taskctx
+    ]
+
+
+def altogether(found: Iterable[Activity]) -> Activity:
+    """All processes as one."""
+    restores, failures, ages, headroom = 0.0, dict[str, float](), Buckets(), Buckets()
+    for each in found:
+        restores += each.restores
+        _add(failures, each.failures)
+        _add(ages, each.ages)
+        _add(headroom, each.headroom)
+    return Activity("all", restores, failures, ages, headroom)
+
+
+def _activity(now: Process, before: Process) -> Activity:
+    if now.down is not None:
+        return Activity(now.instance, down=now.down)
+    outcomes = _change(now, before, names.RESTORES.name, "outcome")
+    failures = _change(now, before, names.RESTORE_FAILURES.name, "reason")
+    return Activity(
+        now.instance,
+        restores=sum(outcomes.get(outcome, 0.0) for outcome in _COUNTED),
+        failures={reason: count for reason, count in failures.items() if count},
+        ages=_buckets(now, before, names.SNAPSHOT_AGE.name),
+        headroom=_buckets(now, before, names.SNAPSHOT_TTL_REMAINING.name),
+    )
+
+
+def _buckets(now: Process, before: Process, histogram: str) -> Buckets:
+    return {float(bound): count for bound, count in _change(now, before, f"{histogram}_bucket", "le").items()}
+
+
+def _change(now: Process, before: Process, name: str, label: str) -> dict[str, float]:
+    """By how much a counter has grown, by a label; one that is lower than it was began anew."""
+    new, old = now.by(label, name), before.by(label, name)
+    if any(count < old.get(value, 0.0) for value, count in new.items()):
+        return new
+    return {value: count - old.get(value, 0.0) for value, count in new.items()}
+
+
+def _add(total: dict[K, float], part: Mapping[K, float]) -> None:
+    for key, count in part.items():
+        total[key] = total.get(key, 0.0) + count

@@ -1,0 +1,151 @@
+"""``taskctx top`` on real workers' metrics endpoints."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import pytest
+from docket import Docket
+from prometheus_client import CollectorRegistry
+
+import taskctx
+from taskctx.cli.operating.fleet import Process, Sample
+from taskctx.cli.operating.histogram import quantile
+from taskctx.cli.top.rates import activities, altogether
+from taskctx.cli.top.source import Comparison
+from taskctx.telemetry import names
+from tests.cli.operations import command, key, order, start_named, until_ended
+from tests.conftest import BACKEND
+from tests.ports import free_port
+from tests.processes.support import ROOT, Start
+
+on_a_server = pytest.mark.skipif(BACKEND != "valkey", reason="processes need a server to meet at")
+START = [sys.executable, "-c", "from taskctx.cli import main; main()", "top"]
+
+
+def columns(line: str) -> list[str]:
+    return [word.strip() for word in line.split("  ") if word.strip()]
+
+
+def row(out: str, instance: str) -> list[str]:
+    """What a frame says of a process."""
+    (line,) = [line for line in out.splitlines() if line.startswith(f"{instance} ")]
+    return columns(line)[1:]
+
+
+@on_a_server
+async def test_one_frame(docket: Docket, start: Start, registry: CollectorRegistry) -> None:
+    """A row for each process: restores, ages, headroom, failures by reason, or that it is down; and one for all."""
+    ours = key("ours")
+    taskctx.configure(encryption_keys=ours, registry=registry)
+    well = await start_named(start, docket, "well", TASKCTX_ENCRYPTION_KEYS=ours)
+    await until_ended(docket, await order(docket, 3))
+    well.process.stop()
+    well = await start_named(start, docket, "well", TASKCTX_ENCRYPTION_KEYS=ours)
+    await until_ended(docket, await order(docket, 4))
+    endpoints = [well.endpoint, nobody := f"127.0.0.1:{free_port()}"]
+    ended = await command("top", "--once", *(word for each in endpoints for word in ("--metrics", each)))
+
+    assert ended.code == 0
+    assert ended.out.startswith("taskctx top  2 processes, 1 down, since each process started")
+    restores, rate, *ages, left = row(ended.out, well.endpoint)
+    assert (restores, rate, left) == ("4", "-", "91%")
+    assert all(age.endswith(("ms", "s")) for age in ages)
+    assert row(ended.out, nobody)[-1].startswith("down: nothing is served at")
+    assert row(ended.out, "all")[0] == "4"
+
+
+@on_a_server
+async def test_failures_by_reason(docket: Docket, start: Start, registry: CollectorRegistry) -> None:
+    """Of a worker that has another key."""
+    taskctx.configure(encryption_keys=key("ours"), registry=registry)
+    ill = await start_named(start, docket, "ill", TASKCTX_ENCRYPTION_KEYS=key("theirs"))
+    await until_ended(docket, await order(docket, 2), state="failed")
+    ended = await command("top", "--once", "--metrics", ill.endpoint)
+    assert row(ended.out, ill.endpoint)[-1] == "2 decrypt_unknown_key"
+
+
+@contextmanager
+def watching(endpoint: str, *, terminal: bool) -> Generator[tuple[subprocess.Popen[bytes], int]]:
+    """``taskctx top`` while it runs, and where to read what it shows."""
+    read, write = pty.openpty() if terminal else os.pipe()
+    line = [*START, "--metrics", endpoint, "--interval", "0.2"]
+    environment = os.environ | {"COLUMNS": "200", "LINES": "50", "TERM": "xterm"}
+    process = subprocess.Popen(line, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=write)
+    os.close(write)
+    try:
+        yield process, read
+    finally:
+        process.kill()
+        process.wait()
+        os.close(read)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_frame_after_frame_until_somebody_ends_it(terminal: bool) -> None:
+    """On a terminal and elsewhere; Ctrl-C is a good end."""
+    with watching(f"127.0.0.1:{free_port()}", terminal=terminal) as (process, read):
+        shown = b""
+        while shown.count(b"taskctx top") < 3:
+            shown += os.read(read, 65_536)
+        assert b"in the last" in shown
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+
+
+async def test_it_has_to_be_told_where_to_look() -> None:
+    """At endpoints or at a Prometheus, and not at both."""
+    for arguments in ([], ["--metrics", "127.0.0.1:1", "--prometheus", "http://127.0.0.1:1"]):
+        ended = await command("top", "--once", *arguments)
+        assert ended.code == 2
+        assert ended.err.startswith("what to look at must be named, in one of two ways.")
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:1", "ftp://host", "http://[bad", "http://host:99999999"])
+async def test_no_prometheus_there(address: str) -> None:
+    """Is one sentence and a hint."""
+    ended = await command("top", "--once", "--prometheus", address)
+    assert ended.code == 2
+    assert len(ended.err.splitlines()) == 2
+
+
+def process(*counts: float, failed: float = 0) -> Process:
+    """Restores that were ok, and their ages: how many up to 1 second, up to 5, and altogether."""
+    ages = dict(zip(("1.0", "5.0", "+Inf"), counts, strict=True))
+    info = Sample(names.BUILD_INFO.name, {"version": "1"}, 1)
+    restores = Sample(names.RESTORES.name, {"outcome": "ok"}, counts[-1])
+    failures = Sample(names.RESTORE_FAILURES.name, {"reason": "missing"}, failed)
+    buckets = (Sample(f"{names.SNAPSHOT_AGE.name}_bucket", {"le": bound}, count) for bound, count in ages.items())
+    return Process("a", (info, restores, failures, *buckets))
+
+
+def test_what_happened_between_two_readings() -> None:
+    """Counters of before are taken off; of a process that began anew, nothing is."""
+    (change,) = activities(Comparison([process(10, 20, 20, failed=3)], {"a": process(10, 10, 10, failed=1)}, 10.0))
+    assert (change.restores, change.failures) == (10, {"missing": 2})
+    assert change.age(0.5) == 3.0
+    (anew,) = activities(Comparison([process(1, 2, 2)], {"a": process(10, 10, 10)}, 10.0))
+    assert (anew.restores, anew.failures) == (2, {})
+
+
+def test_all_processes_as_one() -> None:
+    """Sums, and quantiles of all of them."""
+    found = activities(Comparison([process(1, 1, 1), process(0, 3, 3, failed=1)]))
+    total = altogether(found)
+    assert (total.restores, total.failures, total.ages) == (4, {"missing": 1}, {1.0: 1, 5.0: 4, float("inf"): 4})
+
+
+def test_quantiles() -> None:
+    """As PromQL has them: within a bucket in proportion, beyond the last bound that bound, of nothing none."""
+    infinity = float("inf")
+    assert quantile(0.5, {1.0: 10, 2.0: 20, infinity: 20}) == 1.0
+    assert quantile(0.75, {1.0: 10, 2.0: 20, infinity: 20}) == 1.5
+    assert quantile(0.99, {1.0: 0, infinity: 5}) == 1.0
+    assert quantile(0.0, {1.0: 0, infinity: 5}) == 1.0
+    assert quantile(0.5, {1.0: 0, infinity: 0}) is quantile(0.5, {}) is None
