@@ -16,7 +16,7 @@ from taskctx.cli.doctor.workers import check_workers
 from taskctx.cli.operating.fleet import Process, Sample
 from taskctx.cli.operating.layout import Kind, TaskRef, is_fastmcps, reader, task_of
 from taskctx.cli.operating.server import escaped
-from taskctx.cli.operating.words import duration, listed, size
+from taskctx.cli.operating.words import duration, listed, plain, size
 from taskctx.settings import Settings
 from taskctx.telemetry import names
 
@@ -177,9 +177,10 @@ def test_durations_in_words(seconds: float, expected: str) -> None:
 
 
 def test_other_words() -> None:
-    """Sizes, and names of which there are many."""
+    """Sizes, names of which there are many, and what must not steer a terminal or a search."""
     assert [size(count) for count in (10, 2048, 5 * 1024**2, 3 * 1024**3)] == ["10 B", "2.0 KiB", "5.0 MiB", "3.0 GiB"]
     assert listed("dcba") == "a, b, c and 1 more"
+    assert plain("a\x1b[2Jb\nc é d") == "a\\x1b[2Jb\\nc é d"
     assert escaped("a*[b]") == r"a\*\[b\]"
 
 

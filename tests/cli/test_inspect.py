@@ -90,6 +90,16 @@ async def test_for_people(docket: Docket) -> None:
         assert line in ended.out
 
 
+async def test_a_caller_does_not_steer_the_terminal(docket: Docket) -> None:
+    """What a caller chose is shown with its control characters written out."""
+    with taskctx.bind_caller(request_id="\x1b[2J\x1b]0;gotcha\x07", headers={"X-A\x1b": "b"}):
+        execution = await taskctx.add(docket, report, key=f"\x1b[31m{docket.name}")()
+    ended = await command("inspect", execution.key, "--url", docket.url)
+    assert ended.code == 0
+    assert "\x1b" not in ended.out
+    assert r"request id  \x1b[2J\x1b]0;gotcha\x07" in ended.out
+
+
 async def test_one_id_in_two_scopes(docket: Docket) -> None:
     """Whose is meant has to be said; nobody is shown somebody else's."""
     name = f"it-{docket.name}"

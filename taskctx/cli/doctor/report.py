@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ..operating.words import counted
+from ..operating.words import counted, plain
 from .finding import Finding, Section, Severity, worst
 
 _MARKS = {Severity.OK: ("✓", "green"), Severity.WARNING: ("!", "yellow"), Severity.ERROR: ("✗", "bold red")}
@@ -21,7 +21,7 @@ _WIDTH = 13
 
 def print_sections(console: Console, sections: Sequence[Section]) -> None:
     for section in sections:
-        console.print(Text(section.title, "bold"), soft_wrap=True)
+        console.print(Text(plain(section.title), "bold"), soft_wrap=True)
         for finding in section.findings:
             _print(console, finding)
         console.print()
@@ -39,7 +39,7 @@ def findings_of(sections: Sequence[Section]) -> list[Finding]:
 
 def _print(console: Console, finding: Finding) -> None:
     mark, style = _MARKS[finding.severity] if finding.looked else _NOT_LOOKED
-    title = Text.assemble("  ", (mark, style), " ", (f"{finding.check:<{_WIDTH}}", "bold"), finding.what)
+    title = Text.assemble("  ", (mark, style), " ", (f"{finding.check:<{_WIDTH}}", "bold"), plain(finding.what))
     console.print(title, soft_wrap=True)
     reasons = Table.grid(padding=(0, 1))
     for name, text in (("why", finding.why), ("do", finding.do)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 from taskctx.errors import Reason
@@ -26,6 +25,12 @@ _DO = {
     Reason.SCHEMA_UNSUPPORTED: "Upgrade taskctx here: workers first, submitters last.",
     Reason.MALFORMED: "Find out what else writes under these keys.",
 }
+"""What to do about each reason for which a stored value is refused."""
+
+_WITHOUT_KEYS = (
+    "It has no TASKCTX_ENCRYPTION_KEYS at all: a worker like that would fail their tasks.",
+    "Run the doctor in a worker's environment; if this is one, give it the keys.",
+)
 
 
 def check_snapshots(docket: DocketSurvey, survey: Survey, settings: Settings) -> Iterator[Finding]:
@@ -72,21 +77,14 @@ def _unreadable(docket: DocketSurvey, settings: Settings) -> Iterator[Finding]:
         elif each.refused is not None:
             refused.setdefault(each.refused, []).append(each)
     for reason, snapshots in sorted(refused.items()):
-        blind = reason is Reason.DECRYPT_UNKNOWN_KEY and not ours
-        ids = Counter(each.sealed_by for each in snapshots if each.sealed_by is not None)
-        by = f" sealed by {', '.join(sorted(ids))}" if ids else ""
-        yield Finding(
-            "readable",
-            Severity.WARNING if blind else Severity.ERROR,
-            f"this process cannot read {counted(len(snapshots), 'snapshot')}{by} ({reason.value})",
-            "It has no TASKCTX_ENCRYPTION_KEYS at all: a worker like that would fail their tasks."
-            if blind
-            else f"A worker with this environment would lose their callers: {reason.explanation}.",
-            "Run the doctor in a worker's environment; if this is one, give it the keys."
-            if blind
-            else _DO.get(reason, ""),
-            docket.name,
-        )
+        ids = sorted({each.sealed_by for each in snapshots if each.sealed_by is not None})
+        by = f" sealed by {', '.join(ids)}" if ids else ""
+        what = f"this process cannot read {counted(len(snapshots), 'snapshot')}{by} ({reason.value})"
+        if reason is Reason.DECRYPT_UNKNOWN_KEY and not ours:
+            yield Finding("readable", Severity.WARNING, what, *_WITHOUT_KEYS, docket.name)
+        else:
+            why = f"A worker with this environment would lose their callers: {reason.explanation}."
+            yield Finding("readable", Severity.ERROR, what, why, _DO[reason], docket.name)
 
 
 def _orphans(docket: DocketSurvey, now: float, settings: Settings) -> Iterator[Finding]:

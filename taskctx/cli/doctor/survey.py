@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -227,10 +227,7 @@ async def _with_ttls(server: Server, docket: Docket, runs: Sequence[Run]) -> lis
     keys = [docket.key(snapshot_key(prefix, *run.task)) for run in ours if run.task is not None]
     replies = await server.ask([partial(_ttl, key) for key in keys])
     ttls = dict(zip([run.task_key for run in ours], replies, strict=True))
-    return [
-        Run(run.task_key, run.task, run.state, run.due, run.worker, run.context_failed, ttls.get(run.task_key, GONE))
-        for run in runs
-    ]
+    return [replace(run, snapshot_ttl=ttls.get(run.task_key, GONE)) for run in runs]
 
 
 def _is_dockets_own(task_key: str) -> bool:

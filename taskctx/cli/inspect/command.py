@@ -12,6 +12,7 @@ from rich.console import Console
 
 from .._problem import Problem
 from ..operating.server import connected
+from ..operating.words import plain
 from .inspection import Inspection, inspect_task
 from .report import print_view
 from .search import Located, locate
@@ -58,7 +59,7 @@ async def _inspect(url: str, task: str, dockets: Sequence[str], limit: int) -> I
 
 
 def _ambiguous(task: str, found: Sequence[Located]) -> Problem:
-    names = "".join(f"\n  {each.name}" for each in found[:_SHOWN])
+    names = "".join(f"\n  {plain(each.name)}" for each in found[:_SHOWN])
     more = f"\n  and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
     return Problem(
         f"{len(found)} tasks are called {task}", f"Give the Redis key of the one that is meant:{names}{more}"

@@ -11,14 +11,14 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ..operating.words import duration, size
+from ..operating.words import duration, plain, size
 from .view import HIDDEN, View
 
 Line = tuple[str, str]
 
 
 def print_view(console: Console, view: View) -> None:
-    console.print(Text(f"task {view['task_id'] or '-'}", "bold"), soft_wrap=True)
+    console.print(Text(f"task {plain(view['task_id'] or '-')}", "bold"), soft_wrap=True)
     _print(console, _about(view))
     if view["snapshot"] is not None:
         console.print(Text("\nsnapshot", "bold"))
@@ -35,7 +35,7 @@ def print_view(console: Console, view: View) -> None:
 def _print(console: Console, lines: Iterator[Line]) -> None:
     table = Table.grid(padding=(0, 2))
     for name, text in lines:
-        table.add_row(Text(name, "dim"), Text(text, overflow="fold"))
+        table.add_row(Text(name, "dim"), Text(plain(text), overflow="fold"))
     console.print(Padding(table, (0, 0, 0, 2), expand=False))
 
 

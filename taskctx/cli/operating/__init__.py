@@ -6,6 +6,6 @@ layout     which Redis key is what
 fleet      the processes of taskctx as their metrics show them
 web        fetching metrics and Prometheus's answers
 histogram  quantiles
-words      durations, sizes and counts for people
+words      durations, sizes, counts and foreign text for people
 =========  =====================================================================
 """

@@ -1,4 +1,4 @@
-"""Durations, sizes and counts for people."""
+"""Durations, sizes, counts and foreign text for people."""
 
 from __future__ import annotations
 
@@ -35,6 +35,11 @@ def size(count: float) -> str:
 def counted(count: int, singular: str, plural: str | None = None) -> str:
     """``1 task``, ``2,000 tasks``."""
     return f"{count:,} {singular if count == 1 else plural or f'{singular}s'}"
+
+
+def plain(text: str) -> str:
+    """Text that somebody else chose, with escapes in place of what would steer a terminal."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def listed(names: Iterable[str]) -> str:
