@@ -6,6 +6,7 @@ meanwhile is not taken for one that lost its context.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,9 @@ ENVELOPE = 96
 """Bytes that hold all of an envelope's header."""
 
 WORKER_GROUP = b"docket-workers"
+SETTLING = 1.0
+"""Seconds that a worker has to shorten the snapshot of a task that is done, before it is said not to do so."""
+
 GONE = -2
 """The TTL of a key that is not there; -1 is that of one that never expires."""
 
@@ -222,12 +226,25 @@ async def _read_runs(server: Server, docket: Docket, task_keys: Sequence[str]) -
 
 
 async def _with_ttls(server: Server, docket: Docket, runs: Sequence[Run]) -> list[Run]:
+    """Each run with the TTL of its snapshot.  A worker shortens that just after Docket has recorded the end."""
+    found = await _read_ttls(server, docket, runs)
+    if any(_is_long_lived(run) for run in found):
+        await asyncio.sleep(SETTLING)
+        again = {run.task_key: run for run in await _read_ttls(server, docket, list(filter(_is_long_lived, found)))}
+        found = [again.get(run.task_key, run) for run in found]
+    return found
+
+
+async def _read_ttls(server: Server, docket: Docket, runs: Sequence[Run]) -> list[Run]:
     prefix = current_settings().key_prefix
-    ours = [run for run in runs if run.task is not None]
-    keys = [docket.key(snapshot_key(prefix, *run.task)) for run in ours if run.task is not None]
-    replies = await server.ask([partial(_ttl, key) for key in keys])
-    ttls = dict(zip([run.task_key for run in ours], replies, strict=True))
+    keys = {run.task_key: docket.key(snapshot_key(prefix, *run.task)) for run in runs if run.task is not None}
+    replies = await server.ask([partial(_ttl, key) for key in keys.values()])
+    ttls = dict(zip(keys, replies, strict=True))
     return [replace(run, snapshot_ttl=ttls.get(run.task_key, GONE)) for run in runs]
+
+
+def _is_long_lived(run: Run) -> bool:
+    return run.state == "completed" and run.snapshot_ttl > current_settings().completed_ttl
 
 
 def _is_dockets_own(task_key: str) -> bool:
