@@ -18,8 +18,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 
 from ._bounded import BackendError, bounded
-from ._bulk import Batch, Bulk, Command, Pipeline, Replies, error_in
-from ._lane import Lane, Request
+from ._bulk import Batch, Bulk, Command, Pipeline, error_in
+from ._lane import Lane, Replies, Request
 from ._propagation import instrumentation_suppressed
 from .errors import Reason
 

@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
-Replies = list[Any]
-"""One for each of what was sent; an exception where the server refused it."""
+from ._lane import Replies
 
 
 class Pipeline(Protocol):

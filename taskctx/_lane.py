@@ -33,7 +33,7 @@ class Request(Generic[C]):
 
 
 Replies = list[Any]
-"""One for each command."""
+"""One for each command; an exception where the server refused it."""
 
 Send = Callable[[Sequence[C]], Awaitable[Replies]]
 

@@ -13,8 +13,8 @@ import taskctx
 ROOT = Path(taskctx.__file__).parent
 
 LAYERS: list[set[str]] = [
-    {"errors", "_version", "_keyring", "_bulk", "_lane", "_messages", "_undo"},
-    {"settings", "_keys", "_token", "_record", "_propagation", "_operations"},
+    {"errors", "_version", "_keyring", "_lane", "_messages", "_undo"},
+    {"settings", "_keys", "_token", "_record", "_propagation", "_operations", "_bulk"},
     {"_ambient", "_bounded", "_carry", "_headers", "_observe", "_refresh"},
     {"_backend", "_registry", "_lifetime", "_codec", "_credential"},
     {"_store"},
