@@ -41,6 +41,8 @@ TARGETS = (
         ),
         on_a_server=True,
     ),
+    Target("_bounded", ("test_bounded.py",)),
+    Target("_bulk", ("test_bulk.py",), on_a_server=True),
     Target("_credential", ("contracts/test_refresh.py", "contracts/test_failure_contract.py")),
     Target("_refresh", ("test_refresh.py", "contracts/test_refresh.py")),
     Target(
