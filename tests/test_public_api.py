@@ -70,7 +70,7 @@ import json, sys, threading
 import docket
 before = set(sys.modules)
 threads = threading.active_count()
-import taskctx, taskctx.asgi, taskctx.logs
+import taskctx, taskctx.asgi, taskctx.logs, taskctx.testing
 new = sorted(set(sys.modules) - before)
 print(json.dumps({"modules": new, "threads": threading.active_count() - threads}))
 """

@@ -1,0 +1,103 @@
+"""Callers for tests: plausible in every respect, and plainly nobody's."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from .. import AccessToken, bind_caller
+from .._token import token_scope
+
+END_OF_CENTURY: Final = 4_102_444_800
+"""2100-01-01, in seconds since the epoch: fixed, so that two callers made alike are equal."""
+
+
+@dataclass(frozen=True, slots=True)
+class FakeCaller:
+    """Somebody who submits tasks in a test; :func:`fake_caller` makes one.  ``repr`` shows no credential.
+
+    A variation is made with :func:`dataclasses.replace`.
+
+    Attributes:
+        access_token: None for an anonymous caller.
+        headers: HTTP headers as a request has them, credentials among them.
+        request_id: the request's id.
+        session_id: the session's id.
+    """
+
+    access_token: AccessToken | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    request_id: str | None = None
+    session_id: str | None = field(default=None, repr=False)
+
+    @property
+    def scope(self) -> str | None:
+        """The caller's authorization scope, as :func:`taskctx.get_task_scope` has it."""
+        return token_scope(self.access_token)
+
+    @contextmanager
+    def bound(self) -> Generator[None]:
+        """Be this caller, and nobody else in any respect, for the length of a ``with`` block."""
+        with bind_caller(
+            access_token=self.access_token,
+            headers=self.headers,
+            request_id=self.request_id,
+            session_id=self.session_id,
+            session=None,
+            server=None,
+        ):
+            yield
+
+
+NOBODY: Final = FakeCaller()
+"""What a task sees whose context was lost: no caller at all."""
+
+
+def fake_caller(
+    subject: str | None = "ada",
+    *,
+    client_id: str = "fake-client",
+    scopes: Sequence[str] = ("reports:read",),
+    claims: Mapping[str, Any] | None = None,
+    expires_at: int | None = END_OF_CENTURY,
+    headers: Mapping[str, str] | None = None,
+) -> FakeCaller:
+    """A caller whose every value is plausible and says that it is fake::
+
+        with fake_caller("ada").bound():
+            await taskctx.add(docket, make_report)(42)
+
+    Args:
+        subject: the token's ``sub`` claim, and part of all other values, so that two callers share none.  None makes
+            an anonymous caller: headers and ids, and no token.
+        client_id: the OAuth client; the scope is ``client_id|subject``.
+        scopes: OAuth scopes.
+        claims: more claims of the token.
+        expires_at: when the token expires, in whole seconds since the epoch: 1 for one that has, None for one that
+            never does.
+        headers: more headers, over those that are made up.
+
+    Raises:
+        InvalidType: a claim has no JSON form.
+    """
+    name = subject or "nobody"
+    token = None
+    if subject is not None:
+        token = AccessToken(
+            token=f"fake-token-of-{name}",
+            client_id=client_id,
+            scopes=list(scopes),
+            expires_at=expires_at,
+            claims={"iss": "https://issuer.invalid", "sub": name, **(claims or {})},
+        )
+    credentials = {} if token is None else {"authorization": f"Bearer {token.token}"}
+    plain = {"host": "service.invalid", "user-agent": "fake-client/1.0", "x-tenant": f"fake-tenant-of-{name}"}
+    given = {header.lower(): value for header, value in (headers or {}).items()}
+    return FakeCaller(
+        access_token=None if token is None else AccessToken.coerce(token),
+        headers=plain | credentials | given,
+        request_id=f"fake-request-of-{name}",
+        session_id=f"fake-session-of-{name}",
+    )

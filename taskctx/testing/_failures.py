@@ -1,0 +1,100 @@
+"""Losing a context on purpose: what is stored of a task is damaged as the failure would damage it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Final
+
+from docket import Docket
+
+from .. import AccessToken, InvalidArgument, Reason, _store
+from .._codec import FAMILY, SealingCodec, codec_for, is_sealed
+from .._keyring import generate_key, parse_keyring
+from .._restore import redis_key
+from .._token import token_from_json
+from ..settings import current_settings
+
+LONG_AGO: Final = 60
+"""Seconds by which a token has expired."""
+
+
+async def damage(docket: Docket, task_key: str, reason: Reason) -> None:
+    """Do to the stored snapshot of a task of ours what has its restore end for this reason.
+
+    Raises:
+        InvalidArgument: that cannot be simulated, or not with this caller or these settings.
+    """
+    if reason not in DAMAGES:
+        known = ", ".join(sorted(DAMAGES))
+        raise InvalidArgument(f"failure={reason.value!r} cannot be simulated; what can is: {known}")
+    key = redis_key(docket, task_key)
+    stored = await _store.fetch(docket, key)
+    if stored is None:
+        raise InvalidArgument("there is no snapshot to damage: it was not saved, or has expired")
+    value = DAMAGES[reason](stored.value, key)
+    if value is None:
+        await _store.compare_and_set(docket, key, stored.value, None)
+    else:
+        await _store.put(docket, key, value, stored.ttl)
+
+
+def _removed(_stored: bytes, _key: str) -> None:
+    return None
+
+
+def _not_ours(_stored: bytes, _key: str) -> bytes:
+    return b"damaged"
+
+
+def _of_a_newer_version(_stored: bytes, _key: str) -> bytes:
+    return FAMILY + b"\xff"
+
+
+def _sealed_elsewhere(stored: bytes, key: str) -> bytes:
+    keyring = parse_keyring(f"fake-key:{generate_key()}")
+    plain = codec_for(current_settings()).decode(stored, key)
+    return SealingCodec(keyring, accept_plaintext=False).encode(plain, key)
+
+
+def _altered(stored: bytes, _key: str) -> bytes:
+    if not is_sealed(stored):
+        raise InvalidArgument(
+            f"failure={Reason.DECRYPT_FAILED.value!r} needs sealed snapshots: configured(encryption_keys=...)"
+        )
+    return stored[:-1] + bytes([stored[-1] ^ 1])
+
+
+def _with_an_expired_token(stored: bytes, key: str) -> bytes:
+    def expired(token: AccessToken | None) -> AccessToken:
+        if token is None:
+            raise InvalidArgument(
+                f"failure={Reason.CREDENTIAL_EXPIRED.value!r} needs a caller with a token; this one is anonymous"
+            )
+        return token.model_copy(update={"expires_at": int(time.time()) - LONG_AGO})
+
+    return _with_token(stored, key, expired)
+
+
+def _with_another_callers_token(stored: bytes, key: str) -> bytes:
+    other = AccessToken(token="fake-token-of-somebody-else", client_id="somebody-else")  # noqa: S106 - a fake
+    return _with_token(stored, key, lambda _token: other)
+
+
+def _with_token(stored: bytes, key: str, change: Callable[[AccessToken | None], AccessToken]) -> bytes:
+    codec = codec_for(current_settings())
+    fields = json.loads(codec.decode(stored, key))
+    token = change(token_from_json(fields.get("access_token_json")))
+    return codec.encode(json.dumps(fields | {"access_token_json": token.model_dump_json()}).encode(), key)
+
+
+DAMAGES: Final[dict[Reason, Callable[[bytes, str], bytes | None]]] = {
+    Reason.MISSING: _removed,
+    Reason.MALFORMED: _not_ours,
+    Reason.SCHEMA_UNSUPPORTED: _of_a_newer_version,
+    Reason.DECRYPT_UNKNOWN_KEY: _sealed_elsewhere,
+    Reason.DECRYPT_FAILED: _altered,
+    Reason.CREDENTIAL_EXPIRED: _with_an_expired_token,
+    Reason.SCOPE_MISMATCH: _with_another_callers_token,
+}

@@ -1,0 +1,142 @@
+"""What became of a task, written down while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Generic, TypeVar, cast
+
+from docket.dependencies import Dependency, current_execution
+from docket.execution import Execution
+
+from .. import Reason, RestoreError
+from .._keys import parse_task_key
+from .._observe import current_observers, use_observers
+from .._operations import Event, Operation, Outcome, Restore
+from ._seen import SeenContext
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One run of a task.
+
+    Attributes:
+        outcome: of the restore: ``ok``, ``degraded``, ``failed`` or ``skipped``, as in ``taskctx_restores_total``.
+        reason: why it was degraded or failed.
+        seen: what the body saw of its caller, and the dependencies of the task's own before it; None when the body was
+            not to run without its context.
+        error: the body's exception, a group of its dependencies', or the :class:`taskctx.RestoreError` for which the
+            body did not run; None when it ended well.
+    """
+
+    outcome: Outcome
+    reason: Reason | None
+    seen: SeenContext | None
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRun(Generic[R]):
+    """What became of a task; ``repr`` shows no credential.
+
+    Attributes:
+        attempts: every run of it, at least one; ``outcome``, ``reason``, ``seen`` and ``error`` are those of the last.
+        result: what it returned; None when it failed, or was put off for another run.
+    """
+
+    attempts: tuple[Attempt, ...]
+    result: R | None = field(repr=False)
+
+    @property
+    def outcome(self) -> Outcome:
+        """Of the last attempt's restore."""
+        return self.attempts[-1].outcome
+
+    @property
+    def reason(self) -> Reason | None:
+        """Why the last attempt's restore was degraded or failed."""
+        return self.attempts[-1].reason
+
+    @property
+    def seen(self) -> SeenContext | None:
+        """What the last attempt's body saw of its caller; None when it was not to run without its context."""
+        return self.attempts[-1].seen
+
+    @property
+    def error(self) -> BaseException | None:
+        """What the last attempt ended with; None when it ended well."""
+        return self.attempts[-1].error
+
+
+class Recorder:
+    """Writes down the attempts of one task: an observer of their restores, and a dependency around their bodies."""
+
+    def __init__(self, execution: Execution) -> None:
+        self._docket_name = execution.docket.name
+        self._key = execution.key
+        parts = parse_task_key(execution.key)
+        self._task_id = None if parts is None else parts.task_id
+        self._restored: Restore | None = None
+        self.attempts: list[Attempt] = []
+        self.dependency = _AroundBody(self)
+
+    @contextmanager
+    def watching(self) -> Generator[Recorder]:
+        """Watch what is restored for the length of a ``with`` block; others may come and go meanwhile."""
+        use_observers([*current_observers(), self])
+        try:
+            yield self
+        finally:
+            use_observers([observer for observer in current_observers() if observer is not self])
+
+    def on_start(self, operation: Operation) -> None:
+        """Nothing is known yet."""
+
+    def on_end(self, operation: Operation, state: None) -> None:
+        if not isinstance(operation, Restore) or operation.docket_name != self._docket_name:
+            return
+        if operation.task_id == self._task_id:
+            self._restored = operation
+
+    def on_event(self, event: Event) -> None:
+        """Not of a task."""
+
+    def begin(self) -> None:
+        """The context is restored, or not; the body is next."""
+        restored = self._restored
+        if restored is None or current_execution.get().key != self._key:
+            return
+        body_runs = not restored.fails_task
+        seen = SeenContext.here() if body_runs else None
+        self.attempts.append(Attempt(restored.outcome, restored.reason, seen))
+
+    def end(self, error: BaseException | None) -> None:
+        """The body is over, or did not run."""
+        if error is not None and self.attempts and current_execution.get().key == self._key:
+            begun = self.attempts.pop()
+            self.attempts.append(Attempt(begun.outcome, begun.reason, begun.seen, _without_group(error)))
+
+
+class _AroundBody(Dependency[None]):
+    """The worker-level dependency that tells a recorder of bodies; Docket enters it after ``task_context``."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    async def __aenter__(self) -> None:
+        self._recorder.begin()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._recorder.end(error)
+
+
+def _without_group(error: BaseException) -> BaseException:
+    """Docket wraps what dependencies raise in a group; ours is the one that says why the body did not run."""
+    inside = cast("tuple[BaseException, ...]", getattr(error, "exceptions", ()))
+    return next((each for each in inside if isinstance(each, RestoreError)), error)

@@ -1,0 +1,168 @@
+"""What code sees of its caller, and whether that is who was expected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .. import (
+    AccessToken,
+    TaskContextInfo,
+    TaskContextSnapshot,
+    get_access_token,
+    get_http_headers,
+    get_request_id,
+    get_task_context,
+)
+from .._ambient import current_caller
+from .._carry import capture_carried
+from .._headers import allowed_headers
+from .._propagation import BAGGAGE, current_baggage
+from .._token import token_from_json, token_scope
+from ..settings import current_settings
+from ._caller import FakeCaller
+
+
+@dataclass(frozen=True, slots=True)
+class SeenContext:
+    """All that the code that runs here sees of its caller.  ``repr`` shows no credential and no payload.
+
+    Attributes:
+        task: which task this is; None outside of one.
+        access_token: the caller's token.
+        headers: the headers that ``headers_allow`` and ``headers_deny`` let through, names in lower case.
+        request_id: the id of the request that this comes from.
+        session_id: the caller's session.
+        baggage: the W3C header under ``baggage``, of the keys in ``baggage_keys``; empty without any.
+        carried: the carried ContextVars that are not at their defaults, as JSON values by name.
+    """
+
+    task: TaskContextInfo | None
+    access_token: AccessToken | None = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    request_id: str | None
+    session_id: str | None = field(repr=False)
+    baggage: Mapping[str, str] = field(repr=False)
+    carried: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def here(cls) -> SeenContext:
+        """As seen here and now, in a handler or in a task.
+
+        Raises:
+            CaptureError: a carried value has no JSON form.
+        """
+        settings = current_settings()
+        return cls(
+            task=get_task_context(),
+            access_token=get_access_token(),
+            headers=allowed_headers(get_http_headers(), settings),
+            request_id=get_request_id(),
+            session_id=current_caller.get().session_id,
+            baggage=current_baggage(settings.baggage_keys).carrier,
+            carried=capture_carried(),
+        )
+
+    @classmethod
+    def of(cls, snapshot: TaskContextSnapshot) -> SeenContext:
+        """As a task sees it for which this snapshot is restored.
+
+        Raises:
+            SnapshotError: (``malformed``) its token is none.
+        """
+        return cls(
+            task=None,
+            access_token=token_from_json(snapshot.access_token_json),
+            headers=snapshot.http_headers or {},
+            request_id=snapshot.origin_request_id,
+            session_id=snapshot.session_id,
+            baggage={name: value for name, value in snapshot.trace_context.items() if name == BAGGAGE},
+            carried=snapshot.carried,
+        )
+
+    @property
+    def scope(self) -> str | None:
+        """The caller's authorization scope, as :func:`taskctx.get_task_scope` has it."""
+        return token_scope(self.access_token)
+
+
+def assert_restored(expected: FakeCaller | SeenContext | TaskContextSnapshot, seen: SeenContext | None = None) -> None:
+    """The caller that is seen is the one that is expected.
+
+    Of a fake caller's headers, those that are never captured are left out.  What was seen elsewhere, or is in a
+    snapshot, is compared with baggage and carried ContextVars too; which task it is, is not compared.
+
+    Args:
+        expected: a fake caller (:data:`~taskctx.testing.NOBODY` for none), what was seen where the task was submitted,
+            or a snapshot.
+        seen: what the task saw (:attr:`TaskRun.seen`); by default what is seen here, so call it in a task's body.
+
+    Raises:
+        AssertionError: it is not; the message says part by part what differs.  Of tokens, headers, sessions, baggage
+            and carried values it names what differs and never the values.
+    """
+    __tracebackhide__ = True
+    wanted = SeenContext.of(expected) if isinstance(expected, TaskContextSnapshot) else expected
+    differences = list(_differences(wanted, seen or SeenContext.here()))
+    if differences:
+        raise AssertionError("\n  ".join(("the caller that is seen is not the one that was expected:", *differences)))
+
+
+def _differences(expected: FakeCaller | SeenContext, seen: SeenContext) -> Iterator[str]:
+    yield from _of_tokens(expected.access_token, seen.access_token)
+    yield from _of_mappings("headers", allowed_headers(_lowered(expected.headers), current_settings()), seen.headers)
+    if expected.request_id != seen.request_id:
+        yield f"request_id: expected {expected.request_id!r}, seen {seen.request_id!r}"
+    yield from _of_secrets("session_id", expected.session_id, seen.session_id)
+    if isinstance(expected, SeenContext):
+        yield from _of_mappings("baggage", expected.baggage, seen.baggage)
+        yield from _of_mappings("carried", expected.carried, seen.carried)
+
+
+def _of_tokens(expected: AccessToken | None, seen: AccessToken | None) -> Iterator[str]:
+    if expected is None or seen is None:
+        if expected is not seen:
+            yield f"access_token: expected {_owner(expected)}, seen {_owner(seen)}"
+        return
+    if token_scope(expected) != token_scope(seen):
+        yield f"access_token: expected {_owner(expected)}, seen {_owner(seen)}"
+    for name in ("scopes", "expires_at", "resource"):
+        wanted, found = getattr(expected, name), getattr(seen, name)
+        if wanted != found:
+            yield f"access_token.{name}: expected {wanted!r}, seen {found!r}"
+    yield from _of_secrets("access_token.token", expected.token, seen.token)
+    yield from _of_mappings("access_token.claims", expected.claims or {}, seen.claims or {})
+
+
+def _owner(token: AccessToken | None) -> str:
+    return "none" if token is None else f"one of scope {token_scope(token)!r}"
+
+
+def _of_secrets(name: str, expected: str | None, seen: str | None) -> Iterator[str]:
+    if expected == seen:
+        return
+    if expected is None or seen is None:
+        yield f"{name}: expected {_presence(expected)}, seen {_presence(seen)}"
+    else:
+        yield f"{name}: another value (values are not shown)"
+
+
+def _presence(value: str | None) -> str:
+    return "none" if value is None else "one"
+
+
+def _of_mappings(name: str, expected: Mapping[str, Any], seen: Mapping[str, Any]) -> Iterator[str]:
+    both = expected.keys() & seen.keys()
+    parts = {
+        "missing": expected.keys() - seen.keys(),
+        "not expected": seen.keys() - expected.keys(),
+        "other values (not shown)": {key for key in both if expected[key] != seen[key]},
+    }
+    said = [f"{what}: {', '.join(sorted(names))}" for what, names in parts.items() if names]
+    if said:
+        yield f"{name}: {'; '.join(said)}"
+
+
+def _lowered(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}

@@ -1,0 +1,85 @@
+"""Contexts that are lost on purpose, each for the reason that was asked for."""
+
+from __future__ import annotations
+
+import pytest
+from docket import Docket
+
+import taskctx
+from taskctx import Reason
+from taskctx._keyring import generate_key
+from taskctx.testing import NOBODY, assert_restored, configured, fake_caller, run_as_worker
+
+ADA = fake_caller("ada")
+LOST = [Reason.MISSING, Reason.MALFORMED, Reason.SCHEMA_UNSUPPORTED, Reason.SCOPE_MISMATCH, Reason.DECRYPT_UNKNOWN_KEY]
+
+
+async def report() -> str | None:
+    return taskctx.get_task_scope()
+
+
+@pytest.fixture(params=["plain", "sealed"])
+def keys(request: pytest.FixtureRequest) -> str | None:
+    return f"test:{generate_key()}" if request.param == "sealed" else None
+
+
+@pytest.mark.parametrize("reason", LOST)
+async def test_under_continue_the_task_is_nobodys(docket: Docket, keys: str | None, reason: Reason) -> None:
+    with configured(on_restore_failure="continue", encryption_keys=keys):
+        run = await run_as_worker(report, caller=ADA, docket=docket, failure=reason)()
+    assert (run.outcome, run.reason, run.error, run.result) == ("failed", reason, None, None)
+    assert_restored(NOBODY, run.seen)
+
+
+@pytest.mark.parametrize("reason", LOST)
+async def test_under_fail_the_body_does_not_run(docket: Docket, keys: str | None, reason: Reason) -> None:
+    with configured(on_restore_failure="fail", encryption_keys=keys):
+        run = await run_as_worker(report, caller=ADA, docket=docket, failure=reason)()
+    assert isinstance(run.error, taskctx.RestoreError)
+    assert run.error.reason is run.reason is reason
+    assert run.seen is None
+
+
+async def test_a_token_that_expired_in_the_queue(docket: Docket, keys: str | None) -> None:
+    """The rest is there, unless expired tokens are to fail the restore."""
+    with configured(encryption_keys=keys):
+        run = await run_as_worker(report, caller=ADA, docket=docket, failure=Reason.CREDENTIAL_EXPIRED)()
+        assert (run.outcome, run.reason) == ("degraded", Reason.CREDENTIAL_EXPIRED)
+        assert run.seen is not None
+        assert run.seen.access_token is None
+        assert run.seen.request_id == ADA.request_id
+        with configured(on_expired_token="fail"):
+            run = await run_as_worker(report, caller=ADA, docket=docket, failure=Reason.CREDENTIAL_EXPIRED)()
+    assert (run.outcome, run.reason) == ("failed", Reason.CREDENTIAL_EXPIRED)
+
+
+async def test_a_sealed_snapshot_that_was_altered(docket: Docket) -> None:
+    with configured(encryption_keys=f"test:{generate_key()}"):
+        run = await run_as_worker(report, caller=ADA, docket=docket, failure=Reason.DECRYPT_FAILED)()
+    assert run.reason is Reason.DECRYPT_FAILED
+    assert isinstance(run.error, taskctx.RestoreError)
+
+
+async def test_an_anonymous_callers_task_with_somebodys_token(docket: Docket) -> None:
+    run = await run_as_worker(report, caller=fake_caller(None), docket=docket, failure=Reason.SCOPE_MISMATCH)()
+    assert run.reason is Reason.SCOPE_MISMATCH
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        (Reason.BACKEND_TIMEOUT, "cannot be simulated; what can is: credential_expired"),
+        (Reason.DECRYPT_FAILED, "encryption_keys"),
+        (Reason.CREDENTIAL_EXPIRED, "anonymous"),
+    ],
+)
+async def test_what_cannot_be_simulated_is_refused(reason: Reason, said: str) -> None:
+    """In a sentence that says what can be, or what it needs."""
+    with pytest.raises(taskctx.InvalidArgument, match=said):
+        await run_as_worker(report, caller=fake_caller(None), failure=reason)()
+
+
+async def test_a_snapshot_that_was_not_saved_cannot_be_damaged() -> None:
+    refused = pytest.raises(taskctx.InvalidArgument, match="no snapshot to damage")
+    with configured(max_snapshot_bytes=256, on_save_failure="continue"), refused:
+        await run_as_worker(report, caller=ADA, failure=Reason.MALFORMED)()

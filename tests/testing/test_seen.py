@@ -1,0 +1,100 @@
+"""Comparing callers, and saying what differs without saying any credential."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+import taskctx
+from taskctx.testing import NOBODY, FakeCaller, SeenContext, assert_restored, fake_caller
+from tests.secrets import MARKER, secret
+
+ADA = FakeCaller(
+    taskctx.AccessToken(
+        token=secret("token"), client_id="app", scopes=["read"], claims={"sub": "ada", "x": secret("x")}
+    ),
+    {"X-Tenant": secret("tenant"), "Cookie": secret("cookie")},
+    "r-1",
+    secret("session"),
+)
+
+
+def seen(caller: FakeCaller) -> SeenContext:
+    with caller.bound():
+        return SeenContext.here()
+
+
+def message(expected: FakeCaller | SeenContext | taskctx.TaskContextSnapshot, found: SeenContext) -> list[str]:
+    """The lines below the first of what a failing comparison says."""
+    with pytest.raises(AssertionError) as failed:
+        assert_restored(expected, found)
+    text = str(failed.value)
+    assert MARKER not in text
+    return [line.strip() for line in text.splitlines()[1:]]
+
+
+def test_the_same_caller_is_the_same() -> None:
+    """Headers that are never captured do not count, nor does how their names are written."""
+    assert_restored(ADA, seen(ADA))
+    assert_restored(replace(ADA, headers={"x-TENANT": secret("tenant")}), seen(ADA))
+    with ADA.bound():
+        assert_restored(ADA)
+        assert_restored(taskctx.TaskContextSnapshot.capture())
+
+
+def test_nobody_is_nobody() -> None:
+    assert_restored(NOBODY)
+    assert message(ADA, seen(NOBODY)) == [
+        "access_token: expected one of scope 'app|ada', seen none",
+        "headers: missing: x-tenant",
+        "request_id: expected 'r-1', seen None",
+        "session_id: expected one, seen none",
+    ]
+    assert message(NOBODY, seen(ADA)) == [
+        "access_token: expected none, seen one of scope 'app|ada'",
+        "headers: not expected: x-tenant",
+        "request_id: expected None, seen 'r-1'",
+        "session_id: expected none, seen one",
+    ]
+
+
+def test_tokens_are_compared_part_by_part() -> None:
+    """With the values of what is no secret."""
+    assert ADA.access_token is not None
+    changes = {
+        "token": secret("other"),
+        "scopes": ["write"],
+        "expires_at": 1,
+        "claims": {"sub": "ada", "x": secret("y")},
+    }
+    other = replace(ADA, access_token=ADA.access_token.model_copy(update=changes))
+    assert message(ADA, seen(other)) == [
+        "access_token.scopes: expected ['read'], seen ['write']",
+        "access_token.expires_at: expected None, seen 1",
+        "access_token.token: another value (values are not shown)",
+        "access_token.claims: other values (not shown): x",
+    ]
+
+
+def test_other_callers_are_others() -> None:
+    assert message(fake_caller("bob"), seen(fake_caller("ada"))) == [
+        "access_token: expected one of scope 'fake-client|bob', seen one of scope 'fake-client|ada'",
+        "access_token.token: another value (values are not shown)",
+        "access_token.claims: other values (not shown): sub",
+        "headers: other values (not shown): x-tenant",
+        "request_id: expected 'fake-request-of-bob', seen 'fake-request-of-ada'",
+        "session_id: another value (values are not shown)",
+    ]
+
+
+def test_baggage_and_carried_values_count_where_they_were_seen() -> None:
+    """A fake caller says nothing of them."""
+    found = replace(seen(ADA), baggage={"baggage": f"tenant={secret('b')}"}, carried={"language": secret("fr")})
+    assert_restored(ADA, found)
+    assert message(seen(ADA), found) == ["baggage: not expected: baggage", "carried: not expected: language"]
+    other = replace(found, baggage={"baggage": f"tenant={secret('c')}"}, carried={})
+    assert message(found, other) == ["baggage: other values (not shown): baggage", "carried: missing: language"]
+    carrier = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", **found.baggage}
+    snapshot = taskctx.TaskContextSnapshot(trace_context=carrier, carried=dict(found.carried))
+    assert_restored(snapshot, replace(seen(NOBODY), baggage=found.baggage, carried=found.carried))
