@@ -1,7 +1,16 @@
-"""Log records that say which task and which request they are of.
+"""Log records that say which task and which request they are of, and in which trace they were written.
 
-logging.getLogger().handlers[0].addFilter(TaskContextFilter())
-structlog.configure(processors=[add_task_context, ...])
+The ids are those of where the line is written, in servers and workers alike.  For :mod:`logging`, on handlers (a
+logger's filter does not see what its children log)::
+
+    handler.addFilter(TaskContextFilter())
+    handler.setFormatter(logging.Formatter("%(task_id)s %(request_id)s %(trace_id)s %(message)s"))
+
+For structlog, before the renderer::
+
+    structlog.configure(processors=[add_task_context, structlog.processors.JSONRenderer()])
+
+``docs/logging.md`` is the guide.
 """
 
 from __future__ import annotations
@@ -16,7 +25,10 @@ from ._propagation import current_trace_id
 
 
 class TaskContextFilter(logging.Filter):
-    """Adds ``task_id``, ``request_id`` and ``trace_id`` to every record it sees, None where there is none."""
+    """Adds ``task_id``, ``request_id`` and ``trace_id`` to every record it sees, None where there is none.
+
+    The trace id is 32 hexadecimal digits, as in W3C's ``traceparent``.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         for name, value in _current_ids().items():

