@@ -50,10 +50,33 @@ async def test_what_is_done_in_time_is_left_alone() -> None:
 
 
 async def test_one_after_the_other() -> None:
-    """The watch begins again after it had nothing to watch."""
-    for _ in range(2):
+    """The watch begins again after it had nothing to watch, and is done with what is over."""
+    with pytest.raises(BackendError):
+        await never()
+    other = asyncio.create_task(never())
+    with pytest.raises(BackendError):
+        await other
+
+
+async def test_each_has_its_own_time() -> None:
+    """What began later is over later, and not left alone."""
+    first = asyncio.create_task(never())
+    await asyncio.sleep(SHORT / 2)
+    last = asyncio.create_task(never())
+    async with bounded():
+        await asyncio.wait([first])
+    assert not last.done()
+    for task in (first, last):
         with pytest.raises(BackendError):
-            await never()
+            await task
+
+
+async def test_its_deadline_is_the_setting_away() -> None:
+    """By the event loop's clock."""
+    bound, loop = bounded(), asyncio.get_running_loop()
+    before = loop.time()
+    async with bound:
+        assert before + SHORT <= bound.deadline <= loop.time() + SHORT
 
 
 async def test_a_bound_within_a_bound() -> None:
@@ -94,14 +117,56 @@ async def test_an_error_inside_stays_what_it_is() -> None:
         async with bounded():
             raise KeyError
 
+    async def makes_something_else_of_it() -> None:
+        async with bounded():
+            try:
+                await asyncio.Event().wait()
+            finally:
+                raise KeyError
+
+    with pytest.raises(KeyError):
+        await makes_something_else_of_it()
+
+
+async def test_a_timeout_does_not_show_where_it_came() -> None:
+    """The frames of a restore hold its caller."""
+    with pytest.raises(BackendError) as caught:
+        await never()
+    assert caught.value.__suppress_context__
+
+
+def in_steps(loop: asyncio.AbstractEventLoop, answer: asyncio.Future[str], steps: int = 5) -> None:
+    """As an answer comes: from the socket to the parser, to the lane, to whoever waits."""
+    if steps:
+        loop.call_soon(in_steps, loop, answer, steps - 1)
+    else:
+        answer.set_result("in time")
+
 
 async def test_a_loop_that_stood_still_is_not_the_servers_slowness() -> None:
     """The answer that came meanwhile is read before the bound is held to be over."""
-    answer = asyncio.get_running_loop().create_future()
-    asyncio.get_running_loop().call_later(SHORT / 5, answer.set_result, "in time")
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[str] = loop.create_future()
+    loop.call_later(SHORT / 5, in_steps, loop, answer)
     async with bounded():
         time.sleep(3 * SHORT)  # noqa: ASYNC251 - what is tested
         assert await answer == "in time"
+    await asyncio.sleep(3 * SHORT)  # and nothing comes after it
+
+
+async def test_a_cancellation_after_the_loop_stood_still() -> None:
+    """Before the extension is over, it is somebody else's."""
+    loop = asyncio.get_running_loop()
+
+    async def stalled() -> None:
+        async with bounded():
+            time.sleep(5 * SHORT)  # noqa: ASYNC251 - what is tested
+            loop.call_later(SHORT, task.cancel)
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(stalled())
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 async def test_it_ends_all_the_same() -> None:

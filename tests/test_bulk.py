@@ -68,6 +68,18 @@ def test_apart_they_are_their_own_commands() -> None:
         assert batch.answers(["A", 1, "B", 2]) == [["A", 1], ["B", 2]]
 
 
+def test_each_command_has_its_reply() -> None:
+    """A server that answers more or less than it was asked is not to be believed."""
+    for replies in ([[["A", 1]]], [[["A", 1], ["B", 2], ["C", 3]]], [[["A", 1], ["B", 2]], "more"]):
+        with pytest.raises(ValueError, match="zip"):
+            Batch([both("a"), both("b")], scripts=True).answers(replies)
+
+
+def test_together_unless_said_otherwise() -> None:
+    """Apart is for the second try."""
+    assert not Bulk(SCRIPT, ("a",), (), (get("a"),)).apart
+
+
 def test_one_command_needs_no_script() -> None:
     """It would only be longer."""
     batch = Batch([Bulk(SCRIPT, ("a",), (), (get("a"),))], scripts=True)

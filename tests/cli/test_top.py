@@ -26,7 +26,9 @@ from tests.ports import free_port
 from tests.processes.support import ROOT, Start
 
 on_a_server = pytest.mark.skipif(BACKEND != "valkey", reason="processes need a server to meet at")
-START = [sys.executable, "-c", "from taskctx.cli import main; main()", "top"]
+# a program that is started in the background may find SIGINT ignored, and so would what the tests start
+MAIN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from taskctx.cli import main; main()"
+START = [sys.executable, "-c", MAIN, "top"]
 
 
 def columns(line: str) -> list[str]:

@@ -41,7 +41,7 @@ TARGETS = (
         ),
         on_a_server=True,
     ),
-    Target("_bounded", ("test_bounded.py",)),
+    Target("_bounded", ("test_bounded.py", "test_errors.py")),
     Target("_bulk", ("test_bulk.py",), on_a_server=True),
     Target("_credential", ("contracts/test_refresh.py", "contracts/test_failure_contract.py")),
     Target("_refresh", ("test_refresh.py", "contracts/test_refresh.py")),
