@@ -11,7 +11,7 @@ WORKERS ?= auto
 FAULTS_AT_A_TIME ?= 3
 REPORT ?= build/faults.md
 
-.PHONY: help bench test-fastmcp-oldest observe-check stack-check fault-check fuzz mutate demo dashboards test test-memory test-valkey check lint types format clean
+.PHONY: help bench test-fastmcp-oldest observe-check stack-check fault-check package-check fuzz mutate demo dashboards test test-memory test-valkey check lint types format clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -64,6 +64,9 @@ stack-check: $(READY)  ## the production stack, but for containers: compose's ow
 
 fault-check: $(READY)  ## kill, freeze, cut off and empty servers and processes; no task may be lost or see another caller
 	TASKCTX_TEST_BACKEND=valkey TASKCTX_FAULTS_REPORT=$(REPORT) $(BIN)/pytest -m faults -n $(FAULTS_AT_A_TIME) --dist worksteal tests/faults $(ARGS)
+
+package-check: $(READY)  ## build wheel and sdist; install them and run the demo on every Python from 3.11 that is here
+	$(BIN)/pytest -m packaging tests/packaging $(ARGS)
 
 bench: $(READY)  ## what taskctx costs, in ratios; ten minutes on an idle machine, or ARGS=--quick
 	$(BIN)/python -m benchmarks $(ARGS)
