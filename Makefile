@@ -11,7 +11,7 @@ WORKERS ?= auto
 FAULTS_AT_A_TIME ?= 3
 REPORT ?= build/faults.md
 
-.PHONY: help bench test-fastmcp-oldest observe-check stack-check fault-check package-check fuzz mutate demo dashboards test test-memory test-valkey check lint types format clean
+.PHONY: help bench docs test-fastmcp-oldest observe-check stack-check fault-check package-check fuzz mutate demo dashboards test test-memory test-valkey check lint types format clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -76,6 +76,10 @@ fuzz: $(READY)  ## coverage-guided fuzzing for a minute: whatever others send us
 
 mutate: $(READY)  ## change the codec, the keys and the failure contract here and there: some test must notice
 	$(BIN)/python -m tests.mutation $(ARGS)
+
+docs: $(READY)  ## build the site in build/site; a link that leads nowhere is an error
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs build/site
+	@echo build/site/index.html
 
 dashboards: $(READY)  ## regenerate the dashboards, rules and alerts
 	$(BIN)/python -m dashboards
