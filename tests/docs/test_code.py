@@ -1,0 +1,63 @@
+"""No code in docs/ goes unseen: files are run, queries parse, commands have the options that are named."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from collections.abc import Callable
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from taskctx.cli import app
+from tests.dashboards.promql import labels_of
+from tests.docs.pages import BLOCKS, PAGES, Block, lines
+from tests.docs.test_programs import RUN
+
+LANGUAGES: dict[str, Callable[[str], object]] = {
+    "python": ast.parse,
+    "yaml": yaml.safe_load,
+    "promql": labels_of,
+    "sh": lambda text: [shlex.split(line, comments=True) for line in text.splitlines()],
+    "traceql": str,  # tests/dashboards/test_runbooks.py
+    "text": str,  # output
+    "{toctree}": str,  # Sphinx's
+    "{taskctx-table}": str,
+    "{eval-rst}": str,
+}
+"""What reads a block of each language; it raises when it cannot."""
+
+ELSEWHERE = {"deploy.md"}
+"""Pages whose unnamed Python and YAML other tests look at (tests/deploy)."""
+
+TYPED_LINES = sorted({line for page in PAGES for line in lines(page) if line.startswith("taskctx ")})
+
+
+def name(block: Block) -> str:
+    return f"{block.page}-{block.language}"
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=name)
+def test_every_block_can_be_read(block: Block) -> None:
+    """It says what language it is in, and it is that."""
+    LANGUAGES[block.language](block.text)
+
+
+def test_every_program_is_run() -> None:
+    """Python and YAML are files with a name, and a test runs each."""
+    found = [block for block in BLOCKS if block.language in {"python", "yaml"} and block.page not in ELSEWHERE]
+    assert {block.file for block in found} == set(RUN)
+
+
+@pytest.mark.parametrize("line", TYPED_LINES)
+def test_commands_have_the_options_that_are_named(line: str) -> None:
+    """As the command's own help has them."""
+    words = shlex.split(line)[1:]
+    options = [word for word in words if word.startswith("--")]
+    command = words[:2] if words[0] == "dashboards" else words[:1]
+    shown = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
+    assert shown.exit_code == 0
+    for option in options:
+        assert re.search(rf"{option}\b", shown.output), option

