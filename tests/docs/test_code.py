@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+import tomllib
 from collections.abc import Callable
 
 import pytest
@@ -19,6 +20,7 @@ from tests.docs.test_programs import RUN
 LANGUAGES: dict[str, Callable[[str], object]] = {
     "python": ast.parse,
     "yaml": yaml.safe_load,
+    "toml": tomllib.loads,
     "promql": labels_of,
     "sh": lambda text: [shlex.split(line, comments=True) for line in text.splitlines()],
     "traceql": str,  # tests/dashboards/test_runbooks.py
@@ -29,8 +31,8 @@ LANGUAGES: dict[str, Callable[[str], object]] = {
 }
 """What reads a block of each language; it raises when it cannot."""
 
-ELSEWHERE = {"deploy.md"}
-"""Pages whose unnamed Python and YAML other tests look at (tests/deploy)."""
+ELSEWHERE = {"deploy.md", "testing.md"}
+"""Pages whose programs and manifests have tests of their own: tests/deploy, and those of ``taskctx.testing``."""
 
 TYPED_LINES = sorted({line for page in PAGES for line in lines(page) if line.startswith("taskctx ")})
 
@@ -48,7 +50,7 @@ def test_every_block_can_be_read(block: Block) -> None:
 def test_every_program_is_run() -> None:
     """Python and YAML are files with a name, and a test runs each."""
     found = [block for block in BLOCKS if block.language in {"python", "yaml"} and block.page not in ELSEWHERE]
-    assert {block.file for block in found} == set(RUN)
+    assert {(block.page, block.file) for block in found} == set(RUN)
 
 
 @pytest.mark.parametrize("line", TYPED_LINES)

@@ -134,16 +134,16 @@ async def test_carried_values(start: Starter, tmp_path: Path) -> None:
 
 
 RUN = {
-    "hello.py": test_docket_in_one_process,
-    "jobs.py": test_docket_in_two_processes,
-    "submit.py": test_docket_in_two_processes,
-    "reports.py": test_fastmcp,
-    "ask.py": test_fastmcp,
-    "metrics.py": test_metrics_are_served,
-    "prometheus.yml": test_prometheus_takes_the_printed_configuration,
-    "taskctx.yaml": test_prometheus_takes_the_printed_configuration,
-    "locale_of_user.py": test_carried_values,
-    "logging_context.py": test_carried_values,
-    "log_lines.py": test_carried_values,
+    (DOCKET, "hello.py"): test_docket_in_one_process,
+    (DOCKET, "jobs.py"): test_docket_in_two_processes,
+    (DOCKET, "submit.py"): test_docket_in_two_processes,
+    (FASTMCP, "reports.py"): test_fastmcp,
+    (FASTMCP, "ask.py"): test_fastmcp,
+    (DASHBOARDS, "metrics.py"): test_metrics_are_served,
+    (DASHBOARDS, "prometheus.yml"): test_prometheus_takes_the_printed_configuration,
+    (DASHBOARDS, "taskctx.yaml"): test_prometheus_takes_the_printed_configuration,
+    (CARRY, "locale_of_user.py"): test_carried_values,
+    (CARRY, "logging_context.py"): test_carried_values,
+    (CARRY, "log_lines.py"): test_carried_values,
 }
 """Which test runs a file that a page has one write."""
