@@ -31,8 +31,8 @@ LANGUAGES: dict[str, Callable[[str], object]] = {
 }
 """What reads a block of each language; it raises when it cannot."""
 
-ELSEWHERE = {"deploy.md", "testing.md"}
-"""Pages whose programs and manifests have tests of their own: tests/deploy, and those of ``taskctx.testing``."""
+ELSEWHERE = {"deploy.md", "logging.md", "testing.md"}
+"""Pages whose programs and manifests have tests of their own: tests/deploy, tests/testing."""
 
 TYPED_LINES = sorted({line for page in PAGES for line in lines(page) if line.startswith("taskctx ")})
 

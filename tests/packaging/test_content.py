@@ -36,11 +36,11 @@ def tracked(*folders: str) -> set[str]:
 
 
 def test_the_wheel_holds_the_package_and_what_it_exports(distributions: Distributions) -> None:
-    """Every file of taskctx/, the marker for type checkers, dashboards and rules; and no test."""
+    """Every file of taskctx/ and the plugin of pytest's, the marker for type checkers, dashboards and rules; and no test."""
     found = {name for name in content(distributions.wheel) if ".dist-info/" not in name}
     bundled = {name for name in found if name.startswith("taskctx/_bundled/")}
 
-    assert found - bundled == tracked("taskctx")
+    assert found - bundled == tracked("taskctx", "pytest_taskctx.py")
     assert "taskctx/py.typed" in found
     assert {name.removeprefix("taskctx/_bundled/") for name in bundled} == {
         name.removeprefix("dashboards/")
