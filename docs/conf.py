@@ -29,8 +29,8 @@ autodoc_preserve_defaults = True
 nitpicky = True
 nitpick_ignore_regex = [
     # others' types, and those of ours that signatures name but nobody needs
-    ("py:class", r"(collections|datetime|dict|docket|logging|opentelemetry|prometheus_client)\b.*"),
-    ("py:class", r"taskctx\._.*|taskctx\.settings\.SettingsOverrides|P"),
+    ("py:.*", r"(collections|dataclasses|datetime|dict|docket|logging|opentelemetry|prometheus_client)\b.*"),
+    ("py:class", r"taskctx\.(\w+\.)?_.*|taskctx\.settings\.SettingsOverrides|P"),
 ]
 python_use_unqualified_type_names = True
 
