@@ -13,6 +13,7 @@ import pytest
 
 import taskctx
 import taskctx.fastmcp
+import taskctx.testing
 from taskctx.telemetry.names import METRICS, Attribute, Span
 from tests.conftest import BACKEND
 from tests.docs.pages import DOCS, PAGES, ROOT, read
@@ -87,6 +88,7 @@ def test_every_public_name_is_in_the_reference(site: dict[Path, Page]) -> None:
     (reference,) = (page for path, page in site.items() if path.name == "api.html")
     public = {f"taskctx.{name}" for name in taskctx.__all__}
     public |= {f"taskctx.fastmcp.{name}" for name in taskctx.fastmcp.__all__}
+    public |= {f"taskctx.testing.{name}" for name in taskctx.testing.__all__}
     public |= {"taskctx.asgi.TaskContextMiddleware"}
     public |= {"taskctx.logs.TaskContextFilter", "taskctx.logs.add_task_context"}
     assert public - reference.ids == set()
