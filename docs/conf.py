@@ -31,6 +31,7 @@ nitpick_ignore_regex = [
     # others' types, and those of ours that signatures name but nobody needs
     ("py:.*", r"(collections|dataclasses|datetime|dict|docket|logging|opentelemetry|prometheus_client)\b.*"),
     ("py:class", r"taskctx\.(\w+\.)?_.*|taskctx\.settings\.SettingsOverrides|P"),
+    ("py:class", r"tuple\[str"),  # Sphinx splits tuple[str, ...] where a dataclass has a default for it
 ]
 python_use_unqualified_type_names = True
 

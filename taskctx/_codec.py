@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ._keyring import Keyring
 from ._observe import notify
-from ._operations import CryptoOperation
 from .errors import Reason, SnapshotError
+from .operations import CryptoOperation
 from .settings import Settings
 
 FAMILY = b"TCX"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
-from ._operations import Restore
 from ._refresh import RefreshError, refreshed
 from ._token import AccessToken, is_expired, life_left, token_from_json, token_scope
 from .errors import Reason, SnapshotError
+from .operations import Restore
 from .settings import Settings
 
 

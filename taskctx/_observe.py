@@ -19,8 +19,8 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
-from ._operations import DocketSeen, Event, Operation, Outcome
 from .errors import Reason, TaskContextError
+from .operations import DocketSeen, Event, Operation, Outcome
 
 logger: logging.Logger = logging.getLogger("taskctx")
 

@@ -12,8 +12,8 @@ from collections import OrderedDict, deque
 from typing import Any
 
 from ._observe import notify
-from ._operations import Registry, RegistryEviction, RegistryLookup, RegistrySize
 from .errors import InvalidArgument, InvalidType
+from .operations import Registry, RegistryEviction, RegistryLookup, RegistrySize
 from .settings import current_settings
 
 _REMEMBERED_DEAD = 1_000

@@ -25,13 +25,13 @@ from ._credential import usable_token
 from ._current import TaskContextInfo, restored_snapshot
 from ._keys import TaskKeyParts, parse_task_key, snapshot_key_of
 from ._observe import docket_seen, observe
-from ._operations import Outcome, Restore
 from ._propagation import clear_baggage, use_baggage
 from ._record import Record, parse_record
 from ._snapshot import TaskContextSnapshot, present_fields, snapshot_of
 from ._token import AccessToken
 from ._undo import Undo
 from .errors import InvalidType, Reason, RestoreError, SnapshotError, TaskContextError
+from .operations import Outcome, Restore
 from .settings import Settings, current_settings
 
 

@@ -21,11 +21,11 @@ from ._headers import allowed_headers
 from ._keys import snapshot_key
 from ._lifetime import whole_seconds
 from ._observe import observe
-from ._operations import FIELDS, Capture, Field, FieldResult, Outcome, Save
 from ._propagation import BAGGAGE, TRACEPARENT, current_baggage, current_trace
 from ._record import SCHEMA_VERSION, Record, dump_json, parse_record
 from ._token import life_left
 from .errors import Reason, SaveError, SnapshotError
+from .operations import FIELDS, Capture, Field, FieldResult, Outcome, Save
 from .settings import current_settings
 
 

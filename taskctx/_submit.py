@@ -19,11 +19,11 @@ from ._bounded import BackendError, bounded
 from ._keys import PLAIN_TASK, build_task_key, snapshot_key_of
 from ._lifetime import seconds_until, whole_seconds
 from ._observe import docket_seen
-from ._operations import Save
 from ._registry import register_task_server, register_task_session, servers
 from ._reservation import Reservation, Slot, abandon_all, reserve, reserve_many, reserve_over
 from ._snapshot import capture_snapshot, saving, stored_form
 from .errors import CaptureError, SaveError
+from .operations import Save
 from .settings import current_settings
 
 P = ParamSpec("P")

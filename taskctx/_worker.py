@@ -20,10 +20,10 @@ from ._bounded import BackendError, bounded
 from ._keys import parse_task_key
 from ._lifetime import Ending, RerunHandlers
 from ._observe import docket_seen, observe
-from ._operations import Run
 from ._restore import Fetched, redis_key, restore
 from ._store import RunState
 from ._undo import Undo
+from .operations import Run
 from .settings import current_settings
 
 

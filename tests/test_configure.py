@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import CollectorRegistry, Counter
 
 import taskctx
-from taskctx._operations import Event, Operation
+from taskctx.operations import Event, Operation
 from taskctx.settings import current_settings
 
 

@@ -14,8 +14,8 @@ from prometheus_client import CollectorRegistry
 
 import taskctx
 from taskctx._observe import Observer, docket_seen, notify, observe
-from taskctx._operations import Capture, DocketSeen, Event, Operation, Outcome, RegistryLookup, Restore, Run, Save
 from taskctx.errors import Reason, RestoreError, SaveError
+from taskctx.operations import Capture, DocketSeen, Event, Operation, Outcome, RegistryLookup, Restore, Run, Save
 from tests import secrets
 from tests.secrets import MARKER, secret
 

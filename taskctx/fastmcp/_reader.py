@@ -10,12 +10,12 @@ from .. import _store
 from .._bounded import bounded
 from .._credential import usable_token
 from .._keys import TaskKeyParts
-from .._operations import Restore
 from .._record import Record
 from .._restore import Fetched, Restored, usable_carried
 from .._snapshot import TaskContextSnapshot, present_fields
 from .._token import AccessToken
 from ..errors import Reason, SnapshotError
+from ..operations import Restore
 from ..settings import Settings
 from . import _upstream
 from ._caller import request_id

@@ -11,8 +11,8 @@ import base64
 import binascii
 
 from .._codec import MAGIC, codec_for, known_key_id
-from .._operations import Restore
 from ..errors import Reason, SnapshotError
+from ..operations import Restore
 from ..settings import Settings
 from . import _upstream
 

@@ -14,11 +14,11 @@ from .. import _store
 from .._bounded import bounded
 from .._carry import capture_carried
 from .._observe import docket_seen, observe
-from .._operations import Capture, Save
 from .._propagation import BAGGAGE, Baggage, current_baggage, current_trace, use_baggage
 from .._snapshot import TaskContextSnapshot, describe_capture, present_fields, saving
 from .._undo import Undo
 from ..errors import CaptureError, Reason, SaveError
+from ..operations import Capture, Save
 from ..settings import Settings, current_settings
 from . import _upstream
 from ._rider import with_rider

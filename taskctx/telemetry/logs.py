@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .._observe import logger
-from .._operations import Capture, Event, Operation, Outcome, Restore, Save
 from ..errors import Reason
+from ..operations import Capture, Event, Operation, Outcome, Restore, Save
 
 INTERVAL = 10.0
 """Seconds between lines about the same thing."""

@@ -16,7 +16,11 @@ from opentelemetry import trace
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
-from .._operations import (
+from .._propagation import TRACEPARENT, span_context
+from .._record import READABLE_SCHEMAS, SCHEMA_VERSION
+from .._version import __version__
+from ..errors import Reason
+from ..operations import (
     Capture,
     CryptoOperation,
     DocketSeen,
@@ -31,10 +35,6 @@ from .._operations import (
     Restore,
     Save,
 )
-from .._propagation import TRACEPARENT, span_context
-from .._record import READABLE_SCHEMAS, SCHEMA_VERSION
-from .._version import __version__
-from ..errors import Reason
 from ..settings import Settings, current_settings
 from . import names
 from .names import OTHER_TASK, UNKNOWN_KEY, Metric, TraceResult

@@ -23,9 +23,9 @@ from opentelemetry import context, trace
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TracerProvider
 from opentelemetry.trace import Span as OTelSpan
 
-from .._operations import Capture, Event, Operation, Outcome, Restore, Run, Save
 from .._propagation import parent_context, span_context
 from .._version import __version__
+from ..operations import Capture, Event, Operation, Outcome, Restore, Run, Save
 from ..settings import current_settings
 from .names import Attribute, Span
 

@@ -14,7 +14,7 @@ from docket.execution import Execution
 from .. import Reason, RestoreError
 from .._keys import parse_task_key
 from .._observe import current_observers, use_observers
-from .._operations import Event, Operation, Outcome, Restore
+from ..operations import Event, Operation, Outcome, Restore
 from ._seen import SeenContext
 
 R = TypeVar("R")

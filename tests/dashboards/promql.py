@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import promql_parser as pp
 
 from dashboards.recording import GROUPS
-from taskctx._operations import FieldResult, Outcome
 from taskctx.errors import Reason
+from taskctx.operations import FieldResult, Outcome
 from taskctx.telemetry.metrics import EVICTION_CAUSES, LOOKUP_RESULTS, REGISTRIES
 from taskctx.telemetry.names import METRICS, Metric, TraceResult
 

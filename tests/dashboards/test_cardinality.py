@@ -15,8 +15,8 @@ from prometheus_client import CollectorRegistry
 
 import taskctx
 from taskctx._keys import PLAIN_TASK, build_task_key
-from taskctx._operations import DocketSeen, Outcome, Restore, Save
 from taskctx.errors import Reason
+from taskctx.operations import DocketSeen, Outcome, Restore, Save
 from taskctx.settings import Settings
 from taskctx.telemetry.metrics import PrometheusObserver
 from taskctx.telemetry.names import MAX_TASK_NAMES, METRICS, OTHER_TASK, TASK_RESTORE_FAILURES, UNKNOWN_KEY, Metric

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from taskctx._operations import Capture, Outcome, Restore, Save
 from taskctx.errors import Reason
+from taskctx.operations import Capture, Outcome, Restore, Save
 from taskctx.settings import ENVIRONMENT_PREFIX, Settings
 from taskctx.telemetry.logs import LogObserver
 from taskctx.telemetry.names import METRICS

@@ -10,7 +10,7 @@ from docket import Docket
 
 import taskctx
 from taskctx._keyring import generate_key
-from taskctx._operations import Outcome
+from taskctx.operations import Outcome
 from tests.conftest import make_worker
 from tests.docs.pages import read
 from tests.helpers import ADA, NOBODY, Sight, look

@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 import taskctx
 from taskctx import Observer, Settings, _store
 from taskctx._keys import parse_task_key
-from taskctx._operations import Operation, Restore
+from taskctx.operations import Operation, Restore
 from tests.conftest import make_worker
 from tests.faults.callers import caller_of, whose
 from tests.faults.interruption import Interrupted

@@ -10,7 +10,7 @@ from typing import Any
 from docket import Perpetual, Retry
 
 import taskctx
-from taskctx._operations import Operation, Restore
+from taskctx.operations import Operation, Restore
 from tests.faults import gauge
 from tests.faults.callers import whose
 from tests.faults.ledger import Entry, Pen

@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio import Redis
 
 from taskctx import Settings
-from taskctx._operations import Operation, Restore, Save
+from taskctx.operations import Operation, Restore, Save
 from tests.faults.case import PATIENT, SETTLING, Case, Worker
 from tests.faults.orders import BETWEEN_RUNS, RUNS
 from tests.faults.stage import Stage

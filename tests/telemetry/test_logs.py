@@ -10,8 +10,8 @@ from docket import Docket, Worker
 from prometheus_client import CollectorRegistry
 
 import taskctx
-from taskctx._operations import Capture, Operation, Outcome, Restore, Save
 from taskctx.errors import Reason
+from taskctx.operations import Capture, Operation, Outcome, Restore, Save
 from taskctx.telemetry.logs import INTERVAL, MAX_TOPICS, LogObserver
 from tests import secrets
 from tests.secrets import secret

@@ -25,8 +25,8 @@ from prometheus_client.openmetrics.exposition import generate_latest
 import taskctx
 from taskctx._carry import stop_carrying
 from taskctx._observe import docket_seen, observe
-from taskctx._operations import Restore
 from taskctx.errors import Reason
+from taskctx.operations import Restore
 from taskctx.settings import load_settings
 from taskctx.telemetry import make_observers
 from taskctx.telemetry.metrics import PrometheusObserver

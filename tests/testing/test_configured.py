@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 import taskctx
 from taskctx._observe import current_observers, use_observers
-from taskctx._operations import Event, Operation
+from taskctx.operations import Event, Operation
 from taskctx.settings import current_settings, use_settings
 from taskctx.testing import RecordedMetrics, configured, recorded_metrics
 from taskctx.testing.spans import recorded_spans

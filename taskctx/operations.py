@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
+from typing import Final, Literal
 
 from .errors import Reason
 
@@ -33,7 +33,8 @@ class Field(StrEnum):
     CARRIED = "carried"
 
 
-FIELDS = tuple(Field)
+FIELDS: Final = tuple(Field)
+"""All of them, in the order in which a :class:`Capture` has them."""
 
 
 class FieldResult(StrEnum):
@@ -56,7 +57,7 @@ class Operation:
     reason: Reason | None = None
     duration: float = 0.0
 
-    def failed(self, reason: Reason) -> None:
+    def failed(self, reason: Reason | None) -> None:
         self.outcome, self.reason = Outcome.FAILED, reason
 
     def degraded(self, reason: Reason) -> None:
@@ -144,7 +145,8 @@ class Run(Operation):
 
     def body_failed(self, error_type: str) -> None:
         """The task's own code raised an exception of this type."""
-        self.outcome, self.error_type = Outcome.FAILED, error_type
+        self.failed(None)
+        self.error_type = error_type
 
 
 @dataclass(frozen=True, slots=True)
