@@ -36,6 +36,11 @@ def use_refresh_hook(hook: RefreshHook | None) -> None:
     _hook = hook
 
 
+def current_refresh_hook() -> RefreshHook | None:
+    """The hook in use."""
+    return _hook
+
+
 def checked_hook(hook: object) -> None:
     """See that a hook can be called.
 

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from .. import Observer, Settings
 from .._observe import current_observers, use_observers
+from .._refresh import RefreshHook, checked_hook, current_refresh_hook, use_refresh_hook
 from ..settings import SettingsOverrides, current_settings, load_settings, use_settings
 from ..telemetry import PrometheusObserver, TracingObserver
 
@@ -21,6 +22,7 @@ def configured(
     registry: CollectorRegistry | None = None,
     tracer_provider: TracerProvider | None = None,
     observers: Sequence[Observer] = (),
+    refresh_token: RefreshHook | None = None,
     **settings: Unpack[SettingsOverrides],
 ) -> Generator[Settings]:
     """Configure taskctx for the length of a ``with`` block; afterwards all is as it was.
@@ -38,6 +40,7 @@ def configured(
         registry: the prometheus_client registry to count in.
         tracer_provider: makes the spans.
         observers: more observers.
+        refresh_token: asked for a new token in place of an expired one, as with :func:`taskctx.configure`.
         settings: the fields of :class:`taskctx.Settings`.
 
     Returns:
@@ -45,17 +48,21 @@ def configured(
 
     Raises:
         ConfigurationError: a setting has no valid value; named, never quoted.
+        InvalidType: the hook cannot be called.
     """
-    settings_before, observers_before = current_settings(), current_observers()
+    checked_hook(refresh_token)
+    settings_before, observers_before, hook_before = current_settings(), current_observers(), current_refresh_hook()
     given: dict[str, Any] = {name: getattr(settings_before, name) for name in settings_before.model_fields_set}
     loaded = load_settings(**(given | dict(settings)))
     use_settings(loaded)
     use_observers([*_observers(loaded, registry, tracer_provider), *observers])
+    use_refresh_hook(refresh_token or hook_before)
     try:
         yield loaded
     finally:
         use_settings(settings_before)
         use_observers(observers_before)
+        use_refresh_hook(hook_before)
 
 
 def _observers(

@@ -53,6 +53,29 @@ async def test_a_token_that_expired_in_the_queue(docket: Docket, keys: str | Non
     assert (run.outcome, run.reason) == ("failed", Reason.CREDENTIAL_EXPIRED)
 
 
+async def test_a_hook_for_expired_tokens(docket: Docket) -> None:
+    """Asked within the block only; one that gives none, or fails, is named."""
+
+    async def refresh(expired: taskctx.AccessToken) -> taskctx.AccessToken:
+        return expired.model_copy(update={"expires_at": None})
+
+    async def fails(_: taskctx.AccessToken) -> None:
+        raise ConnectionError
+
+    async def outcome() -> tuple[str, Reason | None]:
+        run = await run_as_worker(report, caller=ADA, docket=docket, failure=Reason.CREDENTIAL_EXPIRED)()
+        return run.outcome, run.reason
+
+    with configured(refresh_token=refresh):
+        assert await outcome() == ("ok", None)
+        with configured(refresh_token=fails):
+            assert await outcome() == ("degraded", Reason.CREDENTIAL_REFRESH_FAILED)
+        assert await outcome() == ("ok", None)
+    assert await outcome() == ("degraded", Reason.CREDENTIAL_EXPIRED)
+    with pytest.raises(taskctx.InvalidType), configured(refresh_token="no function"):  # type: ignore[arg-type]
+        pytest.fail("it was taken")
+
+
 async def test_a_sealed_snapshot_that_was_altered(docket: Docket) -> None:
     with configured(encryption_keys=f"test:{generate_key()}"):
         run = await run_as_worker(report, caller=ADA, docket=docket, failure=Reason.DECRYPT_FAILED)()
