@@ -53,21 +53,22 @@ async def run(docket: Docket, *items: Command | Bulk, size: int = 0) -> Replies:
     Gives one answer for each; for a :class:`Bulk`, a list.
     """
     lane = _lanes.of(docket)
-    request = Request(items, size)
 
-    async def once() -> Replies:
-        answers = await lane.run(request, lambda items: _send(docket, items))
+    async def send(items: Sequence[Command | Bulk]) -> Replies:
+        answers = await lane.run(Request(items, size), lambda items: _send(docket, items))
         for answer in answers:
             if error := error_in(answer):
                 raise error
         return answers
 
-    def apart(_: Exception) -> None:
-        # what does them together may be what cannot be done: some keys of a slot that is being moved are elsewhere
-        nonlocal request
-        request = Request([replace(item, apart=True) if isinstance(item, Bulk) else item for item in items], size)
+    async def together() -> Replies:
+        return await send(items)
 
-    return await _persist(once, apart)
+    async def apart() -> Replies:
+        # what does them together may be what cannot be done: some keys of a slot that is being moved are elsewhere
+        return await send([replace(item, apart=True) if isinstance(item, Bulk) else item for item in items])
+
+    return await _persist(together, apart)
 
 
 async def call(docket: Docket, send: Callable[[Any], Awaitable[T]]) -> T:
@@ -78,7 +79,7 @@ async def call(docket: Docket, send: Callable[[Any], Awaitable[T]]) -> T:
             async with docket.redis() as client, bounded():
                 return await send(client)
 
-    return await _persist(once)
+    return await _persist(once, once)
 
 
 async def _send(docket: Docket, items: Sequence[Command | Bulk]) -> Replies:
@@ -105,18 +106,13 @@ async def _alone(client: Client, command: Command) -> Any:
         return refused
 
 
-async def _persist(once: Callable[[], Awaitable[T]], before_retry: Callable[[Exception], None] = lambda _: None) -> T:
+async def _persist(first: Callable[[], Awaitable[T]], again: Callable[[], Awaitable[T]]) -> T:
     """Try again while that may help.  Each caller has its own tries: who travelled together need not go on together."""
-
-    async def fail(error: Exception) -> None:
-        before_retry(error)
-
     try:
         try:
-            return await once()
-        except TRANSIENT as error:
-            before_retry(error)
-            return await _RETRY.call_with_retry(once, fail)
+            return await first()
+        except TRANSIENT:
+            return await _RETRY.call_with_retry(again, _between_tries)
     except redis_errors.TimeoutError:
         raise BackendError(Reason.BACKEND_TIMEOUT) from None
     except redis_errors.ResponseError as error:
@@ -127,6 +123,10 @@ async def _persist(once: Callable[[], Awaitable[T]], before_retry: Callable[[Exc
 
 
 _RETRY = Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.5), RETRIES, supported_errors=TRANSIENT)
+
+
+async def _between_tries(error: Exception) -> None:
+    """Nothing to tidy up: each try takes a connection of its own."""
 
 
 class PerDocket(Generic[T]):
