@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Final, Protocol, cast
 
 from ._token import AccessToken, token_scope
+from ._undo import Undo
 from .errors import InvalidType
 
 TokenSource = Callable[[], AccessToken | None]
@@ -136,21 +137,17 @@ def bind_caller(
         server=outer.server if server is UNSET else server,
         request=outer.request,
     )
-    token = current_caller.set(caller)
-    try:
+    with Undo() as undo:
+        undo.set(current_caller, caller)
         yield
-    finally:
-        current_caller.reset(token)
 
 
 @contextmanager
 def use_caller(caller: Caller) -> Generator[None]:
     """Make ``caller`` the current one, as a whole, for the length of a ``with`` block."""
-    previous = current_caller.set(caller)
-    try:
+    with Undo() as undo:
+        undo.set(current_caller, caller)
         yield
-    finally:
-        current_caller.reset(previous)
 
 
 def get_access_token() -> AccessToken | None:
