@@ -8,22 +8,18 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from ..operating.options import DEFAULT_URL, Metrics, Url
 from .examination import Options, examine
 from .finding import worst
 from .report import findings_of, print_sections, sections_as_json
 
 
 def doctor(
-    url: Annotated[
-        str, typer.Option(envvar="DOCKET_URL", help="The Redis or Valkey server that dockets are on.")
-    ] = "redis://localhost:6379/0",
+    url: Url = DEFAULT_URL,
     docket: Annotated[
         list[str] | None, typer.Option(help="Look at this docket only; may be repeated.", show_default=False)
     ] = None,
-    metrics: Annotated[
-        list[str] | None,
-        typer.Option(help="A process's metrics endpoint, such as worker-1:9100; may be repeated.", show_default=False),
-    ] = None,
+    metrics: Metrics = None,
     prometheus: Annotated[
         str | None, typer.Option(help="A Prometheus that should scrape all processes.", show_default=False)
     ] = None,

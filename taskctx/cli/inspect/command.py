@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from .._problem import Problem
+from ..operating.options import DEFAULT_URL, Url
 from ..operating.server import connected
 from ..operating.words import plain
 from .inspection import Inspection, inspect_task
@@ -25,9 +26,7 @@ _SHOWN = 5
 
 def inspect(
     task: Annotated[str, typer.Argument(help="A task id, a Docket task key, or a Redis key.", show_default=False)],
-    url: Annotated[
-        str, typer.Option(envvar="DOCKET_URL", help="The Redis or Valkey server that dockets are on.")
-    ] = "redis://localhost:6379/0",
+    url: Url = DEFAULT_URL,
     docket: Annotated[
         list[str] | None, typer.Option(help="Look on this docket only; may be repeated.", show_default=False)
     ] = None,

@@ -12,15 +12,13 @@ from rich.live import Live
 from rich.text import Text
 
 from .._problem import Problem
+from ..operating.options import Metrics
 from .frame import frame
 from .source import Endpoints, Prometheus, Source
 
 
 def top(
-    metrics: Annotated[
-        list[str] | None,
-        typer.Option(help="A process's metrics endpoint, such as worker-1:9100; may be repeated.", show_default=False),
-    ] = None,
+    metrics: Metrics = None,
     prometheus: Annotated[
         str | None, typer.Option(help="A Prometheus that scrapes the processes.", show_default=False)
     ] = None,
