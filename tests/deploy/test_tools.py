@@ -8,7 +8,6 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +25,6 @@ from tests.ports import free_port
 from tests.processes.support import Process, Starter
 
 SECRETS = list(make_secrets.NAMES.values())
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Starter]:
-    starter = Starter(tmp_path)
-    try:
-        yield starter
-    finally:
-        starter.stop_all()
 
 
 def read(directory: Path) -> dict[str, str]:

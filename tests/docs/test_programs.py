@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,15 +21,6 @@ CARRY = "how-to/carry.md"
 
 needs_a_server = pytest.mark.skipif(BACKEND != "valkey", reason="processes need a server to meet at")
 runs_once = pytest.mark.skipif(BACKEND != "memory", reason="chooses its backend: runs with TASKCTX_TEST_BACKEND=memory")
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Starter]:
-    starter = Starter(tmp_path)
-    try:
-        yield starter
-    finally:
-        starter.stop_all()
 
 
 async def ended_well(process: Process) -> str:

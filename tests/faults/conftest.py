@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from uuid import uuid4
 
@@ -24,16 +24,6 @@ REPORT = "TASKCTX_FAULTS_REPORT"
 """Environment variable: the file that the report goes to."""
 
 _ROW = "taskctx_faults_row"
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Starter]:
-    """Starts programs that do not outlive the test."""
-    starter = Starter(tmp_path)
-    try:
-        yield starter
-    finally:
-        starter.stop_all()
 
 
 @pytest.fixture

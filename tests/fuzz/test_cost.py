@@ -13,11 +13,9 @@ from __future__ import annotations
 import base64
 import json
 import re
-import sys
 import tracemalloc
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -32,6 +30,7 @@ from taskctx._undo import Undo
 from taskctx.asgi import TaskContextMiddleware
 from tests.fuzz.seeds import TRACEPARENT
 from tests.fuzz.targets import PLACE, SEALING, run
+from tests.instructions import counting_instructions
 
 Call = Callable[[], object]
 Measure = Callable[[Call], int]
@@ -39,21 +38,9 @@ Measure = Callable[[Call], int]
 
 def instructions(call: Call) -> int:
     """Bytecode instructions that a call takes, in whatever module."""
-    count = 0
-
-    def trace(frame: FrameType, event: str, argument: object) -> Any:
-        nonlocal count
-        frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        count += event == "opcode"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
+    with counting_instructions() as count:
         call()
-    finally:
-        sys.settrace(before)
-    return count
+        return count()
 
 
 def peak(call: Call) -> int:

@@ -23,16 +23,6 @@ pytestmark = pytest.mark.stack
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Starter]:
-    """Starts programs that do not outlive the test."""
-    starter = Starter(tmp_path)
-    try:
-        yield starter
-    finally:
-        starter.stop_all()
-
-
-@pytest.fixture
 def server() -> Iterator[ValkeyServer]:
     with running_valkey(config={"appendonly": "yes"}) as server:
         yield server
