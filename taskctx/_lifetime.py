@@ -13,6 +13,7 @@ from docket import Worker
 from docket.dependencies import (
     AdmissionBlocked,
     CompletionHandler,
+    ConcurrencyLimit,
     Cron,
     Dependency,
     FailureHandler,
@@ -69,10 +70,17 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class RerunHandlers:
-    """What may make a task run again: its retry and its perpetuation, declared on the task or on the worker."""
+    """What may make a task run again, declared on the task or on the worker.
+
+    Attributes:
+        failure: its retry.
+        completion: its perpetuation.
+        parks: a concurrency limit, which may park it.
+    """
 
     failure: FailureHandler[Any] | None
     completion: CompletionHandler[Any] | None
+    parks: bool
     _frame: Frame | None
     _names: dict[int, str]
 
@@ -80,28 +88,34 @@ class RerunHandlers:
     def of(cls, execution: Execution, worker: Worker) -> RerunHandlers:
         """Look them up.  Must be called while Docket resolves the task's dependencies."""
         failure = completion = None
+        parks = False
         for dependency in _declared(execution, worker):
             if isinstance(dependency, FailureHandler):
                 failure = failure or dependency
             if isinstance(dependency, CompletionHandler):
                 completion = completion or dependency
+            if isinstance(dependency, ConcurrencyLimit):
+                parks = True
         if failure is None and completion is None:
-            return _NEVER_AGAIN
+            return _PARKED_AT_MOST if parks else _NEVER_AGAIN
         names = {id(handler): name for name, handler in get_dependency_parameters(execution.function).items()}
-        return cls(failure, completion, current_frame(), names)
+        return cls(failure, completion, parks, current_frame(), names)
 
     def __bool__(self) -> bool:
-        return self.failure is not None or self.completion is not None
+        return self.parks or self.failure is not None or self.completion is not None
 
-    def ending(self, execution: Execution, error: BaseException | None) -> Ending:
-        """What an end of the task's body, with or without an exception, means for its snapshot."""
+    def ending(self, execution: Execution, error: BaseException | None) -> Ending | None:
+        """What an end of the task's body, with or without an exception, means for its snapshot; None: nothing."""
         match error:
             case None:
                 # Docket has recorded a success by now, and a perpetual task has scheduled its next run
                 return Ending(runs_again=None if self.completion else False)
+            case AdmissionBlocked(handled=True):
+                # parked: it may have been run by now, and its snapshot shortened, which must not be undone
+                return None
             case AdmissionBlocked():
                 delay = error.retry_delay or timedelta(0)
-                return Ending(error.handled or error.reschedule, delay.total_seconds())
+                return Ending(error.reschedule, delay.total_seconds())
             case asyncio.CancelledError():
                 # cancelled for good (Docket's record says so already), or the worker stops and it is redelivered
                 return Ending(runs_again=None)
@@ -130,7 +144,8 @@ class RerunHandlers:
         return declared if self._frame is None else self._frame.resolved.get(name, declared)
 
 
-_NEVER_AGAIN = RerunHandlers(None, None, None, {})
+_NEVER_AGAIN = RerunHandlers(None, None, parks=False, _frame=None, _names={})
+_PARKED_AT_MOST = RerunHandlers(None, None, parks=True, _frame=None, _names={})
 
 
 def _declared(execution: Execution, worker: Worker) -> Iterator[Dependency[Any]]:

@@ -160,6 +160,12 @@ async def expire_unless_superseded(docket: Docket, key: str, ttl: int, task_key:
     await run(docket, Bulk(_EXPIRE_EACH_UNLESS_SUPERSEDED, keys, arguments, (command,)))
 
 
+async def expire_and_look(docket: Docket, key: str, ttl: int, task_key: str) -> Run:
+    """Give a value ``ttl`` seconds from now; says what Docket knew of the task after that."""
+    _, *found = await run(docket, lambda pipeline: pipeline.expire(key, ttl), *_ask_run(docket, task_key))
+    return _read_run(found)
+
+
 async def life_of(docket: Docket, key: str, task_key: str) -> tuple[int, Run]:
     """The seconds that a value has left (negative: none, or no end), and what Docket knows of the task."""
     ttl, *found = await run(docket, partial(_ttl, key), *_ask_run(docket, task_key))

@@ -95,7 +95,9 @@ class _TaskRun:
         finally:
             self._undo.take_back()
 
-    async def _settle(self, fetched: Fetched, ending: Ending) -> None:
+    async def _settle(self, fetched: Fetched, ending: Ending | None) -> None:
+        if ending is None:
+            return
         # When the server is away, the TTL set at save or at restore stands: the key goes later, but it goes.
         with suppress(BackendError):
             async with bounded():
@@ -156,9 +158,12 @@ async def _settle(execution: Execution, fetched: Fetched, ending: Ending) -> Non
     now_left, run = await _store.life_of(docket, key, execution.key)
     if _is_due_again(run, execution, ending):
         due_in = max(0.0, ending.delay, run.due - time.time())
-        await _store.expire(docket, key, max(now_left, math.ceil(due_in) + settings.pending_ttl))
-    else:
-        await _store.expire(docket, key, shortened)
+        ttl = max(now_left, math.ceil(due_in) + settings.pending_ttl)
+        run = await _store.expire_and_look(docket, key, ttl, execution.key)
+        if _is_due_again(run, execution, ending):
+            return
+        # the next run came, ended, and shortened it before we renewed it
+    await _store.expire_unless_superseded(docket, key, shortened, execution.key, run.generation)
 
 
 def _shortened(left: int) -> int:

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from types import TracebackType
 from typing import Any
 
 import pytest
-from docket import Cron, CurrentExecution, Docket, ExponentialRetry, Perpetual, RateLimit, Retry, Worker
-from docket.dependencies import current_docket
+from docket import (
+    ConcurrencyLimit,
+    Cron,
+    CurrentExecution,
+    Docket,
+    ExponentialRetry,
+    Perpetual,
+    RateLimit,
+    Retry,
+    Worker,
+)
+from docket.dependencies import AdmissionBlocked, Dependency, current_docket
 from docket.execution import Execution
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
 
 import taskctx
+from taskctx import _store
 from tests.conftest import MakeDocket, make_worker, our_keys
 from tests.contracts.shapes import REDELIVERY, SHAPES, Shape, Stage, shape_name
 from tests.helpers import ADA, Caller, redis_key, running, shut_down_in_mid_task, state, ttl, wait_until
@@ -525,11 +538,87 @@ async def test_a_task_that_waits_for_admission(docket: Docket, span_exporter: In
     assert await ttl(docket, second) == about(3 * DAY + PENDING)
 
 
+# -- when another run of the task is ahead of this one ------------------------------------------------------------
+
+
+class LeavesLate(Dependency[None]):
+    """Keeps a worker from leaving a run that was not admitted, so also from taking back what we did, until later."""
+
+    def __init__(self, until: Callable[[], Awaitable[object]]) -> None:
+        self._until = until
+
+    async def __aenter__(self) -> None:
+        """Comes after ours, and so leaves before it."""
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, AdmissionBlocked):
+            await self._until()
+
+
+async def test_a_parked_run_that_leaves_after_its_task_has_ended(docket: Docket) -> None:
+    """The run that was parked does not lengthen what the end of the task has shortened."""
+    holds, parked = asyncio.Event(), asyncio.Event()
+    executions: list[Execution] = []
+
+    async def task(limit: ConcurrencyLimit = ConcurrencyLimit(max_concurrent=1)) -> None:
+        holds.set()
+        await parked.wait()
+
+    async def until_it_ended() -> None:
+        parked.set()
+        await wait_until(lambda: is_short(docket, executions[1]))
+
+    executions.append(await taskctx.add(docket, task)())
+    late = {**taskctx.worker_dependencies, "late": LeavesLate(until_it_ended)}
+    async with make_worker(docket, dependencies=late) as worker, running(worker):
+        await holds.wait()
+        executions.append(await taskctx.add(docket, task)())
+        await wait_until(lambda: is_short(docket, executions[1]))
+
+    assert parked.is_set()
+    assert await ttl(docket, executions[1]) == about(COMPLETED)
+
+
+async def test_a_perpetual_run_that_leaves_after_its_task_has_ended(
+    docket: Docket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that found another to come does not lengthen what the end of that one has shortened."""
+    looked: list[_store.Run] = []
+    look = _store.life_of
+
+    async def look_and_dawdle(*args: Any) -> tuple[int, _store.Run]:
+        found = await look(*args)
+        looked.append(found[1])
+        if len(looked) == 1:
+            await wait_until(lambda: is_short(docket, execution))
+        return found
+
+    async def task(perpetual: Perpetual = Perpetual(every=timedelta(milliseconds=1))) -> None:
+        if looked:
+            perpetual.cancel()
+
+    monkeypatch.setattr(_store, "life_of", look_and_dawdle)
+    execution = await taskctx.add(docket, task)()
+    await work_until(docket, execution, "completed", "cancelled")
+
+    assert looked[0].generation > 1
+    assert await ttl(docket, execution) == about(COMPLETED)
+
+
+async def is_short(docket: Docket, execution: Execution) -> bool:
+    """Its TTL was shortened as for a task that is done."""
+    return await ttl(docket, execution) <= COMPLETED
+
+
 # -- as a run begins ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("declared", [Retry(attempts=2), Perpetual(every=timedelta(days=1))])
-async def test_a_run_of_a_task_that_will_run_again_renews(docket: Docket, worker: Worker, declared: Any) -> None:
+@pytest.mark.parametrize(
+    "declared", [Retry(attempts=2), Perpetual(every=timedelta(days=1)), ConcurrencyLimit(max_concurrent=1)]
+)
+async def test_a_run_of_a_task_that_may_run_again_renews(docket: Docket, worker: Worker, declared: Any) -> None:
     """A snapshot that had little life left when its task's turn came has all of it again while the body runs."""
     begun, finish = asyncio.Event(), asyncio.Event()
 
