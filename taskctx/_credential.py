@@ -5,25 +5,24 @@ from __future__ import annotations
 import time
 
 from ._refresh import RefreshError, refreshed
-from ._token import AccessToken, is_expired, life_left, token_from_json, token_scope
+from ._token import AccessToken, is_expired, life_left, token_scope
 from .errors import Reason, SnapshotError
 from .operations import Restore
 from .settings import Settings
 
 
 async def usable_token(
-    token_json: str | None, task_scope: str | None, operation: Restore, settings: Settings, *, may_keep: bool = True
+    token: AccessToken | None, task_scope: str | None, operation: Restore, settings: Settings, *, may_keep: bool = True
 ) -> AccessToken | None:
-    """The token in a snapshot, or a refreshed one where its life is over.
+    """The token that a snapshot holds, or a refreshed one where its life is over.
 
     Without a new one, ``on_expired_token`` says whether the task runs without a token, with the expired one (if it
     ``may_keep`` it), or fails.
 
     Raises:
-        SnapshotError: (``malformed``, ``scope_mismatch``, or ``credential_expired`` and ``credential_refresh_failed``
-            where they fail the task).
+        SnapshotError: (``scope_mismatch``, or ``credential_expired`` and ``credential_refresh_failed`` where they
+            fail the task).
     """
-    token = token_from_json(token_json)
     if token is None:
         return None
     if token_scope(token) != task_scope:

@@ -13,6 +13,7 @@ each key has exactly one reading: :func:`parse_task_key` accepts only what :func
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
@@ -21,6 +22,9 @@ from .errors import InvalidArgument, InvalidType
 PLAIN_TASK = "task"
 """The type segment of a plain Docket task, whose component is the function's name."""
 
+
+REMEMBERED = 1024
+"""Segments that need quoting are scopes as a rule, and one caller's come again and again."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.~-]+")
 """What quoting leaves as it is (RFC 3986's unreserved characters): most ids, and all that are made for a task."""
@@ -86,7 +90,7 @@ def _quoted(name: str, segment: object) -> str:
     if _PLAIN.fullmatch(segment):
         return segment
     try:
-        return quote(segment, safe="")
+        return _encoded(segment)
     except UnicodeEncodeError:
         raise InvalidArgument(f"the {name} must be text that UTF-8 can hold (it has a lone surrogate)") from None
 
@@ -96,8 +100,18 @@ def _unquoted(segment: str) -> str | None:
     if _PLAIN.fullmatch(segment):
         return segment
     try:
-        text = unquote(segment, errors="strict")
-        return text if text and quote(text, safe="") == segment else None
+        return _decoded(segment)
     except UnicodeError:
         # escapes that are not UTF-8, or a lone surrogate in the segment itself
         return None
+
+
+@lru_cache(REMEMBERED)
+def _encoded(text: str) -> str:
+    return quote(text, safe="")
+
+
+@lru_cache(REMEMBERED)
+def _decoded(segment: str) -> str | None:
+    text = unquote(segment, errors="strict")
+    return text if text and quote(text, safe="") == segment else None

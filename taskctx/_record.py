@@ -47,9 +47,12 @@ def parse_record(raw: str | bytes) -> Record:
     if not isinstance(raw, str | bytes):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidType(f"a snapshot's JSON must be str or bytes, not {type(raw).__name__}")
     try:
-        return record_of(pydantic_core.from_json(raw))
-    except (ValueError, TypeError, RecursionError):
-        raise SnapshotError(Reason.MALFORMED) from None
+        record = Record.model_validate_json(raw)
+    except _NOT_A_RECORD:
+        return _refused(raw)
+    if _is_unreadable(record.schema_version):
+        raise SnapshotError(Reason.SCHEMA_UNSUPPORTED)
+    return record
 
 
 def record_of(fields: object) -> Record:
@@ -63,9 +66,20 @@ def record_of(fields: object) -> Record:
         if isinstance(fields, dict) and _is_unreadable(fields.get("schema_version", SCHEMA_VERSION)):  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
             raise SnapshotError(Reason.SCHEMA_UNSUPPORTED)
         return Record.model_validate(fields)
-    except (ValidationError, ValueError, TypeError, RecursionError):
-        # a TypeError is what pydantic makes of text with lone surrogates
+    except _NOT_A_RECORD:
         raise SnapshotError(Reason.MALFORMED) from None
+
+
+def _refused(raw: str | bytes) -> Record:
+    """Say why a text is no record: a newer schema may be of other types, and is told by its version all the same."""
+    try:
+        return record_of(pydantic_core.from_json(raw))
+    except _NOT_A_RECORD:
+        raise SnapshotError(Reason.MALFORMED) from None
+
+
+_NOT_A_RECORD = (ValidationError, ValueError, TypeError, RecursionError)
+"""A TypeError is what pydantic makes of text with lone surrogates."""
 
 
 def _is_unreadable(version: object) -> bool:

@@ -28,7 +28,7 @@ from ._observe import docket_seen, observe
 from ._propagation import clear_baggage, use_baggage
 from ._record import Record, parse_record
 from ._snapshot import TaskContextSnapshot, present_fields, snapshot_of
-from ._token import AccessToken
+from ._token import AccessToken, token_from_json
 from ._undo import Undo
 from .errors import InvalidType, Reason, RestoreError, SnapshotError, TaskContextError
 from .operations import Outcome, Restore
@@ -100,7 +100,8 @@ async def restore(key: str, undo: Undo, *, renew: bool = False) -> Restored | No
             fetched = await _fetch(docket, redis_key(docket, key), operation, settings, renew)
         # a refreshed token takes its time, which is not Redis's
         snapshot = fetched.snapshot
-        token = await usable_token(snapshot.access_token_json, parts.task_scope, operation, settings)
+        stored = token_from_json(snapshot.access_token_json)
+        token = await usable_token(stored, parts.task_scope, operation, settings)
         return Restored(fetched, token, usable_carried(snapshot, operation))
 
     return await attempt(operation, parts, find, settings.fails_task, undo)

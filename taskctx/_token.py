@@ -49,9 +49,9 @@ class AccessToken(BaseModel):
             InvalidType: ``value`` is neither; the message names the attributes at fault.
         """
         try:
-            # a model's dump keeps the fields of subclasses and of newer versions
-            source = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
-            return cls.model_validate_json(cls.model_validate(source).model_dump_json())
+            # a model's own JSON keeps the fields of subclasses and of newer versions
+            model = value if isinstance(value, BaseModel) else cls.model_validate(value)
+            return cls.model_validate_json(model.model_dump_json())
         except ValidationError as error:
             faults = ", ".join(sorted({str(problem["loc"][0]) for problem in error.errors() if problem["loc"]}))
         except ValueError:

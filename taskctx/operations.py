@@ -78,7 +78,7 @@ class Capture(Operation):
 
     docket_name: str
     credential_ttl: float | None = None
-    fields: dict[Field, frozenset[FieldResult]] = field(default_factory=dict[Field, frozenset[FieldResult]])
+    fields: Mapping[Field, frozenset[FieldResult]] = field(default_factory=dict[Field, frozenset[FieldResult]])
 
 
 @dataclass(slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from .._keys import TaskKeyParts
 from .._record import Record
 from .._restore import Fetched, Restored, usable_carried
 from .._snapshot import TaskContextSnapshot, present_fields
-from .._token import AccessToken
+from .._token import AccessToken, token_from_json
 from ..errors import Reason, SnapshotError
 from ..operations import Restore
 from ..settings import Settings
@@ -57,18 +57,13 @@ class SnapshotReader:
         async with bounded():
             theirs, fetched = await self._fetch()
         snapshot = fetched.snapshot
+        stored = token_from_json(snapshot.access_token_json)
         # FastMCP keeps no expired token, whatever ``on_expired_token`` says
-        token = await usable_token(
-            snapshot.access_token_json, parts.task_scope, operation, self._settings, may_keep=False
-        )
+        token = await usable_token(stored, parts.task_scope, operation, self._settings, may_keep=False)
         carried = usable_carried(snapshot, operation)
-        _applied(theirs, token)
+        _apply(theirs if token is stored else _with_token(theirs, token))
         _upstream.remember_snapshot(parts.task_id, theirs)
-        headers = _upstream.get_http_headers()
-        seen = replace(
-            snapshot, http_headers=headers, origin_request_id=request_id(headers, snapshot.origin_request_id)
-        )
-        return Restored(replace(fetched, snapshot=seen), token, carried)
+        return Restored(_as_seen(fetched), token, carried)
 
     async def _fetch(self) -> tuple[FastMCPSnapshot, Fetched]:
         operation, parts = self._operation, self._parts
@@ -106,15 +101,18 @@ class SnapshotReader:
             operation.ttl = max(ttl, rider.ttl)
 
 
-def _applied(theirs: FastMCPSnapshot, token: AccessToken | None) -> None:
-    """Make a snapshot's caller FastMCP's current one, with this token.
+def _with_token(theirs: FastMCPSnapshot, token: AccessToken | None) -> FastMCPSnapshot:
+    return replace(theirs, access_token_json=None if token is None else token.model_dump_json())
+
+
+def _apply(theirs: FastMCPSnapshot) -> None:
+    """Make a snapshot's caller FastMCP's current one.
 
     Raises:
         SnapshotError: (``malformed``) FastMCP refuses the token.
     """
-    token_json = None if token is None else token.model_dump_json()
     try:
-        _upstream.apply_snapshot(replace(theirs, access_token_json=token_json))
+        _upstream.apply_snapshot(theirs)
     except Exception:  # noqa: BLE001 - pydantic quotes the token
         raise SnapshotError(Reason.MALFORMED) from None
 
@@ -134,6 +132,15 @@ def _parsed(text: str) -> tuple[FastMCPSnapshot, Record]:
 
 
 _SHARED_FIELDS = ("access_token_json", "http_headers", "origin_request_id", "session_id")
+
+
+def _as_seen(fetched: Fetched) -> Fetched:
+    """With the headers that FastMCP's own getter now gives."""
+    snapshot, headers = fetched.snapshot, _upstream.get_http_headers()
+    request = request_id(headers, snapshot.origin_request_id)
+    if headers == (snapshot.http_headers or {}) and request == snapshot.origin_request_id:
+        return fetched
+    return replace(fetched, snapshot=replace(snapshot, http_headers=headers, origin_request_id=request))
 
 
 def _joined(theirs: Record, rider: Record | None) -> TaskContextSnapshot:

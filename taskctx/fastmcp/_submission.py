@@ -95,7 +95,9 @@ async def _stored_form(snapshot: FastMCPSnapshot, docket: Docket, key: str, ttl:
         value = seal(text, key, settings)
     else:
         stored_at = await _store.server_time(docket)
-        ours = replace(captured[1], trace_context=captured[1].trace_context | current_trace())
+        ours = captured[1]
+        if here := current_trace():
+            ours = replace(ours, trace_context=ours.trace_context | here)
         operation.fields = present_fields(ours)
         value = seal(with_rider(text, ours, stored_at=stored_at, ttl=ttl), key, settings)
     if len(value) > settings.max_snapshot_bytes:
