@@ -79,14 +79,12 @@ class Case:
             command: what it is started with, for example ``faketime``.
             environment: more of its environment.
         """
-        while True:
-            port = free_port()
-            worker = Worker(self._start(command, self._worker_words(port, *options), environment), port)
-            await wait_until(lambda worker=worker: worker.ready, timeout=60)
-            if not worker.process.ended:
-                self.workers[worker.process.pid] = worker
-                return worker
-            assert "Address already in use" in worker.process.output, worker.process.output
+        port = free_port()
+        worker = Worker(self._start(command, self._worker_words(port, *options), environment), port)
+        await wait_until(lambda: worker.ready, timeout=60)
+        assert not worker.process.ended, worker.process.output
+        self.workers[worker.process.pid] = worker
+        return worker
 
     def submitter(
         self, count: int, *, command: Collection[str] = (), environment: dict[str, str] | None = None, **order: Any

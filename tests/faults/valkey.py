@@ -46,15 +46,12 @@ class Valkey:
     async def up(self) -> Valkey:
         """Start it, again where it was, and wait until it answers."""
         self.directory.mkdir(exist_ok=True)
-        while True:
-            port = self.port or free_port()
-            options = {"port": port, "bind": "127.0.0.1", "dir": self.directory} | self.options
-            words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-            self.process = self.start([str(get_binary_path()), *words])
-            if await self._answers(port):
-                self.port = port
-                return self
-            assert not self.port, f"the server did not start again:\n{self.process.output}"
+        self.port = self.port or free_port()
+        options = {"port": self.port, "bind": "127.0.0.1", "dir": self.directory} | self.options
+        words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+        self.process = self.start([str(get_binary_path()), *words])
+        assert await self._answers(), f"the server did not start:\n{self.process.output}"
+        return self
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -71,13 +68,13 @@ class Valkey:
         finally:
             os.kill(self.process.pid, signal.SIGCONT)
 
-    async def _answers(self, port: int) -> bool:
+    async def _answers(self) -> bool:
         """Wait until it answers (True) or has given up (False)."""
         process = self.process
         assert process is not None
 
         async def settled() -> bool:
-            return process.ended or await _pong(port)
+            return process.ended or await _pong(self.port)
 
         await wait_until(settled, timeout=60)
         return not process.ended

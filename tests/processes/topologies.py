@@ -110,17 +110,16 @@ async def start_cluster(
 
 
 async def start_node(start: Start, parent: Path, **more: object) -> Node:
-    """A server in cluster mode.  Other ports are chosen where somebody has taken these."""
-    while True:
-        port, bus = free_port(), free_port()
-        directory = parent / str(port)
-        directory.mkdir()
-        options = {"port": port, "cluster-port": bus, "dir": directory, "bind": "127.0.0.1"}
-        options |= {"cluster-enabled": "yes", "cluster-node-timeout": NODE_TIMEOUT, "save": "", "appendonly": "no"}
-        options |= {name.replace("_", "-"): value for name, value in more.items()}
-        node = start([str(get_binary_path()), *(word for name, v in options.items() for word in (f"--{name}", str(v)))])
-        if await answers(node, port):
-            return Node(port, bus, node)
+    """A server in cluster mode."""
+    port, bus = free_port(), free_port()
+    directory = parent / str(port)
+    directory.mkdir()
+    options = {"port": port, "cluster-port": bus, "dir": directory, "bind": "127.0.0.1"}
+    options |= {"cluster-enabled": "yes", "cluster-node-timeout": NODE_TIMEOUT, "save": "", "appendonly": "no"}
+    options |= {name.replace("_", "-"): value for name, value in more.items()}
+    node = start([str(get_binary_path()), *(word for name, v in options.items() for word in (f"--{name}", str(v)))])
+    assert await answers(node, port), node.output
+    return Node(port, bus, node)
 
 
 async def start_sentinel(start: Start, directory: Path, primary_port: int, **options: int) -> int:
@@ -129,19 +128,15 @@ async def start_sentinel(start: Start, directory: Path, primary_port: int, **opt
     Args:
         options: of what it does for ``primary``, with ``_`` for ``-``.
     """
-    while True:
-        port = free_port()
-        lines = [
-            f"port {port}",
-            "bind 127.0.0.1",
-            f"dir {directory}",
-            f"sentinel monitor primary 127.0.0.1 {primary_port} 1",
-        ]
-        lines += [f"sentinel {name.replace('_', '-')} primary {value}" for name, value in options.items()]
-        config = directory / f"sentinel-{port}.conf"
-        config.write_text("\n".join(lines) + "\n")
-        if await answers(start([str(get_binary_path()), str(config), "--sentinel"]), port):
-            return port
+    port = free_port()
+    lines = [f"port {port}", "bind 127.0.0.1", f"dir {directory}"]
+    lines.append(f"sentinel monitor primary 127.0.0.1 {primary_port} 1")
+    lines += [f"sentinel {name.replace('_', '-')} primary {value}" for name, value in options.items()]
+    config = directory / f"sentinel-{port}.conf"
+    config.write_text("\n".join(lines) + "\n")
+    sentinel = start([str(get_binary_path()), str(config), "--sentinel"])
+    assert await answers(sentinel, port), sentinel.output
+    return port
 
 
 def sentinel_url(port: int) -> str:
