@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from taskctx.errors import Reason
 from taskctx.telemetry.names import (
     BUILD_INFO,
     CAPTURES,
@@ -97,7 +98,15 @@ def _share_of_lookups(result: str, labels: str, window: str) -> str:
     )
 
 
-_UNREADABLE = "decrypt_unknown_key|decrypt_failed|plaintext_refused|malformed|schema_unsupported"
+_UNUSABLE = (
+    Reason.DECRYPT_UNKNOWN_KEY,
+    Reason.DECRYPT_FAILED,
+    Reason.PLAINTEXT_REFUSED,
+    Reason.MALFORMED,
+    Reason.SCHEMA_UNSUPPORTED,
+    Reason.SCOPE_MISMATCH,
+)
+"""A single one is a page: none of them is load or luck."""
 _INSTANCE_REGISTRY = "job, instance, registry"
 _WRITTEN = series(SCHEMA_VERSION, 'bound="write"')
 _NEWEST_READ = series(SCHEMA_VERSION, 'bound="read_max"')
@@ -121,13 +130,13 @@ ALERTS: tuple[Alert, ...] = (
         "SnapshotUnreadable",
         sum_by(
             "job, docket_name, reason",
-            increase(series(RESTORE_FAILURES, f'reason=~"{_UNREADABLE}"'), "10m"),
+            increase(series(RESTORE_FAILURES, f'reason=~"{"|".join(_UNUSABLE)}"'), "10m"),
         )
         + " > 0",
         "critical",
-        "Workers cannot read snapshots on docket {{ $labels.docket_name }}: {{ $labels.reason }}",
-        '{{ $value | printf "%.0f" }} snapshots in 10 minutes were there and could not be read. This does not heal by itself: '
-        "two processes disagree on keys or versions, or something damages what is stored.",
+        "Workers cannot use snapshots on docket {{ $labels.docket_name }}: {{ $labels.reason }}",
+        '{{ $value | printf "%.0f" }} snapshots in 10 minutes were there and could not be used. This does not heal by itself: '
+        "two processes disagree on keys or versions, something damages what is stored, or tasks run under other callers' keys.",
         "taskctx-overview",
         variables=("job", "docket"),
     ),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from dashboards.build import HERE, write
 
-from .artifacts import GENERATED
+from .artifacts import ALERTS, GENERATED
 
 
 @pytest.mark.parametrize("path", GENERATED, ids=str)
@@ -22,6 +23,13 @@ def test_no_other_file_lies_beside_the_generated_ones(folder: str) -> None:
     """A dashboard that was renamed does not stay behind under its old name."""
     committed = {path.relative_to(HERE) for path in (HERE / folder).iterdir() if path.is_file()}
     assert committed == {path for path in GENERATED if path.parts[0] == folder}
+
+
+@pytest.mark.parametrize("text", ["README.md", "CHANGELOG.md"])
+def test_the_number_of_alerts_is_told_as_it_is(text: str) -> None:
+    """Several with one name, at other speeds, count as several."""
+    (told,) = re.findall(r"\b(\d+) alerts\b", (HERE.parent / text).read_text())
+    assert int(told) == len(ALERTS)
 
 
 def test_write_puts_every_file_into_an_empty_folder(tmp_path: Path) -> None:

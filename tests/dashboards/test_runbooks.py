@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 import subprocess
 import sys
@@ -112,6 +113,29 @@ def _log_everything(observer: LogObserver) -> None:
         assert degraded.outcome is Outcome.DEGRADED
         for operation in [*operations, degraded]:
             observer.on_end(operation, None)
+
+
+def _reasons_in_table(name: str) -> set[str]:
+    """The words in the first column of a runbook's table; ``decrypt_*`` stands for several."""
+    named: set[str] = set()
+    for cell in re.findall(r"^ *\| (`[^|]*) \|", BOOKS[name].text, re.MULTILINE):
+        for word in re.findall(r"`([a-z_]+\*?)`", cell):
+            named |= set(fnmatch.filter(Reason, word)) or {word}
+    return named
+
+
+def test_the_runbook_of_failed_restores_knows_every_reason() -> None:
+    """Whoever adds one says there what it means; what is too large is never saved, and so never restored."""
+    assert _reasons_in_table("TaskCtxRestoreErrorBudgetBurn") == set(Reason) - {Reason.TOO_LARGE}
+
+
+def test_the_runbook_of_unreadable_snapshots_knows_every_reason_that_fires_it() -> None:
+    """In its table, and in the query above it."""
+    (alert,) = (alert for alert in ALERTS if alert["alert"] == "TaskCtxSnapshotUnreadable")
+    fires = re.findall(r'reason=~"([a-z_|]+)"', alert["expr"])
+    book = BOOKS["TaskCtxSnapshotUnreadable"]
+    assert re.findall(r'reason=~"([a-z_|]+)"', book.blocks("promql")[0]) == fires
+    assert _reasons_in_table("TaskCtxSnapshotUnreadable") == set(fires[0].split("|"))
 
 
 def _docket_commands() -> list[tuple[str, ...]]:
