@@ -66,6 +66,8 @@ from docket import Docket, Worker
 import taskctx
 
 trace.set_tracer_provider(TracerProvider())
+silenced = [name for name, logger in logging.root.manager.loggerDict.items() if getattr(logger, "disabled", False)]
+assert silenced == [], silenced
 logging.getLogger("docket").setLevel(logging.ERROR)
 
 async def main():
