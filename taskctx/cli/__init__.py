@@ -48,7 +48,7 @@ def options(
 
 
 app.command(
-    help="Run the main job on real input, and check that every task saw the caller who submitted it.",
+    help="Send requests to a real server with workers, and check that every task saw the caller who submitted it.",
     context_settings=_demo_settings,
 )(politely(demo))
 app.command(help="Look for whatever keeps tasks from their callers' context; nothing is written.")(politely(doctor))
