@@ -65,13 +65,15 @@ async def test_fastmcp(start: Starter, valkey: ValkeyServer, tmp_path: Path) -> 
     """The client prints what the tool, in the worker's process, saw of its caller."""
     write_files(FASTMCP, tmp_path)
     place = {"FASTMCP_DOCKET_URL": f"{valkey.connection_url}/9", "PORT": str(free_port()), "PATH": PATH}
+    metrics = free_port()
     serving, working = command(FASTMCP, "python reports.py"), command(FASTMCP, "worker_cli")
     assert serving.environment["FASTMCP_DOCKET_URL"] == working.environment["FASTMCP_DOCKET_URL"]
     server = start(serving.words, cwd=tmp_path, **(serving.environment | place))
-    start(working.words, cwd=tmp_path, **(working.environment | place))
+    start(working.words, cwd=tmp_path, **(working.environment | place), METRICS_PORT=str(metrics))
     await says(server, "Uvicorn running")
     asking = start(command(FASTMCP, "ask.py").words, cwd=tmp_path, **place)
     assert (await ended_well(asking)).endswith(printed(FASTMCP)[0])
+    assert value(scrape(metrics), "taskctx_restores_total", outcome="ok") == 1
 
 
 @needs_a_server
