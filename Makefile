@@ -7,11 +7,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OLDEST := .venv-fastmcp-oldest
 OLDEST_FASTMCP := 4.0.0
+THEIRS := .venv-fastmcp-theirs
 WORKERS ?= auto
 FAULTS_AT_A_TIME ?= 3
 REPORT ?= build/faults.md
 
-.PHONY: help bench docs test-fastmcp-oldest observe-check stack-check fault-check package-check fuzz mutate demo dashboards test test-memory test-valkey check lint types format clean
+.PHONY: help bench docs test-fastmcp-oldest test-fastmcp-theirs observe-check stack-check fault-check package-check fuzz mutate demo dashboards test test-memory test-valkey check lint types format clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -44,6 +45,19 @@ $(OLDEST)/.ready: pyproject.toml constraints.txt
 	grep -v '^fastmcp' constraints.txt > $(OLDEST)/constraints.txt
 	echo 'fastmcp-tasks==$(OLDEST_FASTMCP)' >> $(OLDEST)/constraints.txt
 	$(OLDEST)/bin/python -m pip install --quiet --constraint $(OLDEST)/constraints.txt --editable ".[demo]" --group dev
+	@touch $@
+
+test-fastmcp-theirs: $(THEIRS)/.ready  ## FastMCP's own tests of tasks, out of its source distribution, with instrument() active
+	cd $(THEIRS)/fastmcp && PYTHONPATH=$(CURDIR)/tests/fastmcp/theirs ../bin/pytest -p instrumented --timeout 60 tests/tasks $(ARGS)
+
+$(THEIRS)/.ready: pyproject.toml constraints.txt
+	rm -rf $(THEIRS)
+	$(PYTHON) -m venv $(THEIRS)
+	$(THEIRS)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(THEIRS)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[fastmcp]" --group fastmcp-theirs
+	$(THEIRS)/bin/python -m pip download --quiet --no-deps --no-binary :all: --dest $(THEIRS) $$(grep '^fastmcp==' constraints.txt)
+	mkdir $(THEIRS)/fastmcp
+	tar -xzf $(THEIRS)/fastmcp-*.tar.gz --strip-components 1 -C $(THEIRS)/fastmcp
 	@touch $@
 
 check: lint types test  ## everything that must hold before a commit: lint, types and the tests
