@@ -11,12 +11,15 @@ import json
 import sys
 from importlib import import_module
 
+from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
+
+import taskctx
 
 from .carrying import run_carry, run_floor, run_weigh
 from .growth import run_chunk, run_drain, run_drop, run_fill, run_lookups
 from .orders import AnyOrder, Carry, Chunk, Drain, Drop, Fill, Floor, Lookups, Order, Round, Weigh
-from .paths import Path, Taskctx, WithoutContext
+from .paths import LARGEST, Path, Taskctx, WithoutContext
 from .rounds import run_round
 from .stage import Stage
 from .variants import BY_NAME, Variant
@@ -49,6 +52,10 @@ def _path(variant: Variant) -> Path:
         return WithoutContext()
     if variant.kind == "taskctx":
         return Taskctx(encrypted=variant.encrypted)
+    if variant.instrumented:
+        # before the names that it replaces are imported
+        taskctx.configure(registry=CollectorRegistry(), max_snapshot_bytes=LARGEST)
+        import_module("taskctx.fastmcp").instrument()
     return import_module(".fastmcp_path", __package__).FastMCPsOwn(encrypted=variant.encrypted)
 
 

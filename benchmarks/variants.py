@@ -16,6 +16,7 @@ class Variant:
         kind: who carries the caller: nobody, taskctx, or FastMCP's own functions.
         baseline: the variant that its ratios are to; None for one that is a baseline.
         encrypted: whether what is stored is.
+        instrumented: FastMCP's path with ``taskctx.fastmcp.instrument()`` active.
         sampling: the part of traces that the SDK records; None where there is no SDK.
         ours: whether the goals are for it.
     """
@@ -25,6 +26,7 @@ class Variant:
     kind: str
     baseline: str | None = None
     encrypted: bool = False
+    instrumented: bool = False
     sampling: float | None = None
 
     @property
@@ -45,6 +47,9 @@ SEALED_SAMPLED = Variant(
 )
 FASTMCP = Variant("fastmcp", "FastMCP's own path", "fastmcp", "none")
 FASTMCP_ENCRYPTED = Variant("fastmcp_encrypted", "FastMCP's own path, encrypted", "fastmcp", "none", encrypted=True)
+FASTMCP_INSTRUMENTED = Variant(
+    "fastmcp_instrumented", "FastMCP's own path, instrumented", "fastmcp", "none", instrumented=True
+)
 
 ALL = (
     NONE,
@@ -56,6 +61,7 @@ ALL = (
     SEALED_SAMPLED,
     FASTMCP,
     FASTMCP_ENCRYPTED,
+    FASTMCP_INSTRUMENTED,
 )
 BY_NAME = {variant.name: variant for variant in ALL}
 

@@ -62,7 +62,13 @@ def _check(result: Result, printed: dict[str, Any]) -> None:
     assert [group.size for group in result.of("workers")] == [1, 2]
     assert [group.variant for group in result.of("backlog")] == ["none", "sealed"]
     assert [each.entries for each in result.registries] == [10, 100]
-    assert {each.name for each in result.memory} == {"plain", "sealed", "fastmcp", "fastmcp_encrypted"}
+    assert {each.name for each in result.memory} == {
+        "plain",
+        "sealed",
+        "fastmcp",
+        "fastmcp_encrypted",
+        "fastmcp_instrumented",
+    }
     assert all(row.costs["cpu"].microseconds.median > 0 for group in result.groups for row in group.rows)
     assert {"taskctx", "pydocket", "redis", "hiredis", "Valkey"} <= set(result.machine.versions)
     assert result.machine.cores

@@ -27,6 +27,7 @@ STORED = {
     "sealed_sampled": b"TCX1",
     "fastmcp": b'{"',
     "fastmcp_encrypted": b"gAAAAA",
+    "fastmcp_instrumented": b'{"',
 }
 """How each variant's snapshots begin."""
 
@@ -70,6 +71,7 @@ def test_what_is_stored_is_sealed_or_not(children: Children, variant: Variant) -
         assert all(redis.ttl(key) > 0 for key in keys)
     assert len(values) == 3
     assert all(value.startswith(STORED[variant.name]) for value in values)
+    assert all((b'"taskctx": {' in value) is variant.instrumented for value in values)
 
 
 @pytest.mark.parametrize("variant", CARRYING, ids=named)
