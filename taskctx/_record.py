@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import pydantic_core
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from .errors import CaptureError, InvalidType, Reason, SnapshotError
 
@@ -47,12 +47,9 @@ def parse_record(raw: str | bytes) -> Record:
     if not isinstance(raw, str | bytes):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidType(f"a snapshot's JSON must be str or bytes, not {type(raw).__name__}")
     try:
-        record = Record.model_validate_json(raw)
+        return _of_known_schema(Record.model_validate_json(raw))
     except _NOT_A_RECORD:
-        return _refused(raw)
-    if _is_unreadable(record.schema_version):
-        raise SnapshotError(Reason.SCHEMA_UNSUPPORTED)
-    return record
+        raise SnapshotError(_objection(_value_in(raw))) from None
 
 
 def record_of(fields: object) -> Record:
@@ -62,28 +59,33 @@ def record_of(fields: object) -> Record:
         SnapshotError: as :func:`parse_record`.
     """
     try:
-        # before the fields are looked at, whose types a newer schema may have changed
-        if isinstance(fields, dict) and _is_unreadable(fields.get("schema_version", SCHEMA_VERSION)):  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
-            raise SnapshotError(Reason.SCHEMA_UNSUPPORTED)
-        return Record.model_validate(fields)
+        return _of_known_schema(Record.model_validate(fields))
     except _NOT_A_RECORD:
-        raise SnapshotError(Reason.MALFORMED) from None
+        raise SnapshotError(_objection(fields)) from None
 
 
-def _refused(raw: str | bytes) -> Record:
-    """Say why a text is no record: a newer schema may be of other types, and is told by its version all the same."""
-    try:
-        return record_of(pydantic_core.from_json(raw))
-    except _NOT_A_RECORD:
-        raise SnapshotError(Reason.MALFORMED) from None
-
-
-_NOT_A_RECORD = (ValidationError, ValueError, TypeError, RecursionError)
+_NOT_A_RECORD = (ValueError, TypeError, RecursionError)
 """A TypeError is what pydantic makes of text with lone surrogates."""
 
 
-def _is_unreadable(version: object) -> bool:
-    return isinstance(version, int) and version not in READABLE_SCHEMAS
+def _of_known_schema(record: Record) -> Record:
+    if record.schema_version not in READABLE_SCHEMAS:
+        raise SnapshotError(Reason.SCHEMA_UNSUPPORTED)
+    return record
+
+
+def _objection(fields: object) -> Reason:
+    """To what is no record.  A newer schema, which may have changed the fields' types, is told by its version alone."""
+    version = cast("dict[str, object]", fields).get("schema_version") if isinstance(fields, dict) else None
+    newer = isinstance(version, int) and version not in READABLE_SCHEMAS
+    return Reason.SCHEMA_UNSUPPORTED if newer else Reason.MALFORMED
+
+
+def _value_in(raw: str | bytes) -> object:
+    try:
+        return pydantic_core.from_json(raw)
+    except _NOT_A_RECORD:
+        return None
 
 
 def dump_json(fields: dict[str, Any]) -> bytes:

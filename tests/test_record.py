@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from taskctx._record import READABLE_SCHEMAS, SCHEMA_VERSION, Record, dump_json, parse_record
+from taskctx._record import READABLE_SCHEMAS, SCHEMA_VERSION, Record, dump_json, parse_record, record_of
 from taskctx.errors import CaptureError, InvalidType, Reason, SnapshotError
 from tests.secrets import MARKER, secret
 from tests.strategies import FLOATS, JSON, TEXT, TEXTS
@@ -126,15 +126,34 @@ def test_every_field_may_be_missing() -> None:
 @pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 0, -1, 10**30])
 def test_a_schema_that_cannot_be_read_is_its_own_reason(version: int) -> None:
     """Whatever else the record holds: a newer schema may have changed the other fields' types."""
-    newer = {"schema_version": version, "http_headers": [["x-tenant", "acme"]], "captured_at": "2026-11-22"}
-    with pytest.raises(SnapshotError) as caught:
-        parse_record(json.dumps(newer))
-    assert caught.value.reason is Reason.SCHEMA_UNSUPPORTED
+    changed = {"http_headers": [["x-tenant", "acme"]], "captured_at": "2026-11-22"}
+    for others in ({}, {"session_id": "s"}, changed):
+        assert objections({"schema_version": version, **others}) == {Reason.SCHEMA_UNSUPPORTED}
+
+
+@pytest.mark.parametrize(
+    "fields", [None, [], "{}", {"session_id": 1}, {"schema_version": "2"}, {"schema_version": True}]
+)
+def test_a_value_that_is_no_record(fields: object) -> None:
+    """As JSON or parsed: ``malformed``."""
+    assert objections(fields) == {Reason.MALFORMED}
+
+
+def objections(fields: object) -> set[Reason]:
+    """Why a value is no record: as JSON, and parsed."""
+    with pytest.raises(SnapshotError) as of_text:
+        parse_record(json.dumps(fields))
+    with pytest.raises(SnapshotError) as of_value:
+        record_of(fields)
+    for error in (of_text.value, of_value.value):
+        assert error.__suppress_context__ or error.__context__ is None, "pydantic's error may quote the record"
+    return {of_text.value.reason, of_value.value.reason}
 
 
 def test_unknown_fields_are_ignored() -> None:
     """A newer taskctx of the same schema may write more."""
-    assert parse_record('{"session_id": "s", "novelty": {"x": 1}}') == Record(session_id="s")
+    fields = {"session_id": "s", "novelty": {"x": 1}}
+    assert parse_record(json.dumps(fields)) == record_of(fields) == Record(session_id="s")
 
 
 @pytest.mark.parametrize("fields", [{"session_id": "\ud800"}, {"http_headers": {"x-\udfff": "v"}}])
