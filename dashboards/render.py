@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from itertools import count
+from typing import Any, cast
 
 from grafana_foundation_sdk.builders import (
     common as common_builders,
@@ -38,7 +40,22 @@ _NEW: dict[str, type[_AnyPanel]] = {
 
 def to_json(board: Dashboard) -> str:
     """The dashboard's JSON, the same for the same dashboard."""
-    return JSONEncoder(sort_keys=True, indent=2).encode(_dashboard(board).build()) + "\n"
+    plain = json.loads(JSONEncoder().encode(_dashboard(board).build()))
+    return json.dumps(_in_sight(plain), sort_keys=True, indent=2) + "\n"
+
+
+def _in_sight(value: Any) -> Any:
+    """With links and annotations where Grafana shows them: above the panels.
+
+    The SDK puts each into the menu of the dashboard's controls, and cannot be told otherwise.  A list of dashboards is
+    not shown there, so it would be nowhere.
+    """
+    if isinstance(value, dict):
+        entries = cast("dict[str, Any]", value).items()
+        return {key: _in_sight(each) for key, each in entries if (key, each) != ("placement", "inControlsMenu")}
+    if isinstance(value, list):
+        return [_in_sight(each) for each in cast("list[Any]", value)]
+    return value
 
 
 def _dashboard(board: Dashboard) -> dashboards.Dashboard:

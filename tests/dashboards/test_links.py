@@ -34,6 +34,15 @@ def test_a_link_leads_to_a_dashboard_or_to_traces(panel: Panel, url: str) -> Non
     assert set(re.findall(r"\$\{(\w+):queryparam\}", query)) <= target & variables(DASHBOARDS[panel.uid])
 
 
+@pytest.mark.parametrize("board", DASHBOARDS.values(), ids=DASHBOARDS)
+def test_the_way_to_the_other_dashboards_is_in_sight(board: dict[str, Any]) -> None:
+    """Grafana shows a list of dashboards above the panels, and nowhere if it is placed in the menu of controls."""
+    (link,) = board["links"]
+    assert link["type"] == "dashboards"
+    assert "placement" not in link
+    assert all("placement" not in annotation for annotation in board["annotations"]["list"])
+
+
 def _check_traces(query: str) -> None:
     parameters = dict(part.split("=", 1) for part in query.split("&"))
     pane = json.loads(unquote(parameters["panes"]))["t"]
