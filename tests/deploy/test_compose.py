@@ -171,6 +171,14 @@ def test_grafana_asks_for_a_password() -> None:
     assert environment["GF_SECURITY_ADMIN_PASSWORD__FILE"] == "/secrets/grafana/admin-password"
 
 
+def test_grafana_runs_what_is_in_its_image() -> None:
+    """It fetches no plugins, neither new ones nor others in place of its own: our data sources are among those."""
+    environment = SERVICES["grafana"]["environment"]
+    assert environment["GF_PLUGINS_PREINSTALL_DISABLED"] == "true"
+    assert environment["GF_PLUGINS_PREINSTALL_AUTO_UPDATE"] == "false"
+    assert environment["GF_ANALYTICS_CHECK_FOR_PLUGIN_UPDATES"] == "false"
+
+
 # The image
 
 
