@@ -59,7 +59,11 @@ ROW_TO_WORKER = to_dashboard("This worker", WORKERS, "&var-instance=${__data.fie
 
 
 def to_traces(title: str, traceql: str) -> Link:
-    """A link to the traces that a TraceQL query finds, in the Tempo data source."""
+    """A link to the traces that a TraceQL query finds, in the Tempo data source.
+
+    Without ``&``: Grafana decodes a link as a whole before it is followed, so that what comes after one is cut off,
+    however it was encoded.  One filter after the other, ``{a} | {b}``, finds what ``{a && b}`` finds.
+    """
     query = '{"datasource":"${tempo}","queries":[{"refId":"A","queryType":"traceql","query":' + _json(traceql) + "}],"
     window = '"range":{"from":"${__from}","to":"${__to}"}}'
     return Link(title, "/explore?schemaVersion=1&orgId=${__org.id}&panes=" + _encoded('{"t":' + query + window + "}"))
@@ -76,15 +80,15 @@ def _encoded(text: str) -> str:
     return text
 
 
-FAILED_TRACES = to_traces("Traces of failed restores", '{name="taskctx.restore" && span.taskctx.outcome="failed"}')
+FAILED_TRACES = to_traces("Traces of failed restores", '{name="taskctx.restore"} | {span.taskctx.outcome="failed"}')
 TASK_TRACES = to_traces(
     "Traces of this task's restores",
-    '{name="taskctx.restore" && span.taskctx.outcome!="ok" && span.docket.task="${__data.fields.docket_task}"}',
+    '{name="taskctx.restore"} | {span.taskctx.outcome!="ok"} | {span.docket.task="${__data.fields.docket_task}"}',
 )
 REASON_TRACES = to_traces(
-    "Traces of failures with this reason", '{name="taskctx.restore" && span.error.type="${__field.labels.reason}"}'
+    "Traces of failures with this reason", '{name="taskctx.restore"} | {span.error.type="${__field.labels.reason}"}'
 )
 DEGRADED_TRACES = to_traces(
-    "Traces of degraded restores", '{name="taskctx.restore" && span.taskctx.outcome="degraded"}'
+    "Traces of degraded restores", '{name="taskctx.restore"} | {span.taskctx.outcome="degraded"}'
 )
 """Degraded restores are no errors, so their spans have no ``error.type``."""

@@ -44,8 +44,9 @@ def test_the_way_to_the_other_dashboards_is_in_sight(board: dict[str, Any]) -> N
 
 
 def _check_traces(query: str) -> None:
-    parameters = dict(part.split("=", 1) for part in query.split("&"))
-    pane = json.loads(unquote(parameters["panes"]))["t"]
+    """As Grafana reads it, which decodes a link before it takes it apart."""
+    parameters = dict(part.split("=", 1) for part in unquote(query).split("&"))
+    pane = json.loads(parameters["panes"])["t"]
     assert pane["datasource"] == "${tempo}"
     check_traceql(pane["queries"][0]["query"])
 
