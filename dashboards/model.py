@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["stat", "timeseries", "heatmap", "table"]
-Color = Literal["green", "yellow", "orange", "red", "blue"]
+Color = Literal["green", "yellow", "orange", "red", "blue", "dark-green", "dark-orange", "dark-red", "dark-blue"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class Query:
     Attributes:
         legend: Grafana's legend format, ``{{label}}``.
         instant: one value for the end of the time range, for stats and tables.
-        name: what a table's column is called.
+        name: what a table's column is called; one without a name is not shown.
     """
 
     expr: str
@@ -43,6 +43,10 @@ class Panel:
         empty: what is shown where there is no data.
         thresholds: colours from a value on; the first is the base colour.
         width: of 24 columns.
+        colors: of series, by name; the others have colours from Grafana's palette.
+        at_least: a value that the axis reaches, so that nothing but zeros is not shown against a hundred.
+        columns: a table's, the first ones; those that are too many are out of sight.
+        nothing: a stat's colour where there is no data, which the thresholds have no opinion on.
     """
 
     kind: Kind
@@ -58,6 +62,10 @@ class Panel:
     stacked: bool = False
     maximum: float | None = None
     decimals: int | None = None
+    colors: tuple[tuple[str, Color], ...] = ()
+    at_least: float | None = None
+    columns: tuple[str, ...] = ()
+    nothing: Color = "blue"
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,8 +37,8 @@ from .frame import (
     TASK_TRACES,
     to_dashboard,
 )
-from .model import Dashboard, Panel, Query, Row
-from .promql import increase, quantile, rate, ratio, series, sum_by
+from .model import Color, Dashboard, Panel, Query, Row
+from .promql import increase, or_none, quantile, rate, ratio, series, sum_by
 from .recording import COUNTED, FAILED, FAILURE_RATE, RESTORE_RATE, error_ratio
 
 RATE = "$__rate_interval"
@@ -48,6 +48,14 @@ DOCKET_TASKS_STARTED = "docket_tasks_started_total"
 
 _NO_RESTORES = "no data: no restores in this time range"
 _NO_SAVES = "no data: no submissions in this time range"
+_OUTCOMES: tuple[tuple[str, Color], ...] = (
+    ("ok", "green"),
+    ("degraded", "yellow"),
+    ("partial", "yellow"),
+    ("failed", "red"),
+    ("empty", "blue"),
+    ("skipped", "blue"),
+)
 
 
 def _share(part: str, *filters: str, window: str = RATE) -> str:
@@ -133,8 +141,9 @@ _HEALTH = Row(
             "Processes that expose taskctx metrics: servers and workers. Good: as many as you deployed. Fewer: some are down, "
             "or not scraped; the Workers dashboard shows which.",
             "short",
-            "no data: no process exposes taskctx metrics, see the runbook of TaskCtxMetricsAbsent",
+            "no data: see TaskCtxMetricsAbsent",
             (Query(f"count(count by (job, instance) ({series(BUILD_INFO, *PROCESS)}))", instant=True),),
+            nothing="red",
             width=4,
             height=5,
             thresholds=((None, "red"), (1.0, "green")),
@@ -170,6 +179,7 @@ _RESTORING = Row(
             _NO_RESTORES,
             (Query(f"sum by (outcome) ({series(RESTORE_RATE, JOB, DOCKET)})", "{{outcome}}"),),
             stacked=True,
+            colors=_OUTCOMES,
         ),
         Panel(
             "timeseries",
@@ -179,7 +189,8 @@ _RESTORING = Row(
             "its caller's. credential_expired: the queue is longer than the tokens live. credential_refresh_failed: so it is, and the refresh_token hook failed. Good: empty or zero. Click a line for traces.",
             "ops",
             "0: no failures in this time range",
-            (Query(f"sum by (reason) ({series(FAILURE_RATE, JOB, DOCKET)}) > 0 or on () vector(0)", "{{reason}}"),),
+            (Query(or_none(f"sum by (reason) ({series(FAILURE_RATE, JOB, DOCKET)})", "reason"), "{{reason}}"),),
+            at_least=0.1,
             links=(REASON_TRACES, DEGRADED_TRACES),
         ),
         Panel(
@@ -194,6 +205,7 @@ _RESTORING = Row(
                 for window in ("5m", "1h", "6h", "1d")
             ),
             thresholds=((None, "green"), (1.0, "orange"), (14.4, "red")),
+            at_least=16,
             links=(to_dashboard("SLO", SLO),),
         ),
         Panel(
@@ -201,7 +213,7 @@ _RESTORING = Row(
             "Failing tasks",
             "Tasks whose context was not (or not wholly) restored, by name; beyond 100 names, together as _other. Good: empty. One task "
             "only: its submitter is wrong. All tasks: it is the workers or Redis. Click a row for its traces.",
-            "short",
+            "locale",
             "none: no task lost its context in this time range",
             (
                 Query(
@@ -258,6 +270,7 @@ _SUBMITTING = Row(
             _NO_SAVES,
             (Query(sum_by("outcome", rate(series(CAPTURES, *PROCESS, DOCKET), RATE)), "{{outcome}}"),),
             stacked=True,
+            colors=_OUTCOMES,
         ),
         Panel(
             "timeseries",
@@ -268,6 +281,7 @@ _SUBMITTING = Row(
             _NO_SAVES,
             (Query(sum_by("outcome", rate(series(SAVES, *PROCESS), RATE)), "{{outcome}}"),),
             stacked=True,
+            colors=_OUTCOMES,
         ),
         Panel(
             "timeseries",
@@ -276,12 +290,8 @@ _SUBMITTING = Row(
             "value is not JSON. Good: zero.",
             "ops",
             "0: no failed saves in this time range",
-            (
-                Query(
-                    sum_by("reason", rate(series(SAVE_FAILURES, *PROCESS), RATE)) + " > 0 or on () vector(0)",
-                    "{{reason}}",
-                ),
-            ),
+            (Query(or_none(sum_by("reason", rate(series(SAVE_FAILURES, *PROCESS), RATE)), "reason"), "{{reason}}"),),
+            at_least=0.1,
         ),
         Panel(
             "timeseries",
@@ -391,6 +401,7 @@ _LIFETIME = Row(
             ),
             width=12,
             thresholds=((None, "green"), (0.05, "red")),
+            at_least=0.1,
         ),
         Panel(
             "timeseries",
@@ -437,6 +448,7 @@ _LIFETIME = Row(
             _NO_RESTORES,
             (Query(sum_by("result", rate(series(TRACE_CONTEXTS, *PROCESS), RATE)), "{{result}}"),),
             stacked=True,
+            colors=(("continued", "green"), ("unsampled", "blue"), ("absent", "orange"), ("invalid", "red")),
             width=12,
         ),
     ),

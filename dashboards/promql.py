@@ -28,6 +28,11 @@ def ratio(part: str, whole: str) -> str:
     return f"{part}\n/\n({whole} > 0)"
 
 
+def or_none(expression: str, label: str) -> str:
+    """What is above zero; a zero that is labelled ``none`` where nothing is."""
+    return f'{expression} > 0 or on () label_replace(vector(0), "{label}", "none", "", "")'
+
+
 def quantile(q: float, labels: str, selector: str, window: str) -> str:
     """A quantile of a histogram, by labels."""
     by = f"le, {labels}" if labels else "le"

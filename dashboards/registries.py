@@ -5,7 +5,7 @@ from __future__ import annotations
 from taskctx.telemetry.names import REGISTRY_CAPACITY, REGISTRY_ENTRIES, REGISTRY_EVICTIONS, REGISTRY_LOOKUPS
 
 from .frame import PROCESS, REGISTRIES, REGISTRY, TO_WORKER
-from .model import Dashboard, Panel, Query, Row
+from .model import Color, Dashboard, Panel, Query, Row
 from .promql import rate, ratio, series, sum_by
 
 RATE = "$__rate_interval"
@@ -23,6 +23,13 @@ def _share(result: str, labels: str, window: str) -> str:
     )
 
 
+_DARKER: dict[Color, Color] = {"green": "dark-green", "orange": "dark-orange", "red": "dark-red", "blue": "dark-blue"}
+
+
+def _by_registry(word: str, color: Color) -> tuple[tuple[str, Color], ...]:
+    return ((f"session {word}", color), (f"server {word}", _DARKER[color]))
+
+
 _FILL = f"{series(REGISTRY_ENTRIES, *_SELECTED)} / {series(REGISTRY_CAPACITY, *_SELECTED)}"
 
 _NOW = Row(
@@ -37,6 +44,7 @@ _NOW = Row(
             _NO_LOOKUPS,
             (Query(_share("hit", "registry", RANGE), "{{registry}}", instant=True),),
             thresholds=((None, "blue"),),
+            decimals=0,
         ),
         Panel(
             "stat",
@@ -47,6 +55,7 @@ _NOW = Row(
             _NO_LOOKUPS,
             (Query(_share("dead", "registry", RANGE), "{{registry}}", instant=True),),
             thresholds=((None, "green"), (0.2, "red")),
+            decimals=0,
         ),
         Panel(
             "stat",
@@ -57,6 +66,7 @@ _NOW = Row(
             _NO_ENTRIES,
             (Query(f"max by (registry) ({_FILL})", "{{registry}}", instant=True),),
             thresholds=((None, "green"), (0.9, "red")),
+            decimals=0,
         ),
     ),
 )
@@ -77,6 +87,8 @@ _LOOKUPS = Row(
                     "{{registry}} {{result}}",
                 ),
             ),
+            at_least=0.1,
+            colors=(*_by_registry("hit", "green"), *_by_registry("miss", "blue"), *_by_registry("dead", "orange")),
             stacked=True,
             width=12,
         ),
@@ -105,6 +117,7 @@ _ENTRIES = Row(
             "short",
             _NO_ENTRIES,
             (Query(sum_by("instance, registry", series(REGISTRY_ENTRIES, *_SELECTED)), "{{instance}} {{registry}}"),),
+            at_least=1,
             links=(TO_WORKER,),
         ),
         Panel(
@@ -115,6 +128,7 @@ _ENTRIES = Row(
             _NO_ENTRIES,
             (Query(_FILL, "{{instance}} {{registry}}"),),
             thresholds=((None, "green"), (0.9, "red")),
+            at_least=1,
             links=(TO_WORKER,),
         ),
         Panel(
@@ -130,6 +144,8 @@ _ENTRIES = Row(
                     "{{registry}} {{cause}}",
                 ),
             ),
+            at_least=0.1,
+            colors=(*_by_registry("dead", "green"), *_by_registry("removed", "blue"), *_by_registry("capacity", "red")),
         ),
     ),
 )

@@ -26,10 +26,13 @@ from grafana_foundation_sdk.models import heatmap as heatmap_models
 from grafana_foundation_sdk.models import prometheus as prometheus_models
 
 from . import frame
-from .model import Dashboard, Link, Panel, Query, Variable
+from .model import Color, Dashboard, Link, Panel, Query, Variable
 
 PROMETHEUS = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 _AnyPanel = stat.Panel | timeseries.Panel | heatmap.Panel | table.Panel
+_WORST_FIRST = "Failures"
+_COLUMN = 80
+"""Pixels that a table's column has at least; Grafana's own 150 are too many for the columns of some tables."""
 _NEW: dict[str, type[_AnyPanel]] = {
     "stat": stat.Panel,
     "timeseries": timeseries.Panel,
@@ -182,13 +185,21 @@ def _finish(built: _AnyPanel, panel: Panel) -> _AnyPanel:
     match built:
         case stat.Panel():
             calculation = common_builders.ReduceDataOptions().calcs(["lastNotNull"])
-            return built.reduce_options(calculation).color_mode(common.BigValueColorMode.BACKGROUND)
+            built = built.reduce_options(calculation).color_mode(common.BigValueColorMode.BACKGROUND)
+            return built.mappings([_without_data(panel.nothing)])
         case timeseries.Panel():
             legend = common_builders.VizLegendOptions().display_mode(common.LegendDisplayMode.LIST)
             built = built.legend(legend.placement(common.LegendPlacement.BOTTOM).show_legend(True))
-            built = built.fill_opacity(20 if panel.stacked else 8).show_points(common.VisibilityMode.NEVER)
+            built = built.show_points(common.VisibilityMode.NEVER).axis_soft_min(0)
+            if panel.at_least is not None:
+                built = built.axis_soft_max(panel.at_least)
+            for name, color in panel.colors:
+                built = built.override_by_name(name, [_color(color)])
             if panel.stacked:
+                # areas without lines: the line of a zero lies on top of the others, and looks as if it were their sum
+                built = built.fill_opacity(60).line_width(0)
                 return built.stacking(common_builders.StackingConfig().mode(common.StackingMode.NORMAL))
+            built = built.fill_opacity(8)
             if panel.thresholds:
                 style = common_builders.GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.DASHED)
                 return built.thresholds_style(style)
@@ -204,10 +215,31 @@ def _finish(built: _AnyPanel, panel: Panel) -> _AnyPanel:
 
 def _columns(built: table.Panel, panel: Panel) -> table.Panel:
     """One row for each label set, one column for each query."""
-    named = {f"Value #{ref_id}": query.name for ref_id, query in zip("ABCDEFGH", panel.queries, strict=False)}
+    values = {f"Value #{ref_id}": query.name for ref_id, query in zip("ABCDEFGH", panel.queries, strict=False)}
     if len(panel.queries) == 1:
-        named = {"Value": panel.queries[0].name}
+        values = {"Value": panel.queries[0].name}
     else:
         built = built.with_transformation(dm.DataTransformerConfig(id_val="merge", options={}))
-    organize = {"excludeByName": {"Time": True}, "renameByName": named}
+    named = {value: name for value, name in values.items() if name}
+    before = {name: value for value, name in named.items()}
+    organize: dict[str, Any] = {
+        "excludeByName": dict.fromkeys(("Time", *(value for value in values if value not in named)), True),
+        "renameByName": named,
+        "indexByName": {before.get(column, column): index for index, column in enumerate(panel.columns)},
+    }
+    built = built.min_width(_COLUMN)
+    if _WORST_FIRST in panel.columns:
+        built = built.sort_by([common_builders.TableSortByFieldState().display_name(_WORST_FIRST).desc(True)])
     return built.with_transformation(dm.DataTransformerConfig(id_val="organize", options=organize))
+
+
+def _without_data(color: Color) -> dm.SpecialValueMap:
+    """Nothing is neither good nor bad, and would have the thresholds' base colour."""
+    result = dm.ValueMappingResult(color=color, index=0)
+    return dm.SpecialValueMap(
+        options=dm.DashboardSpecialValueMapOptions(match=dm.SpecialValueMatch.NULL, result=result)
+    )
+
+
+def _color(color: Color) -> dm.DynamicConfigValue:
+    return dm.DynamicConfigValue(id_val="color", value={"mode": "fixed", "fixedColor": color})

@@ -30,11 +30,15 @@ def _burn(long: str, short: str, factor: float) -> Panel:
         "short",
         _NO_RESTORES,
         tuple(
-            Query(f"{series(error_ratio(window), JOB, DOCKET)} / {BUDGET:g}", "{{docket_name}} " + window)
+            Query(
+                f"max by (docket_name) ({series(error_ratio(window), JOB, DOCKET)}) / {BUDGET:g}",
+                "{{docket_name}} " + window,
+            )
             for window in (long, short)
         ),
         width=6,
         thresholds=((None, "green"), (factor, "red")),
+        at_least=factor * 1.1,
         links=(FAILED_TRACES,),
     )
 
@@ -95,7 +99,7 @@ DASHBOARD = Dashboard(
                     "a share of so few says nothing.",
                     "short",
                     _NO_RESTORES,
-                    (Query(series(restores("1h"), JOB, DOCKET), "{{docket_name}}"),),
+                    (Query(sum_by("docket_name", series(restores("1h"), JOB, DOCKET)), "{{docket_name}}"),),
                     width=24,
                     height=6,
                 ),

@@ -14,7 +14,7 @@ from taskctx.telemetry.names import (
 
 from .frame import FAILED_TRACES, JOB, PROCESS, ROW_TO_WORKER, TO_WORKER, WORKERS
 from .model import Dashboard, Panel, Query, Row
-from .promql import increase, quantile, rate, ratio, series, sum_by
+from .promql import increase, or_none, quantile, rate, ratio, series, sum_by
 from .recording import COUNTED, FAILED
 
 RATE = "$__rate_interval"
@@ -34,12 +34,11 @@ _FLEET = Row(
             "table",
             "Processes",
             "One row a process. Good: failures 0, one version, restores spread evenly. Click a row to see that process alone.",
-            "short",
+            "locale",
             _NO_PROCESS,
             (
                 Query(
-                    f"max by (job, instance, version, docket_version, python_version) ({series(BUILD_INFO, *PROCESS)})",
-                    name="Up",
+                    f"max by (job, instance, version, docket_version, python_version) ({series(BUILD_INFO, *PROCESS)})"
                 ),
                 Query(sum_by("job, instance", increase(series(RESTORES, COUNTED, *PROCESS), RANGE)), name="Restores"),
                 Query(sum_by("job, instance", increase(series(RESTORES, FAILED, *PROCESS), RANGE)), name="Failures"),
@@ -47,6 +46,7 @@ _FLEET = Row(
             width=16,
             links=(ROW_TO_WORKER,),
             decimals=0,
+            columns=("job", "instance", "Failures", "Restores", "version", "docket_version", "python_version"),
         ),
         Panel(
             "timeseries",
@@ -79,6 +79,7 @@ _RESTORING = Row(
                 ),
             ),
             thresholds=((None, "green"), (0.05, "red")),
+            at_least=0.1,
             links=(TO_WORKER, FAILED_TRACES),
         ),
         Panel(
@@ -121,11 +122,11 @@ _RESTORING = Row(
             "0: no failures in this time range",
             (
                 Query(
-                    sum_by("instance, reason", rate(series(RESTORE_FAILURES, *PROCESS), RATE))
-                    + " > 0 or on () vector(0)",
+                    or_none(sum_by("instance, reason", rate(series(RESTORE_FAILURES, *PROCESS), RATE)), "reason"),
                     "{{instance}} {{reason}}",
                 ),
             ),
+            at_least=0.1,
             links=(TO_WORKER,),
             width=24,
         ),
@@ -173,6 +174,7 @@ _VERSIONS = Row(
                     "{{key_id}} {{outcome}}",
                 ),
             ),
+            at_least=0.1,
         ),
         Panel(
             "table",

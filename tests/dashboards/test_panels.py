@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from .artifacts import DASHBOARDS, PANELS, Panel
+from .promql import CLOSED_SETS, labels_of
 
 EVERY_PANEL = pytest.mark.parametrize("panel", PANELS, ids=str)
 EVERY_DASHBOARD = pytest.mark.parametrize("board", DASHBOARDS.values(), ids=DASHBOARDS)
@@ -39,6 +40,40 @@ def test_a_panel_that_can_turn_red_says_what_to_do(panel: Panel) -> None:
     if "red" in colors:
         after_good = panel.json["description"].partition("Good")[2]
         assert len(after_good.split()) > 4, panel.json["description"]
+
+
+@pytest.mark.parametrize("panel", [panel for panel in PANELS if panel.json["type"] == "stat"], ids=str)
+def test_nothing_is_not_red(panel: Panel) -> None:
+    """Where there is no data there is nothing to be alarmed about, but for processes."""
+    (mapping,) = panel.defaults["mappings"]
+    assert mapping["options"]["match"] == "null"
+    assert mapping["options"]["result"]["color"] == ("red" if panel.json["title"] == "Processes" else "blue")
+
+
+@EVERY_PANEL
+def test_a_colored_series_is_one_that_there_can_be(panel: Panel) -> None:
+    """It is called by a label's value, which is one of few; a registry's name may be before it."""
+    names = [override["matcher"]["options"] for override in panel.json["fieldConfig"]["overrides"]]
+    words = {word for name in names for word in name.split()}
+    assert words <= frozenset[str]().union(*CLOSED_SETS.values())
+
+
+@EVERY_PANEL
+def test_stacked_areas_have_no_lines(panel: Panel) -> None:
+    """The line of a series that is zero would lie on top of the others, in its own colour."""
+    custom = panel.defaults.get("custom", {})
+    if "stacking" in custom:
+        assert custom["lineWidth"] == 0
+
+
+@pytest.mark.parametrize("panel", [panel for panel in PANELS if panel.json["type"] == "table"], ids=str)
+def test_a_tables_columns_fit_into_it(panel: Panel) -> None:
+    """In a window of 1280 pixels; Grafana puts what does not fit out of sight."""
+    (organize,) = (each["options"] for each in panel.json["transformations"] if each["id"] == "organize")
+    labels = frozenset[str]().union(*(labels_of(expression) for expression in panel.expressions))
+    columns = labels | set(organize["renameByName"])
+    assert set(organize["indexByName"]) <= columns
+    assert len(columns) * panel.defaults["custom"]["minWidth"] < 1280 * panel.json["gridPos"]["w"] / 24
 
 
 @EVERY_PANEL
