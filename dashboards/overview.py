@@ -349,7 +349,7 @@ _LIFETIME = Row(
             "heatmap",
             "Age when restored",
             "How long snapshots waited, by the Redis server's clock. Good: the bulk where your queue delay is. A band that rises: "
-            "a backlog: add workers. Tasks scheduled ahead are as old as they were early.",
+            "a backlog: add workers. Tasks scheduled ahead are as old as they were early, and perpetual ones as their first submission.",
             "s",
             _NO_RESTORES,
             (Query(sum_by("le", increase(series(SNAPSHOT_AGE, *PROCESS, suffix="_bucket"), RATE)), "{{le}}"),),
@@ -373,7 +373,7 @@ _LIFETIME = Row(
             "timeseries",
             "Age against pending_ttl",
             "Age of the oldest 1 % of restored snapshots, and pending_ttl: what a snapshot lives past the time its task is due. Good: far "
-            "below the line (tasks scheduled ahead are older, and may be). Close to it: add workers, or raise pending_ttl before callers "
+            "below the line (tasks scheduled ahead and perpetual ones are older, and may be). Close to it: add workers, or raise pending_ttl before callers "
             "are lost as 'missing'.",
             "s",
             _NO_RESTORES,
