@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
 from dataclasses import replace as changed
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, ParamSpec, TypeVar, overload
 
 from docket import Docket
 from docket.execution import Execution, TaskCall
 
-from ._ambient import current_caller, get_task_scope
+from ._ambient import get_task_scope
 from ._backend import gate
 from ._bounded import BackendError, bounded
-from ._keys import PLAIN_TASK, build_task_key, snapshot_key_of
-from ._lifetime import seconds_until, whole_seconds
 from ._observe import docket_seen
-from ._registry import register_task_server, register_task_session, servers
+from ._plan import TTL, Plan, TaskFunction
 from ._reservation import Reservation, Slot, abandon_all, reserve, reserve_many, reserve_over
 from ._snapshot import capture_snapshot, saving, stored_form
 from .errors import CaptureError, SaveError
@@ -28,8 +24,6 @@ from .settings import current_settings
 
 P = ParamSpec("P")
 R = TypeVar("R")
-TTL = float | timedelta | None
-TaskFunction = Callable[..., Awaitable[Any]]
 _Reserve = Callable[[Slot, bytes | None], Awaitable[Reservation]]
 
 
@@ -74,7 +68,7 @@ def add(
         InvalidArgument, InvalidType: an argument cannot be used.
         KeyError: ``function`` is a name that is not registered on the docket.
     """
-    plan = _Plan.of(docket, function, when, key, ttl)
+    plan = Plan.of(docket, function, when, key, ttl)
 
     async def submit(*args: Any, **kwargs: Any) -> Execution:
         slot = plan.slot(get_task_scope())
@@ -102,7 +96,7 @@ def replace(
 
     Arguments and errors are those of :func:`add`.
     """
-    plan = _Plan.of(docket, function, when, key, ttl)
+    plan = Plan.of(docket, function, when, key, ttl)
 
     async def submit(*args: Any, **kwargs: Any) -> Execution:
         slot = plan.slot(get_task_scope())
@@ -134,7 +128,7 @@ async def add_many(
     Raises:
         CaptureError, SaveError, InvalidArgument, InvalidType: as with :func:`add`.
     """
-    plans = [_Plan.of_call(docket, call, ttl) for call in calls]
+    plans = [Plan.of_call(docket, call, ttl) for call in calls]
     scope = get_task_scope()
     slots = [plan.slot(scope) for plan in plans]
     calls = [changed(plan.call, key=slot.task_key) for plan, slot in zip(plans, slots, strict=True) if plan.call]
@@ -153,69 +147,7 @@ async def add_many(
     return executions
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """One task to be submitted, its arguments checked."""
-
-    docket: Docket
-    function_name: str
-    task_id: str
-    is_fresh: bool
-    when: datetime | None
-    outlives: int | None
-    call: TaskCall | None = None
-
-    @classmethod
-    def of(
-        cls, docket: Docket, function: TaskFunction | str, when: datetime | None, key: str | None, ttl: TTL
-    ) -> _Plan:
-        if isinstance(function, str):
-            docket.tasks[function]  # as Docket does: KeyError for a name it does not know
-            name = function
-        else:
-            docket.register(function)
-            name = function.__name__
-        outlives = None if ttl is None else whole_seconds(ttl)
-        if key is not None:
-            build_task_key(None, key, PLAIN_TASK, name)  # an id that cannot be used is refused now, not at submission
-        return cls(docket, name, str(uuid.uuid4()) if key is None else key, key is None, when, outlives)
-
-    @classmethod
-    def of_call(cls, docket: Docket, call: TaskCall, ttl: TTL) -> _Plan:
-        outlives = None if ttl is None else whole_seconds(ttl)
-        name = call.function_name or call.function.__name__
-        return cls(docket, name, call.key, False, call.when, outlives, call)
-
-    def slot(self, scope: str | None) -> Slot:
-        settings = current_settings()
-        outlives = settings.pending_ttl if self.outlives is None else self.outlives
-        task_key = build_task_key(scope, self.task_id, PLAIN_TASK, self.function_name)
-        return Slot(
-            docket=self.docket,
-            task_key=task_key,
-            redis_key=self.docket.key(snapshot_key_of(settings.key_prefix, task_key)),
-            ttl=whole_seconds(seconds_until(self.when) + outlives),
-            unique=self.is_fresh,
-        )
-
-    def register_live(self, reservation: Reservation) -> None:
-        """Let workers in this process find the caller's live session and server, if this task is the caller's."""
-        caller = current_caller.get()
-        if not reservation.written:
-            return
-        if caller.session is not None and caller.session_id:
-            register_task_session(caller.session_id, caller.session)
-        if caller.server is not None:
-            register_task_server(self.task_id, caller.server)
-
-    def forget_live(self, reservation: Reservation) -> None:
-        """The task is not to be.  The session stays: it is the caller's, whatever becomes of this task."""
-        caller = current_caller.get()
-        if reservation.written and caller.server is not None:
-            servers.remove(self.task_id, caller.server)
-
-
-async def _reserve_for(plan: _Plan, slot: Slot, reserve_in: _Reserve) -> Reservation:
+async def _reserve_for(plan: Plan, slot: Slot, reserve_in: _Reserve) -> Reservation:
     """Capture the caller's context and store it, as the ``on_save_failure`` setting has it."""
     docket = plan.docket
     docket_seen(docket.name)
@@ -273,7 +205,7 @@ async def _reserve_nothing(slot: Slot, reserve_in: _Reserve) -> Reservation:
         return Reservation(slot, None)
 
 
-async def _schedule(plan: _Plan, reservation: Reservation, schedule: Callable[[], Awaitable[Execution]]) -> Execution:
+async def _schedule(plan: Plan, reservation: Reservation, schedule: Callable[[], Awaitable[Execution]]) -> Execution:
     """Have Docket schedule the task, and act on its answer."""
     try:
         plan.register_live(reservation)
@@ -287,6 +219,6 @@ async def _schedule(plan: _Plan, reservation: Reservation, schedule: Callable[[]
     return execution
 
 
-async def _conclude(plan: _Plan, reservation: Reservation, execution: Execution) -> None:
+async def _conclude(plan: Plan, reservation: Reservation, execution: Execution) -> None:
     if not await reservation.conclude(execution):
         plan.forget_live(reservation)

@@ -19,7 +19,7 @@ LAYERS: list[set[str]] = [
     {"_backend", "_registry", "_lifetime", "_codec", "_credential"},
     {"_store"},
     {"_snapshot", "_reservation"},
-    {"_current"},
+    {"_current", "_plan"},
     {"_restore", "_submit"},
     {"_worker"},
     {"asgi", "logs", "telemetry", "fastmcp"},

@@ -1,0 +1,82 @@
+"""One task to be submitted: what was asked for, checked, and where its snapshot goes."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from docket import Docket
+from docket.execution import TaskCall
+
+from ._ambient import current_caller
+from ._keys import PLAIN_TASK, build_task_key, snapshot_key_of
+from ._lifetime import seconds_until, whole_seconds
+from ._registry import register_task_server, register_task_session, servers
+from ._reservation import Reservation, Slot
+from .settings import current_settings
+
+TTL = float | timedelta | None
+TaskFunction = Callable[..., Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One task to be submitted, its arguments checked."""
+
+    docket: Docket
+    function_name: str
+    task_id: str
+    is_fresh: bool
+    when: datetime | None
+    outlives: int | None
+    call: TaskCall | None = None
+
+    @classmethod
+    def of(cls, docket: Docket, function: TaskFunction | str, when: datetime | None, key: str | None, ttl: TTL) -> Plan:
+        if isinstance(function, str):
+            docket.tasks[function]  # as Docket does: KeyError for a name it does not know
+            name = function
+        else:
+            docket.register(function)
+            name = function.__name__
+        outlives = None if ttl is None else whole_seconds(ttl)
+        if key is not None:
+            build_task_key(None, key, PLAIN_TASK, name)  # an id that cannot be used is refused now, not at submission
+        return cls(docket, name, str(uuid.uuid4()) if key is None else key, key is None, when, outlives)
+
+    @classmethod
+    def of_call(cls, docket: Docket, call: TaskCall, ttl: TTL) -> Plan:
+        outlives = None if ttl is None else whole_seconds(ttl)
+        name = call.function_name or call.function.__name__
+        return cls(docket, name, call.key, False, call.when, outlives, call)
+
+    def slot(self, scope: str | None) -> Slot:
+        settings = current_settings()
+        outlives = settings.pending_ttl if self.outlives is None else self.outlives
+        task_key = build_task_key(scope, self.task_id, PLAIN_TASK, self.function_name)
+        return Slot(
+            docket=self.docket,
+            task_key=task_key,
+            redis_key=self.docket.key(snapshot_key_of(settings.key_prefix, task_key)),
+            ttl=whole_seconds(seconds_until(self.when) + outlives),
+            unique=self.is_fresh,
+        )
+
+    def register_live(self, reservation: Reservation) -> None:
+        """Let workers in this process find the caller's live session and server, if this task is the caller's."""
+        caller = current_caller.get()
+        if not reservation.written:
+            return
+        if caller.session is not None and caller.session_id:
+            register_task_session(caller.session_id, caller.session)
+        if caller.server is not None:
+            register_task_server(self.task_id, caller.server)
+
+    def forget_live(self, reservation: Reservation) -> None:
+        """The task is not to be.  The session stays: it is the caller's, whatever becomes of this task."""
+        caller = current_caller.get()
+        if reservation.written and caller.server is not None:
+            servers.remove(self.task_id, caller.server)
