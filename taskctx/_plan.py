@@ -12,6 +12,7 @@ from docket import Docket
 from docket.execution import TaskCall
 
 from ._ambient import current_caller
+from ._arguments import check_docket, check_function, check_when
 from ._keys import PLAIN_TASK, build_task_key, snapshot_key_of
 from ._lifetime import seconds_until, whole_seconds
 from ._registry import register_task_server, register_task_session, servers
@@ -36,12 +37,10 @@ class Plan:
 
     @classmethod
     def of(cls, docket: Docket, function: TaskFunction | str, when: datetime | None, key: str | None, ttl: TTL) -> Plan:
-        if isinstance(function, str):
-            docket.tasks[function]  # as Docket does: KeyError for a name it does not know
-            name = function
-        else:
-            docket.register(function)
-            name = function.__name__
+        check_docket(docket)
+        if when is not None:
+            check_when(when)
+        name = _name_on(docket, function)
         outlives = None if ttl is None else whole_seconds(ttl)
         if key is not None:
             build_task_key(None, key, PLAIN_TASK, name)  # an id that cannot be used is refused now, not at submission
@@ -49,6 +48,7 @@ class Plan:
 
     @classmethod
     def of_call(cls, docket: Docket, call: TaskCall, ttl: TTL) -> Plan:
+        check_when(call.when)
         outlives = None if ttl is None else whole_seconds(ttl)
         name = call.function_name or call.function.__name__
         return cls(docket, name, call.key, False, call.when, outlives, call)
@@ -80,3 +80,13 @@ class Plan:
         caller = current_caller.get()
         if reservation.written and caller.server is not None:
             servers.remove(self.task_id, caller.server)
+
+
+def _name_on(docket: Docket, function: TaskFunction | str) -> str:
+    """The name of a task that is on the docket from now on."""
+    if isinstance(function, str):
+        docket.tasks[function]  # as Docket does: KeyError for a name it does not know
+        return function
+    check_function(function)
+    docket.register(function)
+    return function.__name__

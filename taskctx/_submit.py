@@ -12,6 +12,7 @@ from docket import Docket
 from docket.execution import Execution, TaskCall
 
 from ._ambient import get_task_scope
+from ._arguments import check_chunk_size, check_docket, check_when, checked_calls
 from ._backend import gate
 from ._bounded import BackendError, bounded
 from ._observe import docket_seen
@@ -56,7 +57,7 @@ def add(
     Args:
         docket: an open docket.
         function: the task, or its registered name.
-        when: when it is due; now by default.
+        when: when it is due, with a time zone; now by default.
         key: the task's id, a fresh one by default.  It becomes part of the Docket key (``execution.key``) beside the
             caller's scope, so duplicates are judged per scope.  A duplicate leaves the first submission's context in
             force, and Docket answers ``ALREADY_SCHEDULED``.
@@ -94,8 +95,9 @@ def replace(
     A run of the replaced task that a worker claims in the instant between the save and the replacement sees the
     replacing caller's context; both are of the same scope.  If Docket fails, the first context is put back.
 
-    Arguments and errors are those of :func:`add`.
+    Arguments and errors are those of :func:`add`; ``when`` and ``key`` must be given.
     """
+    check_when(when)
     plan = Plan.of(docket, function, when, key, ttl)
 
     async def submit(*args: Any, **kwargs: Any) -> Execution:
@@ -128,7 +130,9 @@ async def add_many(
     Raises:
         CaptureError, SaveError, InvalidArgument, InvalidType: as with :func:`add`.
     """
-    plans = [Plan.of_call(docket, call, ttl) for call in calls]
+    check_docket(docket)
+    check_chunk_size(chunk_size)
+    plans = [Plan.of_call(docket, call, ttl) for call in checked_calls(calls)]
     scope = get_task_scope()
     slots = [plan.slot(scope) for plan in plans]
     calls = [changed(plan.call, key=slot.task_key) for plan, slot in zip(plans, slots, strict=True) if plan.call]

@@ -14,7 +14,7 @@ ROOT = Path(taskctx.__file__).parent
 
 LAYERS: list[set[str]] = [
     {"errors", "_version", "_keyring", "_lane", "_messages", "_undo"},
-    {"settings", "_keys", "_token", "_record", "_propagation", "operations", "_bulk"},
+    {"settings", "_keys", "_token", "_record", "_propagation", "operations", "_bulk", "_arguments"},
     {"_ambient", "_bounded", "_carry", "_headers", "_observe", "_refresh"},
     {"_backend", "_registry", "_lifetime", "_codec", "_credential"},
     {"_store"},
