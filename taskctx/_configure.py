@@ -5,18 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Unpack
+from typing import Any, Unpack, cast
 
 from opentelemetry.trace import TracerProvider
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from ._messages import keep_baggage_out
-from ._observe import Observer, default_observers, docket_seen, use_observers
+from ._observe import Observer, checked_observers, default_observers, docket_seen, use_observers
 from ._refresh import checked_hook, use_refresh_hook
 from ._token import AccessToken
-from .errors import ConfigurationError
+from .errors import ConfigurationError, InvalidType
 from .settings import Settings, SettingsOverrides, load_settings, use_settings
 from .telemetry import PrometheusObserver, make_observers
+from .telemetry.arguments import check_registry, check_tracer_provider
 
 _lock = threading.Lock()
 _installed: list[PrometheusObserver] = []
@@ -51,18 +52,32 @@ def configure(
 
     Raises:
         ConfigurationError: a setting has no valid value; named, never quoted.
-        InvalidType: ``refresh_token`` cannot be called.
+        InvalidType: an argument is of the wrong type; ``refresh_token`` must be async.
     """
     loaded = load_settings(**settings)
+    check_registry(registry)
+    check_tracer_provider(tracer_provider)
+    more, names = checked_observers(observers), _checked_names(docket_names)
     checked_hook(refresh_token)
     with _lock:
         _uninstall()
         use_settings(loaded)
         use_refresh_hook(refresh_token)
-        use_observers([*_install(loaded, registry, tracer_provider), *observers])
-    for name in docket_names:
+        use_observers([*_install(loaded, registry, tracer_provider), *more])
+    for name in names:
         docket_seen(name)
     return loaded
+
+
+def _checked_names(docket_names: Iterable[str]) -> list[str]:
+    names: Any = docket_names
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise InvalidType(f"docket_names must be a sequence of names, not {type(names).__name__}")
+    listed = list(docket_names)
+    for name in cast("list[object]", listed):
+        if not isinstance(name, str):
+            raise InvalidType(f"docket_names must hold strings, not {type(name).__name__}")
+    return listed
 
 
 def install_defaults() -> None:

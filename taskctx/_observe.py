@@ -15,11 +15,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 
-from .errors import Reason, TaskContextError
+from .errors import InvalidType, Reason, TaskContextError
 from .operations import DocketSeen, Event, Operation, Outcome
 
 logger: logging.Logger = logging.getLogger("taskctx")
@@ -53,6 +53,26 @@ def default_observers(factory: ObserverFactory) -> None:
     """Say where observers come from when none were put in use; they are made on first need."""
     global _default_observers
     _default_observers = factory
+
+
+def checked_observers(observers: object) -> tuple[Observer, ...]:
+    """Observers of the user's, each with what an :class:`Observer` has.
+
+    Raises:
+        InvalidType: one is none, or they are no sequence.
+    """
+    if not isinstance(observers, Iterable):
+        raise InvalidType(f"observers must be a sequence of observers, not {type(observers).__name__}")
+    given: tuple[Any, ...] = tuple(cast("Iterable[Any]", observers))
+    for observer in given:
+        if isinstance(observer, type):
+            raise InvalidType(f"observers must hold an observer in place of its class, {observer.__name__}")
+        if not all(callable(getattr(observer, method, None)) for method in ("on_start", "on_end", "on_event")):
+            raise InvalidType(
+                f"an observer needs the methods on_start, on_end and on_event (see taskctx.Observer); "
+                f"{type(observer).__name__} has not all of them"
+            )
+    return given
 
 
 def use_observers(observers: Sequence[Observer] | None) -> None:

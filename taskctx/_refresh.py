@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
+from inspect import iscoroutinefunction, unwrap
+from typing import cast
 
 from ._token import AccessToken
 from .errors import InvalidType, TaskContextError
@@ -42,13 +45,25 @@ def current_refresh_hook() -> RefreshHook | None:
 
 
 def checked_hook(hook: object) -> None:
-    """See that a hook can be called.
+    """See that a hook can be called and awaited; None is no hook.
 
     Raises:
         InvalidType: it cannot.
     """
-    if hook is not None and not callable(hook):
+    if hook is None:
+        return
+    if not callable(hook):
         raise InvalidType(f"refresh_token must be an async function, not {type(hook).__name__}")
+    if not _is_async(hook):
+        raise InvalidType("refresh_token must be an async function: define it with async def")
+
+
+def _is_async(hook: Callable[..., object]) -> bool:
+    """Whether a call gives something to await: a function, bound or decorated, or an object's ``__call__``."""
+    while isinstance(hook, partial):
+        hook = cast("partial[object]", hook).func
+    inside = unwrap(hook)
+    return iscoroutinefunction(inside) or iscoroutinefunction(type(inside).__call__)
 
 
 async def refreshed(token: AccessToken, timeout: float) -> AccessToken | None:

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, Counter
 import taskctx
 from taskctx.operations import Event, Operation
 from taskctx.settings import current_settings
+from tests.secrets import MARKER
 
 
 class Watcher:
@@ -98,6 +99,32 @@ def test_a_wrong_setting_changes_nothing(registry: CollectorRegistry) -> None:
     assert current_settings() is settings
     assert families(registry)
     assert not families(other)
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "registry": ({"registry": MARKER}, "registry must be a prometheus_client.CollectorRegistry, not str"),
+    "no registry": ({"registry": None}, "registry must be a prometheus_client.CollectorRegistry, not NoneType"),
+    "provider": ({"tracer_provider": 5}, "tracer_provider must be an opentelemetry.trace.TracerProvider, not int"),
+    "observers": ({"observers": 5}, "observers must be a sequence of observers, not int"),
+    "an observer": ({"observers": [MARKER]}, "an observer needs the methods .*; str has not all of them"),
+    "an observer's class": ({"observers": [Watcher]}, "observers must hold an observer in place of its class, Watcher"),
+    "docket names": ({"docket_names": MARKER}, "docket_names must be a sequence of names, not str"),
+    "no docket names": ({"docket_names": 5}, "docket_names must be a sequence of names, not int"),
+    "a docket name": ({"docket_names": [5]}, "docket_names must hold strings, not int"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG.values(), ids=WRONG)
+def test_a_wrong_argument_is_named_and_changes_nothing(arguments: dict[str, Any], message: str) -> None:
+    """It is not quoted either."""
+    registry = CollectorRegistry()
+    configure: Any = taskctx.configure
+    settings = configure(registry=registry, pending_ttl=60)
+    with pytest.raises(taskctx.InvalidType, match=f"^{message}") as refused:
+        configure(**arguments)
+    assert MARKER not in str(refused.value)
+    assert current_settings() is settings
+    assert families(registry)
 
 
 def test_switches() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import gc
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial, wraps
 from typing import Any
 
 import pytest
@@ -129,4 +130,48 @@ async def test_a_hook_that_cannot_be_called_changes_nothing(hook: Any, registry:
         taskctx.configure(registry=registry, refresh_token=hook)
     assert secret("hook") not in str(caught.value)
     assert current_settings() is settings
+    assert await refreshed(EXPIRED, 1) == secrets.token()
+
+
+def gives_none(expired: taskctx.AccessToken) -> None:
+    """A hook whose author forgot the ``async``."""
+
+
+class GivesNone:
+    def __call__(self, expired: taskctx.AccessToken) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [gives_none, GivesNone(), GivesNone, partial(gives_none), GivesNone().__call__],
+    ids=["function", "object", "class", "partial", "bound"],
+)
+def test_a_hook_that_is_not_async_is_refused(hook: Any, registry: CollectorRegistry) -> None:
+    """Now, not when the first token has expired."""
+    with pytest.raises(taskctx.InvalidType, match=r"^refresh_token must be an async function: define it with async"):
+        taskctx.configure(registry=registry, refresh_token=hook)
+
+
+class Issuer:
+    """Has new tokens, in every way in which a hook can be async."""
+
+    async def renew(self, expired: taskctx.AccessToken, audience: str = "") -> taskctx.AccessToken:
+        return secrets.token()
+
+    __call__ = renew
+
+
+@wraps(Issuer.renew)
+def decorated(expired: taskctx.AccessToken) -> Any:
+    return Issuer().renew(expired)
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [Issuer().renew, Issuer(), partial(Issuer().renew, audience="shop"), partial(Issuer(), audience="shop"), decorated],
+    ids=["bound", "object", "partial", "partial of an object", "decorated"],
+)
+async def test_all_that_is_async_is_a_hook(hook: Any, registry: CollectorRegistry) -> None:
+    """A function is only the commonest."""
+    taskctx.configure(registry=registry, refresh_token=hook)
     assert await refreshed(EXPIRED, 1) == secrets.token()

@@ -10,10 +10,11 @@ from opentelemetry.trace import TracerProvider
 from prometheus_client import CollectorRegistry
 
 from .. import Observer, Settings
-from .._observe import current_observers, use_observers
+from .._observe import checked_observers, current_observers, use_observers
 from .._refresh import RefreshHook, checked_hook, current_refresh_hook, use_refresh_hook
 from ..settings import SettingsOverrides, current_settings, load_settings, use_settings
 from ..telemetry import PrometheusObserver, TracingObserver
+from ..telemetry.arguments import check_registry, check_tracer_provider
 
 
 @contextmanager
@@ -48,14 +49,18 @@ def configured(
 
     Raises:
         ConfigurationError: a setting has no valid value; named, never quoted.
-        InvalidType: the hook cannot be called.
+        InvalidType: an argument is of the wrong type; ``refresh_token`` must be async.
     """
     checked_hook(refresh_token)
+    check_tracer_provider(tracer_provider)
+    if registry is not None:
+        check_registry(registry)
+    more = checked_observers(observers)
     settings_before, observers_before, hook_before = current_settings(), current_observers(), current_refresh_hook()
     given: dict[str, Any] = {name: getattr(settings_before, name) for name in settings_before.model_fields_set}
     loaded = load_settings(**(given | dict(settings)))
     use_settings(loaded)
-    use_observers([*_observers(loaded, registry, tracer_provider), *observers])
+    use_observers([*_observers(loaded, registry, tracer_provider), *more])
     use_refresh_hook(refresh_token or hook_before)
     try:
         yield loaded

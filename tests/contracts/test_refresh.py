@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from functools import wraps
 from typing import Any, Literal
 
 import pytest
@@ -277,7 +278,9 @@ async def gives_the_same(expired: AccessToken) -> object:
     return expired
 
 
+@wraps(gives_the_same, assigned=())
 def is_not_async(expired: AccessToken) -> Any:
+    """A decorator's work that took the async out of a function, which cannot be seen in advance."""
     return NEW
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -51,6 +52,14 @@ def test_the_environment_and_configure_count_as_before(monkeypatch: pytest.Monke
     assert current_settings().pending_ttl == 7
     use_settings(before[0])
     use_observers(before[1])
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"registry": 5}, {"tracer_provider": 5}, {"observers": [5]}, {"refresh_token": capture}]
+)
+def test_a_wrong_argument_changes_nothing(wrong: dict[str, Any]) -> None:
+    with pytest.raises(taskctx.InvalidType, match=f"^({next(iter(wrong))}|an observer) "), configured(**wrong):
+        pytest.fail("it was taken")
 
 
 def test_a_bad_setting_changes_nothing() -> None:
