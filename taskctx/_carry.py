@@ -59,7 +59,7 @@ def carry(var: CarriedVar, *, name: str | None = None, type: Any = Any) -> None:
     Raises:
         ConfigurationError: another variable is carried under this name.
         InvalidArgument: there is no name.
-        InvalidType: ``var`` is not such an object.
+        InvalidType: ``var`` is not such an object, or ``type`` is none that pydantic can validate.
     """
     if not all(callable(getattr(var, method, None)) for method in ("get", "set", "reset")):
         raise InvalidType("carry takes a ContextVar, or an object with its get, set and reset")
@@ -71,8 +71,20 @@ def carry(var: CarriedVar, *, name: str | None = None, type: Any = Any) -> None:
         raise ConfigurationError(f"another variable is already carried under the name {name!r}")
     # an empty Context shows the variable as no one has set it
     default = Context().run(_value, var)
-    adapter: TypeAdapter[Any] = TypeAdapter(type)
+    adapter = _adapter(type)
     _carried[name] = _Carried(name, var, adapter, default, _as_json(adapter, default))
+
+
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """What validates values of a type, made in full: pydantic puts it off for a name that it does not find."""
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(kind)
+        adapter.rebuild()
+    except Exception as error:  # pydantic's own are of no one kind
+        raise InvalidType(
+            "carry needs a type that pydantic can validate: carry(var, type=dict[str, str]), or a pydantic model"
+        ) from error
+    return adapter
 
 
 def stop_carrying(name: str) -> None:

@@ -275,6 +275,23 @@ def test_what_is_no_variable_is_refused(wrong: Any) -> None:
         taskctx.carry(wrong)
 
 
+class Unknown:
+    """A class that pydantic knows nothing of."""
+
+
+@pytest.mark.parametrize("wrong", [5, Unknown, "Unheard", "un heard", {"tenant": 1}])
+def test_what_is_no_type_is_refused(wrong: Any) -> None:
+    """As an error of ours; pydantic's own says more, and is its cause.  The variable is not carried."""
+    tenant: ContextVar[str] = ContextVar("tenant")
+    with pytest.raises(
+        InvalidType, match=r"^carry needs a type that pydantic can validate: carry\(var, type="
+    ) as refused:
+        taskctx.carry(tenant, type=wrong)
+    assert refused.value.__cause__ is not None
+    tenant.set("acme")
+    assert capture_carried() == {}
+
+
 class StructlogContext:
     """structlog's contextvars as one variable: the adapter that the documentation shows."""
 
