@@ -130,9 +130,9 @@ def bind_caller(
     outer = current_caller.get()
     caller = Caller(
         token_source=outer.token_source if access_token is UNSET else _constant(access_token),
-        headers=outer.headers if isinstance(headers, _Unset) else _lowered(headers),
-        request_id=outer.request_id if isinstance(request_id, _Unset) else _optional_text("request_id", request_id),
-        session_id=outer.session_id if isinstance(session_id, _Unset) else _optional_text("session_id", session_id),
+        headers=outer.headers if isinstance(headers, _Unset) else lowered(headers),
+        request_id=outer.request_id if isinstance(request_id, _Unset) else optional_text("request_id", request_id),
+        session_id=outer.session_id if isinstance(session_id, _Unset) else optional_text("session_id", session_id),
         session=outer.session if session is UNSET else session,
         server=outer.server if server is UNSET else server,
         request=outer.request,
@@ -184,7 +184,12 @@ def _constant(access_token: object) -> TokenSource | None:
     return lambda: token
 
 
-def _lowered(headers: Mapping[str, str] | None) -> dict[str, str]:
+def lowered(headers: Mapping[str, str] | None) -> dict[str, str]:
+    """Headers with their names in lower case; none for None.
+
+    Raises:
+        InvalidType: they are no mapping of strings to strings.
+    """
     if headers is None:
         return {}
     if not isinstance(cast("object", headers), Mapping):
@@ -195,7 +200,12 @@ def _lowered(headers: Mapping[str, str] | None) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
-def _optional_text(name: str, value: object) -> str | None:
+def optional_text(name: str, value: object) -> str | None:
+    """A text that may be missing, as it is.
+
+    Raises:
+        InvalidType: it is something else.
+    """
     if value is not None and not isinstance(value, str):
         raise InvalidType(f"{name} must be a string or None, not {type(value).__name__}")
     return value

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from .. import AccessToken, bind_caller
+from .. import AccessToken, InvalidType, bind_caller
+from .._ambient import lowered, optional_text
 from .._token import token_scope
 
 END_OF_CENTURY: Final = 4_102_444_800
@@ -80,24 +81,33 @@ def fake_caller(
         headers: more headers, over those that are made up.
 
     Raises:
-        InvalidType: a claim has no JSON form.
+        InvalidType: an argument is of the wrong type, or a claim has no JSON form.
     """
-    name = subject or "nobody"
+    name = optional_text("subject", subject) or "nobody"
     token = None
     if subject is not None:
-        token = AccessToken(
-            token=f"fake-token-of-{name}",
-            client_id=client_id,
-            scopes=list(scopes),
-            expires_at=expires_at,
-            claims={"iss": "https://issuer.invalid", "sub": name, **(claims or {})},
+        token = AccessToken.coerce(
+            {
+                "token": f"fake-token-of-{name}",
+                "client_id": client_id,
+                "scopes": scopes,
+                "expires_at": expires_at,
+                "claims": {"iss": "https://issuer.invalid", "sub": name} | _checked_claims(claims),
+            }
         )
     credentials = {} if token is None else {"authorization": f"Bearer {token.token}"}
     plain = {"host": "service.invalid", "user-agent": "fake-client/1.0", "x-tenant": f"fake-tenant-of-{name}"}
-    given = {header.lower(): value for header, value in (headers or {}).items()}
     return FakeCaller(
-        access_token=None if token is None else AccessToken.coerce(token),
-        headers=plain | credentials | given,
+        access_token=token,
+        headers=plain | credentials | lowered(headers),
         request_id=f"fake-request-of-{name}",
         session_id=f"fake-session-of-{name}",
     )
+
+
+def _checked_claims(claims: object) -> dict[str, Any]:
+    if claims is None:
+        return {}
+    if not isinstance(claims, Mapping):
+        raise InvalidType(f"claims must be a mapping or None, not {type(claims).__name__}")
+    return dict(cast("Mapping[str, Any]", claims))

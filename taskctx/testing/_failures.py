@@ -9,7 +9,7 @@ from typing import Final
 
 from docket import Docket
 
-from .. import AccessToken, InvalidArgument, Reason, _store
+from .. import AccessToken, InvalidArgument, InvalidType, Reason, _store
 from .._codec import FAMILY, SealingCodec, codec_for, is_sealed
 from .._keyring import generate_key, parse_keyring
 from .._restore import redis_key
@@ -20,15 +20,29 @@ LONG_AGO: Final = 60
 """Seconds by which a token has expired."""
 
 
-async def damage(docket: Docket, task_key: str, reason: Reason) -> None:
-    """Do to the stored snapshot of a task of ours what has its restore end for this reason.
+def check_failure(failure: object) -> None:
+    """See that a failure is one that can be simulated, or None for none.
 
     Raises:
-        InvalidArgument: that cannot be simulated, or not with this caller or these settings.
+        InvalidArgument: it cannot.
+        InvalidType: it is no reason.
     """
-    if reason not in DAMAGES:
-        known = ", ".join(sorted(DAMAGES))
-        raise InvalidArgument(f"failure={reason.value!r} cannot be simulated; what can is: {known}")
+    if failure is None:
+        return
+    known = f"what can is: {', '.join(sorted(DAMAGES))}"
+    if not isinstance(failure, str):
+        raise InvalidType(f"failure must be a taskctx.Reason, not {type(failure).__name__}; {known}")
+    if failure not in DAMAGES:
+        named = f"failure={failure.value!r}" if isinstance(failure, Reason) else "a failure that is no taskctx.Reason"
+        raise InvalidArgument(f"{named} cannot be simulated; {known}")
+
+
+async def damage(docket: Docket, task_key: str, reason: Reason) -> None:
+    """Do to the stored snapshot of a task of ours what has its restore end for this reason, which can be simulated.
+
+    Raises:
+        InvalidArgument: not with this caller or these settings.
+    """
     key = redis_key(docket, task_key)
     stored = await _store.fetch(docket, key)
     if stored is None:

@@ -28,7 +28,7 @@ from .._token import token_from_json, token_scope
 from .._undo import Undo
 from ..settings import current_settings
 from ._caller import FakeCaller
-from ._failures import damage
+from ._failures import check_failure, damage
 from ._record import Recorder, TaskRun
 from ._seen import SeenContext
 
@@ -72,8 +72,9 @@ def run_as_worker(
     Raises:
         CaptureError, SaveError: the context could not be captured or saved, as with :func:`taskctx.add`.
         InvalidArgument: the failure cannot be simulated, or not with this caller or these settings.
-        InvalidType: ``caller`` is none of these.
+        InvalidType: an argument is none of these.
     """
+    check_failure(failure)
 
     async def run(*args: P.args, **kwargs: P.kwargs) -> TaskRun[R]:
         async with _opened(docket) as on:
@@ -116,6 +117,7 @@ async def restored(caller: Origin = None, *, failure: Reason | None = None) -> A
         RestoreError: the context could not be restored, and ``on_restore_failure`` is ``fail``.
         CaptureError, SaveError, InvalidArgument, InvalidType: as with :func:`run_as_worker`.
     """
+    check_failure(failure)
     async with _opened(None) as docket:
         execution = await _submitted(docket, _body, caller, (), {})
         if failure is not None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import (
     AccessToken,
+    InvalidType,
     TaskContextInfo,
     TaskContextSnapshot,
     get_access_token,
@@ -101,12 +102,31 @@ def assert_restored(expected: FakeCaller | SeenContext | TaskContextSnapshot, se
     Raises:
         AssertionError: it is not; the message says part by part what differs.  Of tokens, headers, sessions, baggage
             and carried values it names what differs and never the values.
+        InvalidType: an argument is none of these.
     """
     __tracebackhide__ = True
-    wanted = SeenContext.of(expected) if isinstance(expected, TaskContextSnapshot) else expected
-    differences = list(_differences(wanted, seen or SeenContext.here()))
+    differences = list(_differences(_wanted(expected), SeenContext.here() if seen is None else _checked(seen)))
     if differences:
         raise AssertionError("\n  ".join(("the caller that is seen is not the one that was expected:", *differences)))
+
+
+def _wanted(expected: FakeCaller | SeenContext | TaskContextSnapshot) -> FakeCaller | SeenContext:
+    match expected:
+        case FakeCaller() | SeenContext():
+            return expected
+        case TaskContextSnapshot():
+            return SeenContext.of(expected)
+        case _:  # pyright: ignore[reportUnnecessaryComparison]
+            raise InvalidType(
+                "assert_restored compares with a fake_caller(...), a SeenContext or a TaskContextSnapshot, "
+                f"not {type(expected).__name__}"
+            )
+
+
+def _checked(seen: object) -> SeenContext:
+    if not isinstance(seen, SeenContext):
+        raise InvalidType(f"assert_restored takes what the task saw, such as run.seen, not {type(seen).__name__}")
+    return seen
 
 
 def _differences(expected: FakeCaller | SeenContext, seen: SeenContext) -> Iterator[str]:

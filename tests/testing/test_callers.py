@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 import taskctx
 from taskctx.testing import NOBODY, FakeCaller, SeenContext, fake_caller
-from tests.secrets import headers, secret, token
+from tests.secrets import MARKER, headers, secret, token
 
 
 def test_the_block_is_the_callers() -> None:
@@ -58,6 +59,25 @@ def test_an_anonymous_one_has_no_token() -> None:
 def test_claims_are_such_as_can_travel() -> None:
     with pytest.raises(taskctx.InvalidType, match="JSON"):
         fake_caller(claims={"bad": float("nan"), "worse": object()})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"subject": 5}, "subject must be a string or None, not int"),
+        ({"client_id": 5}, "access_token must .* at fault in: client_id"),
+        ({"scopes": MARKER}, "access_token must .* at fault in: scopes"),
+        ({"expires_at": MARKER}, "access_token must .* at fault in: expires_at"),
+        ({"claims": 5}, "claims must be a mapping or None, not int"),
+        ({"headers": 5}, "headers must be a mapping of names to values, not int"),
+        ({"headers": {"x-tenant": 5}}, "headers must map strings to strings"),
+    ],
+)
+def test_what_makes_no_caller_is_refused(arguments: dict[str, Any], message: str) -> None:
+    """Where it is made, by name."""
+    with pytest.raises(taskctx.InvalidType, match=f"^{message}") as refused:
+        fake_caller(**arguments)
+    assert MARKER not in str(refused.value)
 
 
 def test_a_repr_shows_no_credential() -> None:

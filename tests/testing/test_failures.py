@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from docket import Docket
 
 import taskctx
 from taskctx import Reason
 from taskctx._keyring import generate_key
-from taskctx.testing import NOBODY, assert_restored, configured, fake_caller, run_as_worker
+from taskctx.testing import NOBODY, assert_restored, configured, fake_caller, restored, run_as_worker
+from tests.secrets import MARKER
 
 ADA = fake_caller("ada")
 LOST = [Reason.MISSING, Reason.MALFORMED, Reason.SCHEMA_UNSUPPORTED, Reason.SCOPE_MISMATCH, Reason.DECRYPT_UNKNOWN_KEY]
@@ -100,6 +103,23 @@ async def test_what_cannot_be_simulated_is_refused(reason: Reason, said: str) ->
     """In a sentence that says what can be, or what it needs."""
     with pytest.raises(taskctx.InvalidArgument, match=said):
         await run_as_worker(report, caller=fake_caller(None), failure=reason)()
+
+
+@pytest.mark.parametrize(("failure", "error"), [(MARKER, taskctx.InvalidArgument), (5, taskctx.InvalidType)])
+async def test_what_is_no_reason_is_refused(failure: Any, error: type[Exception]) -> None:
+    """Before anything is submitted; what can be simulated is listed, what was given is not quoted."""
+    with pytest.raises(error, match="what can is: credential_expired, ") as refused:
+        run_as_worker(report, failure=failure)
+    assert MARKER not in str(refused.value)
+    with pytest.raises(error):
+        async with restored(failure=failure):
+            pytest.fail("it was simulated")
+
+
+async def test_a_reasons_word_is_as_good_as_the_reason() -> None:
+    """They are equal, and tests are not always type-checked."""
+    word: Any = "missing"
+    assert (await run_as_worker(report, failure=word)()).reason is Reason.MISSING
 
 
 async def test_a_snapshot_that_was_not_saved_cannot_be_damaged() -> None:

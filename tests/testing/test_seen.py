@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -41,6 +42,15 @@ def test_the_same_caller_is_the_same() -> None:
     with ADA.bound():
         assert_restored(ADA)
         assert_restored(taskctx.TaskContextSnapshot.capture())
+
+
+def test_what_is_no_caller_is_refused() -> None:
+    """A slip in a test says so; an AttributeError would look like a bug of what is tested."""
+    compare: Any = assert_restored
+    with pytest.raises(taskctx.InvalidType, match=r"compares with a fake_caller\(\.\.\.\), .* not str$"):
+        compare(MARKER)
+    with pytest.raises(taskctx.InvalidType, match=r"such as run\.seen, not FakeCaller$"):
+        compare(NOBODY, NOBODY)
 
 
 def test_nobody_is_nobody() -> None:
