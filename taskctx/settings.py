@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ._keyring import Keyring, parse_keyring
+from ._misspelt import tell_misspelt
 from .errors import ConfigurationError, Reason
 
 ENVIRONMENT_PREFIX = "TASKCTX_"
@@ -209,6 +210,7 @@ def current_settings() -> Settings:
     global _current
     if _current is None:
         _current = load_settings()
+        _tell_misspelt()
     return _current
 
 
@@ -216,3 +218,10 @@ def use_settings(settings: Settings | None) -> None:
     """Put ``settings`` in force; None has them read from the environment again."""
     global _current
     _current = settings
+    if settings is not None:
+        _tell_misspelt()
+
+
+def _tell_misspelt() -> None:
+    """Not at import, whose log lines few programs see: they set up logging later."""
+    tell_misspelt(ENVIRONMENT_PREFIX, Settings.model_fields)

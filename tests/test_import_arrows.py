@@ -13,7 +13,7 @@ import taskctx
 ROOT = Path(taskctx.__file__).parent
 
 LAYERS: list[set[str]] = [
-    {"errors", "_version", "_keyring", "_lane", "_messages", "_undo"},
+    {"errors", "_version", "_keyring", "_lane", "_messages", "_misspelt", "_undo"},
     {"settings", "_keys", "_token", "_record", "_propagation", "operations", "_bulk", "_arguments"},
     {"_ambient", "_bounded", "_carry", "_headers", "_observe", "_refresh"},
     {"_backend", "_registry", "_lifetime", "_codec", "_credential"},
