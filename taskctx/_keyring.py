@@ -13,6 +13,7 @@ KEY_BYTES = 32
 """AES-256."""
 
 MAX_KEY_ID = 64
+KEY_ID_RULE = f"must be 1 to {MAX_KEY_ID} letters, digits, '.', '_' or '-'"
 _KEY_ID = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_KEY_ID}}}")
 
 
@@ -41,14 +42,16 @@ def parse_keyring(text: str) -> Keyring:
     Raises:
         ValueError: says which entry is at fault, by its place, and never quotes it.
     """
+    if not text.strip():
+        raise ValueError("no key is in it. To run without keys, leave it unset")
     keys: dict[str, bytes] = {}
     seen: set[bytes] = set()
     for place, entry in enumerate(text.split(","), start=1):
         key_id, separator, material = (part.strip() for part in entry.partition(":"))
         if not separator:
             raise ValueError(f"entry {place} is not of the form id:BASE64")
-        if not _KEY_ID.fullmatch(key_id):
-            raise ValueError(f"the id of entry {place} must be 1 to {MAX_KEY_ID} letters, digits, '.', '_' or '-'")
+        if not is_key_id(key_id):
+            raise ValueError(f"the id of entry {place} {KEY_ID_RULE}")
         if key_id in keys:
             raise ValueError(f"the id of entry {place} stands there twice")
         key = _decoded(material, place)
@@ -57,6 +60,11 @@ def parse_keyring(text: str) -> Keyring:
         keys[key_id] = key
         seen.add(key)
     return Keyring(keys)
+
+
+def is_key_id(text: str) -> bool:
+    """Whether a key may have this id."""
+    return _KEY_ID.fullmatch(text) is not None
 
 
 def generate_key() -> str:

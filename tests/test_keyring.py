@@ -68,7 +68,8 @@ def test_a_generated_key_is_one() -> None:
 
 
 REFUSED = {
-    "empty": ("", "entry 1 is not of the form"),
+    "empty": ("", "no key is in it. To run without keys, leave it unset"),
+    "blank": (" ", "no key is in it. To run without keys, leave it unset"),
     "only a key": (encoded(KEY), "entry 1 is not of the form"),
     "a comma too many": (f"a:{encoded(KEY)},", "entry 2 is not of the form"),
     "no id": (f":{encoded(KEY)}", "the id of entry 1 must be"),

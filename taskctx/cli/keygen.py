@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from taskctx._keyring import generate_key, parse_keyring
+from taskctx._keyring import KEY_ID_RULE, generate_key, is_key_id
+
+from ._problem import Problem
 
 
 def keygen(
@@ -17,10 +19,8 @@ def keygen(
     ] = None,
 ) -> None:
     """Prints ``id:BASE64``, and nothing else, so that it can go straight into a secret store."""
-    entry = f"{key_id or datetime.now(UTC).strftime('%Y-%m')}:{generate_key()}"
-    try:
-        parse_keyring(entry)
-    except ValueError as error:
-        typer.echo(f"{error}. Choose another with --id.", err=True)
-        raise typer.Exit(2) from None
-    typer.echo(entry)
+    if key_id is None:
+        key_id = datetime.now(UTC).strftime("%Y-%m")
+    if not is_key_id(key_id):
+        raise Problem(f"the id {KEY_ID_RULE}", "Choose another with --id.")
+    typer.echo(f"{key_id}:{generate_key()}")

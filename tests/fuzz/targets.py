@@ -182,6 +182,7 @@ def _build(parts: TaskKeyParts) -> None:
 _KEYRING_MESSAGE = re.compile(
     r"entry \d+ is not of the form id:BASE64"
     r"|the id of entry \d+ (must be 1 to 64 letters, digits, '\.', '_' or '-'|stands there twice)"
+    r"|no key is in it\. To run without keys, leave it unset"
     r"|the key of entry \d+ (is not base64|stands there twice, under two ids|has \d+ bytes, not 32)"
 )
 

@@ -152,7 +152,7 @@ def keyrings(draw: st.DrawFn) -> str:
 @given(keyrings())
 @few
 def test_keyrings(text: str) -> None:
-    """Either all of it is a keyring, or the place of the fault is named."""
+    """Either all of it is a keyring, or the place of the fault is named, or it is empty."""
     TARGETS["keyring"](encoded(text))
 
 
