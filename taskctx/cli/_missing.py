@@ -23,7 +23,8 @@ def missing_extra(command: str, error: ModuleNotFoundError) -> Callable[[], None
 
     def say_so() -> None:
         typer.echo(
-            f"taskctx {command} needs {error.name}, which is not installed: pip install 'taskctx[{command}]'", err=True
+            f"✗ taskctx {command} needs {error.name}, which is not installed: pip install 'taskctx[{command}]'",
+            err=True,
         )
         raise typer.Exit(2)
 

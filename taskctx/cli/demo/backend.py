@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from docket import Docket
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, RedisError
 
 from .._url import shown
 from . import processes, valkey
@@ -38,7 +38,7 @@ async def open_backend(url: str | None, docket_name: str, directory: Path, stack
     """The backend at ``url``, or else the best that is to be had; ``stack`` stops what was started.
 
     Raises:
-        Problem: nothing answers there.
+        Problem: nothing answers there, or it lets nobody in.
     """
     if url is not None and not url.startswith(MEMORY):
         await _knock(url, docket_name)
@@ -62,6 +62,10 @@ async def _knock(url: str, docket_name: str) -> None:
     try:
         async with asyncio.timeout(PATIENCE), Docket(name=docket_name, url=url) as docket, docket.redis() as redis:
             await redis.exists(docket_name)
+    except AuthenticationError:  # a ConnectionError to redis-py
+        raise Problem(
+            f"the server at {shown(url)} answers, but does not let us in: check user and password in --url"
+        ) from None
     except (RedisError, OSError, TimeoutError) as error:
         raise Problem(
             f"no Redis or Valkey server answers at {shown(url)} ({type(error).__name__}): "
