@@ -49,7 +49,8 @@ class WeakRegistry:
             entry = _Entry(thing, self._died.append)
         except TypeError:
             raise InvalidType(
-                f"a {type(thing).__name__} cannot be referenced weakly, and so not be registered as a {self._name}"
+                f"an object of type {type(thing).__name__} cannot be referenced weakly, and so not be registered "
+                f"as a {self._name}"
             ) from None
         entry.id = id
         capacity = self._capacity()

@@ -84,7 +84,8 @@ _EXPLANATIONS: dict[Reason, str] = {
         "used. Check the hook and what it asks, or raise refresh_timeout"
     ),
     Reason.CARRIED_INVALID: (
-        "a carried value does not fit the type it was registered with. Submitters and workers register different types"
+        "a carried value does not fit the type it is carried as, or has no JSON form. carry(var, type=...) must name "
+        "a type that fits, the same in submitters and workers"
     ),
     Reason.INTERNAL: "taskctx met an unexpected error. This is a bug: please report it",
 }

@@ -194,8 +194,10 @@ def test_a_value_that_has_no_json_names_the_variable_only(carry: Carry, type_: A
     assert MARKER not in str(caught.value)
 
 
-async def test_a_value_that_has_no_json_schedules_nothing(docket: Docket, carry: Carry) -> None:
-    """Nothing is half-written either."""
+async def test_a_value_that_has_no_json_schedules_nothing(
+    docket: Docket, carry: Carry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is half-written either; the log says what to do, which is nothing about workers alone."""
     tenant: ContextVar[object] = ContextVar("tenant", default=None)
     carry(tenant)
 
@@ -204,6 +206,8 @@ async def test_a_value_that_has_no_json_schedules_nothing(docket: Docket, carry:
     tenant.set(Unjsonable())
     with pytest.raises(CaptureError):
         await taskctx.add(docket, report)()
+    (told,) = (record.message for record in caplog.records if record.name == "taskctx")
+    assert "has no JSON form. carry(var, type=...) must name a type that fits" in told
     assert await our_keys(docket) == []
     assert (await docket.snapshot()).total_tasks == 0
 

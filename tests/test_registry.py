@@ -163,7 +163,9 @@ def test_the_dead_make_room_before_the_oldest() -> None:
 @pytest.mark.parametrize("thing", [7, "text", (), None, {}])
 def test_what_cannot_be_held_weakly_is_refused(kind: str, register: Register, find: Find, thing: object) -> None:
     """The error names the type."""
-    with pytest.raises(InvalidType, match=f"a {type(thing).__name__} cannot be referenced weakly.*as a {kind}"):
+    with pytest.raises(
+        InvalidType, match=f"^an object of type {type(thing).__name__} cannot be referenced weakly.*as a {kind}"
+    ):
         register("id-1", thing)
     assert find("id-1") is None
 
