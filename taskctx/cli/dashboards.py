@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from enum import StrEnum
 from importlib.resources import files
@@ -10,6 +11,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from textwrap import indent
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
@@ -17,10 +19,13 @@ from rich.table import Table
 
 import taskctx
 
-from ._problem import politely
+from ._problem import Problem, politely
 
 DEFAULT_GRAFANA = "http://localhost:3000"
 """What the bundled alerts link to."""
+
+_UNFIT = re.compile(r"[\s\"\\]")
+"""What would end a string in YAML or JSON, and is in no URL."""
 
 app: typer.Typer = typer.Typer(
     no_args_is_help=True, help="The Grafana dashboards and Prometheus rules that come with taskctx."
@@ -52,14 +57,30 @@ def export(
     grafana_url: Annotated[str, typer.Option(help="Your Grafana, for the links in alerts.")] = DEFAULT_GRAFANA,
 ) -> None:
     """Write the dashboards and rules into a folder."""
+    grafana = _checked(grafana_url).rstrip("/")
     for file in _bundled():
-        content = file.read_text().replace(DEFAULT_GRAFANA, grafana_url.rstrip("/"))
+        content = file.read_text().replace(DEFAULT_GRAFANA, grafana)
         path = folder / _folder_of(file) / file.name
         if output_format is Format.KUBERNETES:
             path = folder / f"{Path(file.name).stem}.yaml"
             content = _as_manifest(file, content)
         _write(path, content)
         typer.echo(path)
+
+
+def _checked(url: str) -> str:
+    """An address as it may stand in a link.
+
+    Raises:
+        Problem: it is none.
+    """
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0 and not _UNFIT.search(url):
+            return url
+    except ValueError:
+        pass
+    raise Problem("--grafana-url is no address of a web server", f"One looks like {DEFAULT_GRAFANA}.")
 
 
 def _write(path: Path, content: str) -> None:

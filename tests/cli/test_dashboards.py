@@ -52,6 +52,15 @@ def test_export_puts_in_ones_own_grafana(tmp_path: Path) -> None:
     assert "localhost" not in alerts
 
 
+@pytest.mark.parametrize("url", ["nonsense", "", "grafana:3000", "ftp://grafana", "http://", "http://[", 'http://a"b'])
+def test_what_is_no_address_is_refused(url: str, tmp_path: Path) -> None:
+    """Nothing is written: every link of it would lead nowhere."""
+    exported = runner.invoke(app, ["dashboards", "export", str(tmp_path), "--grafana-url", url])
+    assert exported.exit_code == 2
+    assert exported.output == ("--grafana-url is no address of a web server.\nOne looks like http://localhost:3000.\n")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_export_for_kubernetes(tmp_path: Path) -> None:
     """ConfigMaps for Grafana's sidecar, PrometheusRules for the operator, with the same content."""
     exported = runner.invoke(app, ["dashboards", "export", str(tmp_path), "--format", "kubernetes"])
