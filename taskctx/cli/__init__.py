@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
+from taskctx._version import __version__
+
 from . import dashboards
 from ._missing import ACCEPT_ANYTHING, missing_extra
 from ._problem import DEBUG, debugging, politely
@@ -36,9 +38,18 @@ app: typer.Typer = typer.Typer(
 )
 
 
+def _say_version(*, asked: bool) -> None:
+    if asked:
+        typer.echo(f"taskctx {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     *,
+    version: Annotated[  # noqa: ARG001 - its callback says it
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_say_version, is_eager=True)
+    ] = False,
     debug: Annotated[
         bool, typer.Option(DEBUG, help="Show a traceback when something goes wrong; it may hold secrets.")
     ] = False,
