@@ -59,15 +59,18 @@ def test_it_works_without_any_extra(base: Environment) -> None:
     shown = base.run("taskctx", "--help")
     assert shown.returncode == 0, shown.stderr
     assert {name for name in COMMANDS if name in shown.stdout} == COMMANDS
+    assert base.run("python", "-m", "taskctx", "--version").stdout == base.run("taskctx", "--version").stdout != ""
 
 
 def test_the_demo_says_what_it_lacks(base: Environment) -> None:
-    """In one sentence, with the command that installs it."""
-    refused = base.run("taskctx", "demo", "--requests", "20")
-    assert refused.returncode == 2
-    assert refused.stdout == ""
-    (sentence,) = refused.stderr.splitlines()
-    assert "which is not installed: pip install 'taskctx[demo]'" in sentence
+    """In one sentence, with the command that installs it, however it is started."""
+    for command in (["taskctx"], ["python", "-m", "taskctx"]):
+        refused = base.run(*command, "demo", "--requests", "20")
+        assert refused.returncode == 2
+        assert refused.stdout == ""
+        (sentence,) = refused.stderr.splitlines()
+        assert sentence.startswith("✗ taskctx demo needs ")
+        assert "which is not installed: pip install 'taskctx[demo]'" in sentence
 
 
 def test_it_exports_dashboards_and_rules(base: Environment) -> None:
