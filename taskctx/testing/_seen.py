@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from types import EllipsisType
 from typing import Any
 
 from .. import (
@@ -88,7 +89,9 @@ class SeenContext:
         return token_scope(self.access_token)
 
 
-def assert_restored(expected: FakeCaller | SeenContext | TaskContextSnapshot, seen: SeenContext | None = None) -> None:
+def assert_restored(
+    expected: FakeCaller | SeenContext | TaskContextSnapshot, seen: SeenContext | EllipsisType | None = ...
+) -> None:
     """The caller that is seen is the one that is expected.
 
     Of a fake caller's headers, those that are never captured are left out.  What was seen elsewhere, or is in a
@@ -100,12 +103,16 @@ def assert_restored(expected: FakeCaller | SeenContext | TaskContextSnapshot, se
         seen: what the task saw (:attr:`TaskRun.seen`); by default what is seen here, so call it in a task's body.
 
     Raises:
-        AssertionError: it is not; the message says part by part what differs.  Of tokens, headers, sessions, baggage
-            and carried values it names what differs and never the values.
+        AssertionError: it is not, or ``seen`` is None because the task's body did not run.  The message says part by
+            part what differs.  Of tokens, headers, sessions, baggage and carried values it names what differs and never
+            the values.
         InvalidType: an argument is none of these.
     """
     __tracebackhide__ = True
-    differences = list(_differences(_wanted(expected), SeenContext.here() if seen is None else _checked(seen)))
+    wanted = _wanted(expected)
+    if seen is None:
+        raise AssertionError("nobody was seen, not even an anonymous caller: the task's body did not run")
+    differences = list(_differences(wanted, SeenContext.here() if seen is ... else _checked(seen)))
     if differences:
         raise AssertionError("\n  ".join(("the caller that is seen is not the one that was expected:", *differences)))
 

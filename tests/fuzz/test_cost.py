@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from opentelemetry.baggage import propagation
 
-from taskctx import TaskContextError, TaskContextSnapshot, _keyring
+from taskctx import TaskContextError, TaskContextSnapshot, _keyring, _keys
 from taskctx._codec import MAGIC
 from taskctx._keyring import _decoded, parse_keyring
 from taskctx._keys import parse_task_key
@@ -71,7 +71,11 @@ def from_json(text: str) -> Call:
 
 
 def from_key(text: str) -> Call:
-    return _refusable(lambda: parse_task_key(text))
+    def parse() -> None:
+        _keys._decoded.cache_clear()  # what was asked before costs nothing
+        parse_task_key(text)
+
+    return _refusable(parse)
 
 
 def from_keyring(text: str) -> Call:

@@ -53,6 +53,12 @@ def test_what_is_no_caller_is_refused() -> None:
         compare(NOBODY, NOBODY)
 
 
+def test_a_body_that_did_not_run_saw_not_even_nobody() -> None:
+    """``run.seen`` is None then, which must not pass for what is seen here."""
+    with pytest.raises(AssertionError, match="body did not run"):
+        assert_restored(NOBODY, None)
+
+
 def test_nobody_is_nobody() -> None:
     assert_restored(NOBODY)
     assert message(ADA, seen(NOBODY)) == [
