@@ -22,6 +22,17 @@ def check_docket(docket: object) -> None:
         raise InvalidType(f"docket must be an open docket.Docket, not {type(docket).__name__}")
 
 
+def check_open(docket: Docket) -> None:
+    """See that a docket is connected.  Docket itself fails with an AttributeError, and its server would be blamed.
+
+    Raises:
+        InvalidArgument: it is not.
+    """
+    # private, because Docket does not say (tests/upstream/test_docket.py)
+    if not docket._redis.is_connected:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        raise InvalidArgument("docket is not open (any more): submit inside of `async with Docket(...) as docket`")
+
+
 def check_function(function: object) -> None:
     """See that a task which is no name is a function, or as good as one: Docket registers it by its ``__name__``.
 

@@ -12,7 +12,7 @@ from docket import Docket
 from docket.execution import TaskCall
 
 from ._ambient import current_caller
-from ._arguments import check_docket, check_function, check_when
+from ._arguments import check_docket, check_function, check_open, check_when
 from ._keys import PLAIN_TASK, build_task_key, snapshot_key_of
 from ._lifetime import seconds_until, whole_seconds
 from ._registry import register_task_server, register_task_session, servers
@@ -54,6 +54,7 @@ class Plan:
         return cls(docket, name, call.key, False, call.when, outlives, call)
 
     def slot(self, scope: str | None) -> Slot:
+        check_open(self.docket)
         settings = current_settings()
         outlives = settings.pending_ttl if self.outlives is None else self.outlives
         task_key = build_task_key(scope, self.task_id, PLAIN_TASK, self.function_name)

@@ -18,7 +18,7 @@ from docket.dependencies import current_docket
 
 from . import _store
 from ._ambient import current_caller
-from ._arguments import check_docket
+from ._arguments import check_docket, check_open
 from ._bounded import BackendError, bounded
 from ._carry import capture_carried
 from ._codec import codec_for
@@ -100,6 +100,7 @@ class TaskContextSnapshot:
             SaveError: the snapshot is too large, or the server did not take it.
         """
         check_docket(docket)
+        check_open(docket)
         ttl = whole_seconds(ttl_seconds)
         key = docket.key(snapshot_key(current_settings().key_prefix, task_scope, task_id))
         with saving(Save(docket_name=docket.name)) as operation:

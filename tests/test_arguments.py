@@ -106,6 +106,22 @@ async def test_a_wrong_argument_is_named_and_not_quoted(
     assert await our_keys(docket) == []
 
 
+async def test_a_docket_that_is_not_open_is_refused(backend_url: str) -> None:
+    """Before it was opened, and after it was closed; the server is not blamed."""
+    docket = Docket(name="shut", url=backend_url)
+    for _ in range(2):
+        for submission in (
+            taskctx.add(docket, look),
+            taskctx.replace(docket, look, SOON, "1"),
+            lambda: taskctx.add_many(docket, [docket.call(look)()]),
+            lambda: SAVE(docket, None, "1", 60),
+        ):
+            with pytest.raises(InvalidArgument, match=r"^docket is not open"):
+                await submission()
+        async with docket:
+            """Opened, and closed again."""
+
+
 async def test_arguments_are_refused_before_the_second_step(docket: Docket) -> None:
     """Where they were given."""
     with pytest.raises(InvalidType):

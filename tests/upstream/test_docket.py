@@ -823,6 +823,16 @@ async def test_the_docket_prefixes_its_keys(docket: Docket) -> None:
     assert docket.runs_key("it") == docket.key("runs:it")
 
 
+async def test_a_docket_says_whether_it_is_open() -> None:
+    """Else a submission to one that is not open blames the server."""
+    docket = Docket(name="shut", url="memory://")
+    before = docket._redis.is_connected
+    async with docket:
+        meanwhile = docket._redis.is_connected
+
+    assert (before, meanwhile, docket._redis.is_connected) == (False, True, False)
+
+
 async def test_a_redis_call_is_tried_again_for_the_errors_that_are_named() -> None:
     """Else a failover of a few seconds costs every task of those seconds its context."""
     tries: list[int] = []
