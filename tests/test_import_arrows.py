@@ -17,7 +17,7 @@ LAYERS: list[set[str]] = [
     {"settings", "_keys", "_token", "_record", "_propagation", "operations", "_bulk", "_arguments"},
     {"_ambient", "_bounded", "_carry", "_headers", "_observe", "_refresh"},
     {"_backend", "_registry", "_lifetime", "_codec", "_credential"},
-    {"_store"},
+    {"_store", "_disguise"},
     {"_snapshot", "_reservation"},
     {"_current", "_plan"},
     {"_restore", "_submit"},

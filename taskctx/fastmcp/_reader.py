@@ -9,6 +9,7 @@ from docket import Docket
 from .. import _store
 from .._bounded import bounded
 from .._credential import usable_token
+from .._disguise import is_fernet
 from .._keys import TaskKeyParts
 from .._record import Record
 from .._restore import Fetched, Restored, usable_carried
@@ -20,7 +21,7 @@ from ..settings import Settings
 from . import _upstream
 from ._caller import request_id
 from ._rider import rider_of
-from ._sealing import is_fastmcps, unseal
+from ._sealing import unseal
 from ._upstream import FastMCPSnapshot
 
 
@@ -71,7 +72,7 @@ class SnapshotReader:
         stored = await _store.fetch(self._docket, key)
         if stored is None:
             raise SnapshotError(Reason.MISSING)
-        self._by_fastmcp = is_fastmcps(stored.value)
+        self._by_fastmcp = is_fernet(stored.value)
         operation.size = len(stored.value)
         text = unseal(stored.value, key, self._settings, operation)
         theirs, fields = _parsed(text)

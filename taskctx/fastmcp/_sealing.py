@@ -1,31 +1,25 @@
 """From FastMCP's snapshot JSON to what is stored, and back.
 
 FastMCP's own key comes first: where it is set, FastMCP's codec seals.  Else taskctx's keyring does, if there is one.
-Its envelope is stored as URL-safe base64 behind the six characters that begin every Fernet token.  So a process that is
-not instrumented takes it for one that it has no key for, and fails the task; otherwise it would run it as nobody.
+Its envelope is stored in the disguise of a Fernet token.  So a process that is not instrumented takes it for one that
+it has no key for, and fails the task; otherwise it would run it as nobody.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-
-from .._codec import MAGIC, codec_for, known_key_id
+from .._codec import codec_for, known_key_id
+from .._disguise import disguised, is_fernet, is_sealed, revealed
 from ..errors import Reason, SnapshotError
 from ..operations import Restore
 from ..settings import Settings
 from . import _upstream
-
-FERNET = _upstream.FERNET_PREFIX.encode()
-SEALED = FERNET + base64.urlsafe_b64encode(MAGIC)[:5]
-"""How a value of ours begins.  A Fernet token has a timestamp there, which gets to this in the year 2650 or so."""
 
 
 def seal(text: str, key: str, settings: Settings) -> bytes:
     codec = _upstream.snapshot_codec()
     if codec.protected or settings.keyring is None:
         return codec.encode(text).encode()
-    return FERNET + base64.urlsafe_b64encode(codec_for(settings).encode(text.encode(), key))
+    return disguised(codec_for(settings).encode(text.encode(), key))
 
 
 def unseal(stored: bytes, key: str, settings: Settings, operation: Restore) -> str:
@@ -36,27 +30,14 @@ def unseal(stored: bytes, key: str, settings: Settings, operation: Restore) -> s
     """
     if not is_sealed(stored):
         return _opened_by_fastmcp(stored, settings)
-    try:
-        envelope = base64.b64decode(stored[len(FERNET) :], altchars=b"-_", validate=True)
-    except binascii.Error:
-        raise SnapshotError(Reason.DECRYPT_FAILED) from None
+    envelope = revealed(stored)
     operation.key_id = known_key_id(envelope, settings)
     return codec_for(settings).decode(envelope, key).decode()
 
 
-def is_sealed(stored: bytes) -> bool:
-    """Whether taskctx's keyring sealed it."""
-    return stored.startswith(SEALED)
-
-
-def is_fastmcps(stored: bytes) -> bool:
-    """Whether FastMCP's own key sealed it."""
-    return stored.startswith(FERNET) and not is_sealed(stored)
-
-
 def _opened_by_fastmcp(stored: bytes, settings: Settings) -> str:
     codec = _upstream.snapshot_codec()
-    if not is_fastmcps(stored):
+    if not is_fernet(stored):
         if not stored.startswith(b"{"):
             raise SnapshotError(Reason.MALFORMED)
         if codec.protected or (settings.keyring is not None and not settings.accept_plaintext):

@@ -24,12 +24,10 @@ from fastmcp_tasks.context import _apply_snapshot_to_context as apply_snapshot
 from fastmcp_tasks.context import _remember_snapshot as remember_snapshot
 from fastmcp_tasks.context import _snapshot_redis_key as snapshot_redis_key
 from fastmcp_tasks.dependencies import _current_docket
-from fastmcp_tasks.encryption import _FERNET_PREFIX as FERNET_PREFIX
 from fastmcp_tasks.encryption import SnapshotDecryptionError, snapshot_codec
 from fastmcp_tasks.keys import parse_task_key
 
 __all__ = [
-    "FERNET_PREFIX",
     "FastMCP",
     "FastMCPSnapshot",
     "SnapshotDecryptionError",

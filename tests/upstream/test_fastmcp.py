@@ -17,17 +17,23 @@ from fastmcp import FastMCP
 from fastmcp.server import dependencies as core
 from fastmcp_tasks import TasksExtension, context, creation, extension, handlers, lifespan
 from fastmcp_tasks.context import TaskContextSnapshot
-from fastmcp_tasks.encryption import EncryptedCodec, PlaintextCodec, SnapshotDecryptionError, snapshot_codec
+from fastmcp_tasks.encryption import (
+    _FERNET_PREFIX,
+    EncryptedCodec,
+    PlaintextCodec,
+    SnapshotDecryptionError,
+    snapshot_codec,
+)
 from fastmcp_tasks.keys import build_task_key, leg_execution_key, parse_task_key, task_redis_prefix
 from mcp.server.auth.middleware.auth_context import auth_context_var
 
 from taskctx import ConfigurationError
+from taskctx._disguise import FERNET, SEALED
 from taskctx._keys import build_task_key as build_ours
 from taskctx._keys import parse_task_key as parse_ours
 from taskctx.fastmcp._available import require_supported
 from taskctx.fastmcp._instrument import PATCHES
 from taskctx.fastmcp._restoration import Restoration
-from taskctx.fastmcp._sealing import FERNET, SEALED
 
 FIELDS = (
     "access_token_json",
@@ -113,6 +119,7 @@ def test_keys_of_others_are_value_errors(key: str) -> None:
 
 def test_what_the_keyring_sealed_is_refused_by_a_fastmcp_without_key() -> None:
     """FastMCP no longer takes our sealed values for sealed ones: a worker that is not instrumented runs tools as nobody."""
+    assert _FERNET_PREFIX.encode() == FERNET
     assert SEALED.startswith(FERNET)
     for codec in (PlaintextCodec(), EncryptedCodec("a key of at least 32 characters, say")):
         with pytest.raises(SnapshotDecryptionError):
