@@ -44,7 +44,7 @@ def inspect(
     if as_json:
         typer.echo(json.dumps(view))
     else:
-        print_view(Console(highlight=False), view)
+        print_view(Console(highlight=False), view, task)
     raise typer.Exit(NOT_FOUND if meaning(inspection) else 0)
 
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from taskctx._codec import codec_for, sealing_key_id
+from taskctx._codec import codec_for
 from taskctx._record import Record, parse_record
 from taskctx._snapshot import TaskContextSnapshot, snapshot_of
 from taskctx._token import AccessToken, token_from_json
 from taskctx.errors import Reason, SnapshotError
 from taskctx.settings import current_settings
 
+from ..operating.seal import UNKNOWN, Seal, seal_of
 from ..operating.server import Server
 from .search import Located
 
@@ -55,14 +56,14 @@ class Stored:
 
     Attributes:
         ttl: seconds left; -1 when it never expires.
-        sealed_by: the id of the key that it says it is sealed with.
+        seal: what it says it is sealed by.
         opened: None when this process cannot read it.
         refused: why not.
     """
 
     size: int
     ttl: int
-    sealed_by: str | None
+    seal: Seal
     opened: Opened | None
     refused: Reason | None
 
@@ -93,17 +94,17 @@ async def inspect_task(server: Server, located: Located) -> Inspection:
 def _stored(located: Located, value: Any, ttl: int) -> Stored:
     if isinstance(value, Exception):
         # another type than a string is there
-        return Stored(0, ttl, None, None, Reason.MALFORMED)
-    key_id = sealing_key_id(value)
+        return Stored(0, ttl, UNKNOWN, None, Reason.MALFORMED)
+    seal = seal_of(value)
     if located.fastmcp:
-        return Stored(len(value), ttl, None, None, None)
+        return Stored(len(value), ttl, seal, None, None)
     try:
         record = parse_record(codec_for(current_settings()).decode(value, located.redis_key))
         snapshot = snapshot_of(record)
         opened = Opened(record, snapshot, token_from_json(snapshot.access_token_json))
     except SnapshotError as error:
-        return Stored(len(value), ttl, key_id, None, error.reason)
-    return Stored(len(value), ttl, key_id, opened, None)
+        return Stored(len(value), ttl, seal, None, error.reason)
+    return Stored(len(value), ttl, seal, opened, None)
 
 
 def _run(task_key: str, record: list[bytes | None]) -> Run:

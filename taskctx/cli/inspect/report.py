@@ -11,14 +11,23 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from ..operating.seal import Sealer
 from ..operating.words import duration, plain, size
 from .view import HIDDEN, View
 
 Line = tuple[str, str]
 
+_WITHOUT_KEY_ID = {
+    Sealer.NOBODY.value: "nothing: it is plain",
+    Sealer.TASKCTX.value: "taskctx; its key id cannot be read",
+    Sealer.FASTMCP.value: "FastMCP's own key (FASTMCP_TASKS_ENCRYPTION_KEY)",
+    Sealer.UNKNOWN.value: "unknown: it is no snapshot",
+}
 
-def print_view(console: Console, view: View) -> None:
-    console.print(Text(f"task {plain(view['task_id'] or '-')}", "bold"), soft_wrap=True)
+
+def print_view(console: Console, view: View, asked: str) -> None:
+    """Show a task, under what was asked for where nobody knows its id."""
+    console.print(Text(f"task {plain(view['task_id'] or asked)}", "bold"), soft_wrap=True)
     _print(console, _about(view))
     if view["snapshot"] is not None:
         console.print(Text("\nsnapshot", "bold"))
@@ -62,7 +71,7 @@ def _snapshot(snapshot: View, due_in: float) -> Iterator[Line]:
     if snapshot["age_seconds"] is not None:
         yield "age", duration(snapshot["age_seconds"])
     yield "size", size(snapshot["bytes"])
-    yield "sealed by", snapshot["sealed_by"] or "nothing: it is plain"
+    yield "sealed by", snapshot["sealed_by"] or _WITHOUT_KEY_ID[snapshot["sealer"]]
     if snapshot["schema_version"] is not None:
         yield "schema", str(snapshot["schema_version"])
 

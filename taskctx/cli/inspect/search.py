@@ -6,11 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from taskctx._keys import snapshot_key
-from taskctx.settings import current_settings
-
 from .._problem import Problem
-from ..operating.layout import Found, Kind, TaskRef, is_fastmcps, reader, task_of
+from ..operating.layout import Found, Kind, TaskRef, reader, task_of
 from ..operating.server import Server, escaped
 
 
@@ -22,19 +19,22 @@ class Located:
         task: None for one that was added without taskctx.
         redis_key: where its snapshot is, or would be; empty where there cannot be one.
         task_keys: Docket's keys for it, as far as Docket still has a record.
-        fastmcp: its snapshot is FastMCP's own.
     """
 
     docket: str
     task: TaskRef | None
     redis_key: str
     task_keys: tuple[str, ...] = ()
-    fastmcp: bool = False
 
     @property
     def name(self) -> str:
         """What tells it from others with the same id."""
         return self.redis_key or f"{self.docket}: {', '.join(self.task_keys)}"
+
+    @property
+    def fastmcp(self) -> bool:
+        """Whether its snapshot is FastMCP's own."""
+        return self.task is not None and self.task.fastmcp
 
 
 async def locate(server: Server, given: str, dockets: Sequence[str], limit: int) -> list[Located]:
@@ -81,14 +81,12 @@ class _Wanted:
     @classmethod
     def of(cls, given: str, dockets: Sequence[str]) -> _Wanted:
         key = reader()(given)
-        if key is not None and key.kind is Kind.SNAPSHOT:
+        if key is not None and key.task is not None:
             return cls(given, dockets, key.docket, key.task)
         if key is not None and key.kind is Kind.RECORD:
             return cls(given, dockets, key.docket, task_of(key.task_key), key.task_key)
         task = task_of(given)
-        if task is not None or is_fastmcps(given):
-            return cls(given, dockets, None, task, given)
-        return cls(given, dockets)
+        return cls(given, dockets, None, task, None if task is None else given)
 
     def known(self, server: Server) -> Located | None:
         """The task, where nothing is left open that would need a search."""
@@ -106,12 +104,10 @@ class _Wanted:
         if (self.dockets and found.docket not in self.dockets) or (self.docket and found.docket != self.docket):
             return False
         match found.kind:
-            case Kind.SNAPSHOT:
+            case Kind.SNAPSHOT | Kind.FASTMCP_SNAPSHOT:
                 return self._is_task(found.task)
             case Kind.RECORD:
                 return found.task_key == (self.task_key or self.given) or self._is_task(task_of(found.task_key))
-            case Kind.FASTMCP_SNAPSHOT:
-                return found.key == self.given or found.key.endswith(f":{self.given}:snapshot")
             case _:
                 return False
 
@@ -125,12 +121,7 @@ def _grouped(server: Server, found: Iterable[Found]) -> Iterator[Located]:
     """Snapshots and records of the same task together."""
     task_keys: dict[tuple[str, TaskRef | None, str], list[str]] = {}
     for each in found:
-        if each.kind is Kind.FASTMCP_SNAPSHOT:
-            yield Located(each.docket, None, each.key, fastmcp=True)
-            continue
         task = each.task or task_of(each.task_key)
-        if task is None and is_fastmcps(each.task_key):
-            continue
         keys = task_keys.setdefault((each.docket, task, "" if task else each.task_key), [])
         keys += [each.task_key] if each.task_key else []
     for (docket, task, _), keys in task_keys.items():
@@ -139,4 +130,4 @@ def _grouped(server: Server, found: Iterable[Found]) -> Iterator[Located]:
 
 
 def _redis_key(server: Server, docket: str, task: TaskRef) -> str:
-    return server.docket(docket).key(snapshot_key(current_settings().key_prefix, *task))
+    return server.docket(docket).key(task.stored_under)

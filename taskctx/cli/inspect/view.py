@@ -41,7 +41,7 @@ def view_of(inspection: Inspection, *, reveal: bool) -> View:
 def meaning(inspection: Inspection) -> str | None:
     """What it means that there is no snapshot, or none that can be read; None where there is one."""
     stored, located = inspection.stored, inspection.located
-    if located.fastmcp:
+    if located.fastmcp and stored is not None:
         return "The snapshot is FastMCP's own, which is not looked into here."
     if stored is not None:
         return None if stored.refused is None else f"This process cannot read it: {stored.refused.explanation}."
@@ -87,7 +87,8 @@ def _snapshot(stored: Stored, now: float) -> View:
         "bytes": stored.size,
         "ttl_left_seconds": stored.ttl if stored.ttl >= 0 else None,
         "age_seconds": None if written is None else round(now - written, 1),
-        "sealed_by": stored.sealed_by,
+        "sealer": stored.seal.by.value,
+        "sealed_by": stored.seal.key_id,
         "schema_version": None if opened is None else opened.snapshot.schema_version,
         "refused": None if stored.refused is None else stored.refused.value,
     }

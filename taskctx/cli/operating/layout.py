@@ -1,4 +1,8 @@
-"""Which Redis key is what: snapshots, Docket's records of tasks, Docket's streams, and FastMCP's own snapshots."""
+"""Which Redis key is what: snapshots, Docket's records of tasks, Docket's streams, and FastMCP's own snapshots.
+
+FastMCP's keys are as ours, but that it quotes neither a task's id nor its type, and gives a task that asked its caller
+something a second execution, whose key ends in ``#leg2``.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +11,33 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
-from taskctx._keys import PLAIN_TASK, parse_task_key
+from taskctx._keys import PLAIN_TASK, parse_task_key, snapshot_key
 from taskctx.settings import current_settings
+
+_OWNER = r"(?:anon|auth:(?P<scope>[^:]+))"
+_FASTMCP_TASK = re.compile(rf"{_OWNER}:(?P<id>.+):(?P<type>[^:]+):[^:#]+(?:#leg\d+)?", re.DOTALL)
 
 
 class TaskRef(NamedTuple):
-    """A task as its snapshot's key names it: the key does not say which function it runs."""
+    """A task as its snapshot's key names it: the key does not say which function it runs.
+
+    Attributes:
+        fastmcp: it is a task of FastMCP's, whose snapshot is FastMCP's own.
+    """
 
     task_scope: str | None
     task_id: str
+    fastmcp: bool = False
+
+    @property
+    def stored_under(self) -> str:
+        """Where its snapshot is, to be passed through ``docket.key()``."""
+        if not self.fastmcp:
+            return snapshot_key(current_settings().key_prefix, self.task_scope, self.task_id)
+        owner = "anon" if self.task_scope is None else f"auth:{quote(self.task_scope, safe='')}"
+        return f"fastmcp:task:{owner}:{self.task_id}:snapshot"
 
 
 class Kind(Enum):
@@ -33,7 +53,7 @@ class Found:
 
     Attributes:
         docket: the docket's name.
-        task: of a snapshot.
+        task: of a snapshot, ours or FastMCP's.
         task_key: Docket's key for the task, of a record.
     """
 
@@ -47,10 +67,9 @@ class Found:
 def reader() -> Callable[[str], Found | None]:
     """A function that says what a Redis key is; None when it is nothing of interest here."""
     prefix = re.escape(current_settings().key_prefix)
-    owner = r"(?:anon|auth:(?P<scope>[^:]+))"
     patterns = (
-        (Kind.SNAPSHOT, re.compile(rf"(?P<docket>.+):{prefix}:task:{owner}:(?P<id>[^:]+):snapshot", re.DOTALL)),
-        (Kind.FASTMCP_SNAPSHOT, re.compile(rf"(?P<docket>.+):fastmcp:task:{owner}:.+:snapshot", re.DOTALL)),
+        (Kind.SNAPSHOT, re.compile(rf"(?P<docket>.+):{prefix}:task:{_OWNER}:(?P<id>[^:]+):snapshot", re.DOTALL)),
+        (Kind.FASTMCP_SNAPSHOT, re.compile(rf"(?P<docket>.+):fastmcp:task:{_OWNER}:(?P<id>.+):snapshot", re.DOTALL)),
         (Kind.RECORD, re.compile(r"(?P<docket>.+?):runs:(?P<task_key>.+)", re.DOTALL)),
         (Kind.STREAM, re.compile(r"(?P<docket>.+):stream")),
     )
@@ -60,8 +79,7 @@ def reader() -> Callable[[str], Found | None]:
             match = pattern.fullmatch(key)
             if match:
                 parts = match.groupdict()
-                scope, task_id = parts.get("scope"), parts.get("id")
-                task = TaskRef(None if scope is None else unquote(scope), unquote(task_id)) if task_id else None
+                task = _named(parts, fastmcp=kind is Kind.FASTMCP_SNAPSHOT) if "id" in parts else None
                 return Found(key, kind, _without_tag(parts["docket"]), task, parts.get("task_key") or "")
         return None
 
@@ -69,14 +87,24 @@ def reader() -> Callable[[str], Found | None]:
 
 
 def task_of(task_key: str) -> TaskRef | None:
-    """The task behind a Docket key, None where the key is not one that :func:`taskctx.add` makes."""
+    """The task behind a Docket key, None where neither :func:`taskctx.add` nor FastMCP made the key."""
     parts = parse_task_key(task_key)
-    return TaskRef(parts.task_scope, parts.task_id) if parts is not None and parts.task_type == PLAIN_TASK else None
+    if parts is not None and parts.task_type == PLAIN_TASK:
+        return TaskRef(parts.task_scope, parts.task_id)
+    match = _FASTMCP_TASK.fullmatch(task_key)
+    return _named(match.groupdict(), fastmcp=True) if match and match["type"] != PLAIN_TASK else None
 
 
 def is_fastmcps(task_key: str) -> bool:
-    """Whether a Docket key has the shape of FastMCP's, whose tasks have snapshots of their own."""
-    return task_of(task_key) is None and task_key.startswith(("auth:", "anon:"))
+    """Whether a Docket key is one of FastMCP's, whose tasks have snapshots of their own."""
+    task = task_of(task_key)
+    return task is not None and task.fastmcp
+
+
+def _named(parts: dict[str, str], *, fastmcp: bool) -> TaskRef:
+    """The task that a key's scope and id name."""
+    scope = parts["scope"]
+    return TaskRef(scope and unquote(scope), parts["id"] if fastmcp else unquote(parts["id"]), fastmcp)
 
 
 def _without_tag(prefix: str) -> str:

@@ -1,0 +1,58 @@
+"""What a stored value is sealed by, ours or FastMCP's, as its first bytes say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from taskctx._codec import FAMILY, sealing_key_id
+from taskctx._disguise import is_fernet, is_sealed, revealed_beginning
+from taskctx.errors import SnapshotError
+
+BEGINNING = 128
+"""Bytes that hold all of an envelope's header, in base64 too."""
+
+
+class Sealer(Enum):
+    """Who sealed it; ``UNKNOWN`` of what is no snapshot at all."""
+
+    NOBODY = "nobody"
+    TASKCTX = "taskctx"
+    FASTMCP = "fastmcp"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """A value's seal.
+
+    Attributes:
+        key_id: of taskctx's key; None where another sealed it, or where the envelope is damaged.
+    """
+
+    by: Sealer
+    key_id: str | None = None
+
+
+PLAIN = Seal(Sealer.NOBODY)
+UNKNOWN = Seal(Sealer.UNKNOWN)
+
+
+def seal_of(beginning: bytes) -> Seal:
+    """The seal of a value of which at least :data:`BEGINNING` bytes are given, if there are as many."""
+    if beginning.startswith(b"{"):
+        return PLAIN
+    if is_fernet(beginning):
+        return Seal(Sealer.FASTMCP)
+    if not is_sealed(beginning):
+        return Seal(Sealer.TASKCTX, _key_id(beginning)) if beginning.startswith(FAMILY) else UNKNOWN
+    try:
+        return Seal(Sealer.TASKCTX, _key_id(revealed_beginning(beginning)))
+    except SnapshotError:
+        return Seal(Sealer.TASKCTX)
+
+
+def _key_id(beginning: bytes) -> str | None:
+    """The key id in an envelope that may have been cut short."""
+    found = sealing_key_id(beginning.ljust(BEGINNING, b"\0"))
+    return found if found and found.isprintable() else None
