@@ -228,6 +228,19 @@ async def test_plaintext_where_there_are_keys(docket: Docket) -> None:
     assert accepted.found("readable", "error") == []
 
 
+async def test_how_snapshots_are_sealed(docket: Docket, registry: CollectorRegistry) -> None:
+    """Plain ones are not said to be sealed, and each key has its count; where all are alike there is none."""
+    await order(docket, 2)
+    assert ", plain, schema" in (await diagnose(docket)).found("snapshots", "ok")[0]
+    ours = key("2026-11")
+    for keys in (f"{key('2026-05')},{ours}", ours, ours):
+        taskctx.configure(encryption_keys=keys, registry=registry)
+        await order(docket)
+    (what,) = (await diagnose(docket, TASKCTX_ENCRYPTION_KEYS=ours)).found("snapshots", "ok")
+    assert what.startswith("5 snapshots, ")
+    assert ", 1 sealed by 2026-05, 2 sealed by 2026-11, 2 plain, schema 1" in what
+
+
 async def test_without_any_key_sealed_snapshots_are_a_warning(docket: Docket, registry: CollectorRegistry) -> None:
     """The laptop of somebody on call is no worker."""
     taskctx.configure(encryption_keys=key("a"), registry=registry)

@@ -10,7 +10,8 @@ from taskctx.cli.doctor.backend import check_backend
 from taskctx.cli.doctor.finding import Finding, Severity
 from taskctx.cli.doctor.fleet import check_fleet
 from taskctx.cli.doctor.snapshots import check_snapshots
-from taskctx.cli.doctor.survey import DocketSurvey, Run, Snapshot, Survey
+from taskctx.cli.doctor.stored import Snapshot
+from taskctx.cli.doctor.survey import DocketSurvey, Run, Survey
 from taskctx.cli.doctor.tracing import check_environment, check_traces
 from taskctx.cli.doctor.workers import check_workers
 from taskctx.cli.operating.fleet import Process, Sample

@@ -3,7 +3,7 @@
 =============================  =================================================================
 command, report, finding       options and exit code; what is shown; one thing that was found
 examination                    from start to end
-survey                         what there is on the server, read once
+survey, stored                 what there is on the server, read once
 backend, workers               checks of the server, and of the workers alive
 snapshots, tasks, tracing      checks of what is stored
 fleet                          checks of the processes by their metrics

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 from taskctx.errors import Reason
 from taskctx.settings import Settings
 
+from ..operating.seal import Seal, Sealer
 from ..operating.words import counted, listed, size
 from .finding import Finding, Severity, ok
-from .survey import DocketSurvey, Snapshot, Survey
+from .stored import Snapshot
+from .survey import DocketSurvey, Survey
 
 NO_TTL = -1
 IN_FLIGHT = 60.0
@@ -44,15 +47,40 @@ def check_snapshots(docket: DocketSurvey, survey: Survey, settings: Settings) ->
 def _counted(docket: DocketSurvey) -> Finding:
     held = size(sum(each.size for each in docket.snapshots))
     what = f"{counted(len(docket.snapshots), 'snapshot')}, {held}"
-    ids = {each.sealed_by for each in docket.snapshots if each.sealed_by is not None}
-    if ids:
-        what += f", sealed by {', '.join(sorted(ids))}"
+    if docket.snapshots:
+        what += f", {_sealed(each.seal for each in docket.snapshots)}"
     versions = {each.record.schema_version for each in docket.snapshots if each.record is not None}
     if versions:
         what += f", schema {', '.join(map(str, sorted(versions)))}"
-    if docket.fastmcp_snapshots:
-        what += f"; and {docket.fastmcp_snapshots:,} of FastMCP's, which are not looked into"
+    if docket.fastmcp_seals:
+        theirs = f"{len(docket.fastmcp_seals):,} of FastMCP's, {_sealed(docket.fastmcp_seals)}"
+        what += f"; and {theirs}, which are not looked into"
     return ok("snapshots", what, docket.name)
+
+
+def _sealed(seals: Iterable[Seal]) -> str:
+    """By what; and how many by each where they differ."""
+    counts = Counter(_in_words(seal) for seal in seals)
+    if len(counts) == 1:
+        return next(iter(counts))
+    return ", ".join(f"{count:,} {words}" for words, count in sorted(counts.items(), key=_plain_last))
+
+
+def _plain_last(counted: tuple[str, int]) -> tuple[bool, str]:
+    words, _ = counted
+    return not words.startswith("sealed"), words
+
+
+def _in_words(seal: Seal) -> str:
+    match seal.by:
+        case Sealer.NOBODY:
+            return "plain"
+        case Sealer.TASKCTX:
+            return f"sealed by {seal.key_id or 'a key whose id cannot be read'}"
+        case Sealer.FASTMCP:
+            return "sealed by FastMCP's own key"
+        case Sealer.UNKNOWN:
+            return "no snapshots at all"
 
 
 def _without_end(docket: DocketSurvey) -> Iterator[Finding]:
@@ -72,12 +100,12 @@ def _unreadable(docket: DocketSurvey, settings: Settings) -> Iterator[Finding]:
     ours: set[str] = set() if settings.keyring is None else set(settings.keyring.key_ids)
     refused: dict[Reason, list[Snapshot]] = {}
     for each in docket.snapshots:
-        if each.sealed_by is not None and each.sealed_by not in ours:
+        if each.seal.key_id is not None and each.seal.key_id not in ours:
             refused.setdefault(Reason.DECRYPT_UNKNOWN_KEY, []).append(each)
         elif each.refused is not None:
             refused.setdefault(each.refused, []).append(each)
     for reason, snapshots in sorted(refused.items()):
-        ids = sorted({each.sealed_by for each in snapshots if each.sealed_by is not None})
+        ids = sorted({each.seal.key_id for each in snapshots if each.seal.key_id is not None})
         by = f" sealed by {', '.join(ids)}" if ids else ""
         what = f"this process cannot read {counted(len(snapshots), 'snapshot')}{by} ({reason.value})"
         if reason is Reason.DECRYPT_UNKNOWN_KEY and not ours:

@@ -16,46 +16,16 @@ from typing import Any
 
 from docket import Docket
 
-from taskctx._codec import codec_for, sealing_key_id
-from taskctx._keys import snapshot_key
-from taskctx._record import Record, parse_record
-from taskctx.errors import Reason, SnapshotError
 from taskctx.settings import current_settings
 
 from ..operating.layout import Found, Kind, TaskRef, is_fastmcps, reader, task_of
-from ..operating.server import Ask, Server, escaped
-
-SAMPLE = 500
-"""Snapshots of each docket that are opened; of the rest only the first bytes are read, which name the key."""
-
-ENVELOPE = 96
-"""Bytes that hold all of an envelope's header."""
+from ..operating.seal import Seal
+from ..operating.server import Server, escaped
+from .stored import GONE, Snapshot, read_seals, read_snapshots, ttl_of
 
 WORKER_GROUP = b"docket-workers"
 SETTLING = 1.0
 """Seconds that a worker has to shorten the snapshot of a task that is done, before it is said not to do so."""
-
-GONE = -2
-"""The TTL of a key that is not there; -1 is that of one that never expires."""
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A snapshot, and what came of opening it.
-
-    Attributes:
-        ttl: seconds left; -1 when it never expires.
-        sealed_by: the id of the key that it says it is sealed with.
-        refused: why this process cannot read it.
-    """
-
-    key: str
-    task: TaskRef
-    ttl: int
-    size: int
-    sealed_by: str | None = None
-    record: Record | None = field(default=None, repr=False)
-    refused: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +58,14 @@ class DocketSurvey:
 
     Attributes:
         heartbeats: when each worker was last heard of, by its own clock.
-        fastmcp_snapshots: how many of FastMCP's own there are.
+        fastmcp_seals: by what each of FastMCP's own snapshots is sealed.
     """
 
     name: str
     snapshots: Sequence[Snapshot] = ()
     runs: Sequence[Run] = ()
     heartbeats: dict[str, float] = field(default_factory=dict[str, float])
-    fastmcp_snapshots: int = 0
+    fastmcp_seals: Sequence[Seal] = ()
 
     @property
     def pending(self) -> list[Run]:
@@ -168,47 +138,13 @@ async def _survey_docket(server: Server, name: str, found: Iterable[Found]) -> D
     docket, by_kind = server.docket(name), dict[Kind, list[Found]]()
     for each in found:
         by_kind.setdefault(each.kind, []).append(each)
-    snapshots = await _read_snapshots(server, by_kind.get(Kind.SNAPSHOT, []))
+    snapshots = await read_snapshots(server, by_kind.get(Kind.SNAPSHOT, []))
+    seals = await read_seals(server, [each.key for each in by_kind.get(Kind.FASTMCP_SNAPSHOT, [])])
     task_keys = {each.task_key for each in by_kind.get(Kind.RECORD, [])}
     runs = await _read_runs(server, docket, sorted(task_keys))
     (beats,) = await server.ask([lambda pipeline: pipeline.zrange(docket.workers_set, 0, -1, withscores=True)])
     heartbeats = {} if isinstance(beats, Exception) else {worker.decode(): float(seen) for worker, seen in beats}
-    return DocketSurvey(name, snapshots, runs, heartbeats, len(by_kind.get(Kind.FASTMCP_SNAPSHOT, [])))
-
-
-async def _read_snapshots(server: Server, found: Sequence[Found]) -> list[Snapshot]:
-    """TTL, size and sealing key of each; the first :data:`SAMPLE` are opened."""
-    asks: list[Ask] = []
-    for index, each in enumerate(found):
-        last = -1 if index < SAMPLE else ENVELOPE
-        asks += [partial(_ttl, each.key), partial(_strlen, each.key), partial(_getrange, each.key, last)]
-    replies = await server.ask(asks)
-    snapshots: list[Snapshot] = []
-    for index, each in enumerate(found):
-        ttl, size, value = replies[3 * index : 3 * index + 3]
-        if each.task is None or ttl == GONE:
-            continue
-        if isinstance(value, Exception):
-            snapshots.append(Snapshot(each.key, each.task, ttl, 0, refused=Reason.MALFORMED))
-        elif index < SAMPLE:
-            snapshots.append(_opened(each.key, each.task, ttl, value))
-        else:
-            snapshots.append(Snapshot(each.key, each.task, ttl, size, _key_id(value)))
-    return snapshots
-
-
-def _opened(key: str, task: TaskRef, ttl: int, value: bytes) -> Snapshot:
-    key_id = sealing_key_id(value)
-    try:
-        record = parse_record(codec_for(current_settings()).decode(value, key))
-    except SnapshotError as error:
-        return Snapshot(key, task, ttl, len(value), key_id, refused=error.reason)
-    return Snapshot(key, task, ttl, len(value), key_id, record)
-
-
-def _key_id(beginning: bytes) -> str | None:
-    """The key id in an envelope of which only the beginning was read."""
-    return sealing_key_id(beginning.ljust(ENVELOPE + 1, b"\0"))
+    return DocketSurvey(name, snapshots, runs, heartbeats, seals)
 
 
 async def _read_runs(server: Server, docket: Docket, task_keys: Sequence[str]) -> list[Run]:
@@ -236,9 +172,8 @@ async def _with_ttls(server: Server, docket: Docket, runs: Sequence[Run]) -> lis
 
 
 async def _read_ttls(server: Server, docket: Docket, runs: Sequence[Run]) -> list[Run]:
-    prefix = current_settings().key_prefix
-    keys = {run.task_key: docket.key(snapshot_key(prefix, *run.task)) for run in runs if run.task is not None}
-    replies = await server.ask([partial(_ttl, key) for key in keys.values()])
+    keys = {run.task_key: docket.key(run.task.stored_under) for run in runs if run.task is not None}
+    replies = await server.ask([partial(ttl_of, key) for key in keys.values()])
     ttls = dict(zip(keys, replies, strict=True))
     return [replace(run, snapshot_ttl=ttls.get(run.task_key, GONE)) for run in runs]
 
@@ -257,18 +192,6 @@ def _seconds(when: str) -> float:
         return float(when)
     except ValueError:
         return datetime.fromisoformat(when).timestamp() if when else 0.0
-
-
-def _ttl(key: str, pipeline: Any) -> object:
-    return pipeline.ttl(key)
-
-
-def _strlen(key: str, pipeline: Any) -> object:
-    return pipeline.strlen(key)
-
-
-def _getrange(key: str, last: int, pipeline: Any) -> object:
-    return pipeline.getrange(key, 0, last)
 
 
 def _hmget(key: str, fields: Sequence[str], pipeline: Any) -> object:

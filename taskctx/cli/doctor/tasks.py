@@ -9,7 +9,8 @@ from taskctx.settings import Settings
 
 from ..operating.words import counted, duration, listed
 from .finding import Finding, Severity, ok
-from .survey import GONE, DocketSurvey, Run, Survey
+from .stored import GONE
+from .survey import DocketSurvey, Run, Survey
 
 
 def check_tasks(docket: DocketSurvey, survey: Survey, settings: Settings) -> Iterator[Finding]:
