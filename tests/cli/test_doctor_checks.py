@@ -13,6 +13,7 @@ from taskctx.cli.doctor.snapshots import check_snapshots
 from taskctx.cli.doctor.stored import Snapshot
 from taskctx.cli.doctor.survey import DocketSurvey, Run, Survey
 from taskctx.cli.doctor.tracing import check_environment, check_traces
+from taskctx.cli.doctor.unseen import Workers
 from taskctx.cli.doctor.workers import check_workers
 from taskctx.cli.operating.fleet import Process, Sample
 from taskctx.cli.operating.layout import Kind, TaskRef, is_fastmcps, reader, task_of
@@ -124,6 +125,56 @@ def test_processes_that_differ() -> None:
     found = list(check_fleet([process("a", "1"), process("b", "2", write=2, read_max=2)], {}, {}))
     assert bad(found) == [("versions", "WARNING"), ("schema", "ERROR")]
     assert "a cannot read schema 2, which others write" in [each.what for each in found]
+
+
+def keys(*ids: str, sealed: int = 0) -> list[Sample]:
+    """A process's keyring, and how much its first key has sealed."""
+    info = [
+        Sample(names.ENCRYPTION_KEY_INFO.name, {"key_id": each, "role": "secondary" if place else "primary"}, 1)
+        for place, each in enumerate(ids)
+    ]
+    seals = {"operation": "seal", "key_id": ids[0], "outcome": "ok"}
+    return [*info, Sample(names.CRYPTO_OPERATIONS.name, seals, sealed)]
+
+
+def test_a_key_that_sealed_nothing_is_missed_by_nobody() -> None:
+    """It comes first on a worker that never submits; what counts is what is sealed, or stored."""
+    api, well, odd = (
+        process("api", "1", *keys("2026-11", sealed=3)),
+        process("well", "1", *keys("2026-11")),
+        process("odd", "1", *keys("2026-12")),
+    )
+
+    def missing(*stored: str, sealed: bool = True) -> list[str]:
+        found = check_fleet([api, well, odd] if sealed else [well, odd], {}, {}, stored)
+        return [each.what for each in found if each.check == "keys"]
+
+    on_odd = "is missing on odd"
+    assert missing() == missing("2026-11") == [f"the key 2026-11, which others seal with, {on_odd}"]
+    assert missing(sealed=False) == []
+    assert missing("2026-11", sealed=False) == [f"the key 2026-11, which stored snapshots are sealed with, {on_odd}"]
+
+
+def restores(count: float) -> Sample:
+    return Sample(names.RESTORES.name, {"docket_name": "d", "outcome": "ok"}, count)
+
+
+@pytest.mark.parametrize(
+    ("fastmcp", "processes", "expected"),
+    [
+        ("ab", [process("api", "1", restores(0)), process("w", "1", restores(2))], ("OK", False)),
+        ("ab", [process("api"), process("w", "1", restores(2))], ("OK", False)),
+        ("ab", [process("api", "1", restores(1)), process("w", "1", restores(2))], ("OK", True)),
+        ("ab", [process("w", "1", restores(2))], ("WARNING", True)),
+        ("", [process("api", "1", restores(0)), process("w", "1", restores(2))], ("WARNING", True)),
+    ],
+)
+def test_workers_without_a_name(fastmcp: str, processes: list[Process], expected: tuple[str, bool]) -> None:
+    """One of FastMCP's may be idle in a server that is looked at; of others the metrics are nowhere."""
+    workers = Workers(frozenset("ab"), frozenset(fastmcp))
+    (found,) = [each for each in check_fleet(processes, {}, {"d": workers}) if each.check == "metrics"]
+    assert (found.severity.name, found.looked) == expected
+    assert ("--metrics-port" in found.do) == (not fastmcp)
 
 
 def test_failures_of_long_ago_are_not_of_now() -> None:

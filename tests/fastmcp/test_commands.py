@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from fastmcp_tasks.client import ToolTask
 from fastmcp_tasks.encryption import EncryptedCodec
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, start_http_server
 
 import taskctx
 from taskctx.fastmcp import uninstrument
 from tests.cli.operations import command, diagnose, key
 from tests.conftest import BACKEND
 from tests.fastmcp.conftest import Service
+from tests.ports import free_port
 
 pytestmark = pytest.mark.skipif(BACKEND != "valkey", reason="memory:// cannot be looked into from outside")
 
@@ -92,3 +93,26 @@ async def test_the_doctor_tells_them_apart(service: Service) -> None:
         "0 snapshots, 0 B; and 3 of FastMCP's, 1 sealed by 2026-11, 1 sealed by FastMCP's own key, 1 plain, "
         "which are not looked into"
     )
+
+
+async def test_an_idle_worker_inside_a_server(service: Service, registry: CollectorRegistry) -> None:
+    """Its server's metrics do not show it: the doctor cannot tell, and says what to do in FastMCP's terms otherwise."""
+    await service.submit()
+    port = free_port()
+    server, thread = start_http_server(port, "127.0.0.1", registry=registry)
+    looked_at = await diagnose(service.docket, "--docket", service.docket.name, "--metrics", f"127.0.0.1:{port}")
+    server.shutdown()
+    server.server_close()
+    thread.join()
+    (untold,) = looked_at.found("metrics", "ok")
+    assert untold.startswith("whether metrics of 1 worker are served cannot be told: ")
+    assert f" may be idle in 127.0.0.1:{port}, where a FastMCP server's own worker" in untold
+    assert looked_at.found("metrics", "warning") == []
+
+    elsewhere = await diagnose(service.docket, "--docket", service.docket.name, "--metrics", f"127.0.0.1:{free_port()}")
+    (advice,) = [
+        each["what_to_do"]
+        for each in elsewhere.findings
+        if each["severity"] == "warning" and each["check"] == "metrics"
+    ]
+    assert advice.startswith("Have the process serve prometheus_client's registry")

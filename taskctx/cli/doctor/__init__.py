@@ -6,7 +6,7 @@ examination                    from start to end
 survey, stored                 what there is on the server, read once
 backend, workers               checks of the server, and of the workers alive
 snapshots, tasks, tracing      checks of what is stored
-fleet                          checks of the processes by their metrics
+fleet, keyrings, unseen        checks of the processes by their metrics
 =============================  =================================================================
 
 Checks are functions of what was read; nothing is ever written.

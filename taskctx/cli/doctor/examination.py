@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -19,7 +19,8 @@ from .snapshots import check_snapshots
 from .survey import Survey, survey
 from .tasks import check_tasks
 from .tracing import check_environment, check_traces
-from .workers import alive, check_workers
+from .unseen import Workers
+from .workers import check_workers, workers_of
 
 PERIOD = "1h"
 """How far back failures are counted where a Prometheus remembers them."""
@@ -40,7 +41,8 @@ async def examine(options: Options) -> list[Section]:
     """All findings: of the server, of each docket, of this environment, of the processes."""
     current_settings()  # before anything else: what is not valid in the environment is said at once
     sections: list[Section] = []
-    workers: dict[str, set[str]] = {}
+    workers: dict[str, Workers] = {}
+    stored: set[str] = set()
     try:
         async with connected(options.url) as server:
             seen = await survey(server, options.dockets, options.limit)
@@ -49,9 +51,10 @@ async def examine(options: Options) -> list[Section]:
         sections.append(Section("server", [_error("server", problem, why)]))
     else:
         sections += _judge(seen)
-        workers = {docket.name: alive(docket, seen.now) for docket in seen.dockets}
+        workers = {docket.name: workers_of(docket, seen.now) for docket in seen.dockets}
+        stored = {key_id for docket in seen.dockets for key_id in docket.key_ids}
     sections.append(Section("environment", list(check_environment(os.environ))))
-    sections.append(Section("processes", [finding async for finding in _processes(options, workers)]))
+    sections.append(Section("processes", [finding async for finding in _processes(options, workers, stored)]))
     return [section for section in sections if section.findings]
 
 
@@ -71,7 +74,9 @@ def _judge(seen: Survey) -> Iterator[Section]:
         yield Section(f"docket {docket.name}", list(chain.from_iterable(findings)))
 
 
-async def _processes(options: Options, workers: Mapping[str, set[str]]) -> AsyncGenerator[Finding]:
+async def _processes(
+    options: Options, workers: Mapping[str, Workers], stored: Collection[str]
+) -> AsyncGenerator[Finding]:
     if not options.metrics and options.prometheus is None:
         yield not_looked("metrics", "not looked at: name endpoints with --metrics, or a Prometheus with --prometheus")
         return
@@ -87,7 +92,7 @@ async def _processes(options: Options, workers: Mapping[str, set[str]]) -> Async
             processes += scraped
             if not scraped:
                 yield _scrapes_nobody()
-    for finding in check_fleet(processes, before, workers):
+    for finding in check_fleet(processes, before, workers, stored):
         yield finding
 
 
@@ -97,7 +102,7 @@ def _scrapes_nobody() -> Finding:
         Severity.ERROR,
         "Prometheus knows no process of taskctx's",
         "Dashboards are empty, and no alert fires.",
-        "Have it scrape every server and worker: docs/deploy.md has a configuration.",
+        "Have it scrape every server and worker: docs/quickstart/dashboards.md has a configuration.",
     )
 
 

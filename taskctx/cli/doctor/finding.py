@@ -51,8 +51,8 @@ def ok(check: str, what: str, docket: str | None = None) -> Finding:
     return Finding(check, Severity.OK, what, docket=docket)
 
 
-def not_looked(check: str, what: str) -> Finding:
-    return Finding(check, Severity.OK, what, looked=False)
+def not_looked(check: str, what: str, docket: str | None = None) -> Finding:
+    return Finding(check, Severity.OK, what, docket=docket, looked=False)
 
 
 def worst(findings: Iterable[Finding]) -> Severity:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from taskctx.errors import Reason
 from taskctx.telemetry import names
 
-from ..operating.fleet import QUEUE_DEPTH, TASKS_STARTED, Process
+from ..operating.fleet import TASKS_STARTED, Process
 from ..operating.words import counted, listed
 from .finding import Finding, Severity, ok
+from .keyrings import check_keys
+from .unseen import Workers, check_unseen
 
 DECRYPT = (Reason.DECRYPT_UNKNOWN_KEY, Reason.DECRYPT_FAILED, Reason.PLAINTEXT_REFUSED)
 COVERED = 0.9
@@ -17,14 +19,18 @@ COVERED = 0.9
 
 
 def check_fleet(
-    processes: Sequence[Process], before: Mapping[str, Process], workers: Mapping[str, set[str]]
+    processes: Sequence[Process],
+    before: Mapping[str, Process],
+    workers: Mapping[str, Workers],
+    stored: Collection[str] = (),
 ) -> Iterator[Finding]:
     """Judge the processes.
 
     Args:
         processes: as they are now.
         before: as they were an hour ago, by instance; empty counts from their start.
-        workers: the names of the workers alive, by docket.
+        workers: those that are alive, by docket.
+        stored: the ids of the keys that stored snapshots are sealed with.
     """
     up = [each for each in processes if each.down is None]
     yield from (_down(each) for each in processes if each.down is not None)
@@ -32,13 +38,13 @@ def check_fleet(
     ours = [each for each in up if each.has_taskctx]
     if ours:
         yield _versions(ours)
-        yield from _keys(ours)
+        yield from check_keys(ours, stored)
         yield from _schemas(ours)
     for each in ours:
         yield from _uncovered(each)
         yield from _failures(each, before.get(each.instance, Process(each.instance)))
-    for docket, living in workers.items():
-        yield from _unseen(docket, living, up)
+    for docket, alive in workers.items():
+        yield from check_unseen(docket, alive, up)
 
 
 def _down(process: Process) -> Finding:
@@ -74,23 +80,6 @@ def _versions(processes: Sequence[Process]) -> Finding:
         "Fine while a deploy is under way. Left like that, what is fixed in one is still wrong in the other.",
         "Finish the deploy, workers first.",
     )
-
-
-def _keys(processes: Sequence[Process]) -> Iterator[Finding]:
-    rings = {each.instance: each.by("key_id", names.ENCRYPTION_KEY_INFO.name) for each in processes}
-    sealing = {
-        key_id for each in processes for key_id in each.by("key_id", names.ENCRYPTION_KEY_INFO.name, role="primary")
-    }
-    for key_id in sorted(sealing):
-        lacking = [instance for instance, ring in rings.items() if key_id not in ring]
-        if lacking:
-            yield Finding(
-                "keys",
-                Severity.ERROR,
-                f"the key {key_id}, which others seal with, is missing on {listed(lacking)}",
-                "Tasks that are sealed with it are failed there (decrypt_unknown_key).",
-                "Put it into their TASKCTX_ENCRYPTION_KEYS and restart them; runbook TaskCtxKeyMissingOnWorker.",
-            )
 
 
 def _schemas(processes: Sequence[Process]) -> Iterator[Finding]:
@@ -146,32 +135,6 @@ def _failures(process: Process, before: Process) -> Iterator[Finding]:
             if keys
             else "Runbook TaskCtxRestoreErrorBudgetBurn has the way from each reason to its cause.",
         )
-
-
-def _unseen(docket: str, living: set[str], processes: Sequence[Process]) -> Iterator[Finding]:
-    """Docket's counters name the worker once it has run a task; until then a process shows only its docket."""
-    named = {each.instance: set(each.by("docket_worker", TASKS_STARTED, docket_name=docket)) for each in processes}
-    idle = [
-        each
-        for each in processes
-        if not named[each.instance]
-        and (any(each.find(QUEUE_DEPTH, docket_name=docket)) or each.total(names.RESTORES.name, docket_name=docket))
-    ]
-    unseen = living - set().union(*named.values())
-    missing = len(unseen) - len(idle)
-    if missing <= 0:
-        if living:
-            yield ok("metrics", f"metrics of all of {counted(len(living), 'worker')} are served", docket)
-        return
-    of = f"{missing} of {listed(unseen)}" if idle else listed(unseen)
-    yield Finding(
-        "metrics",
-        Severity.WARNING,
-        f"the metrics of {counted(missing, 'worker')} are nowhere among those looked at: {of}",
-        "What happens there is on no dashboard, and no alert fires for it.",
-        "Start the worker with --metrics-port, have Prometheus scrape it, and name its endpoint with --metrics.",
-        docket,
-    )
 
 
 def _sentence(reason: str) -> str:

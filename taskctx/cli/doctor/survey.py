@@ -58,6 +58,7 @@ class DocketSurvey:
 
     Attributes:
         heartbeats: when each worker was last heard of, by its own clock.
+        abilities: of each worker, the tasks that it says it can run.
         fastmcp_seals: by what each of FastMCP's own snapshots is sealed.
     """
 
@@ -65,11 +66,18 @@ class DocketSurvey:
     snapshots: Sequence[Snapshot] = ()
     runs: Sequence[Run] = ()
     heartbeats: dict[str, float] = field(default_factory=dict[str, float])
+    abilities: dict[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
     fastmcp_seals: Sequence[Seal] = ()
 
     @property
     def pending(self) -> list[Run]:
         return [run for run in self.runs if run.is_pending]
+
+    @property
+    def key_ids(self) -> set[str]:
+        """Of the keys of taskctx's that any snapshot is sealed with."""
+        seals = (*(each.seal for each in self.snapshots), *self.fastmcp_seals)
+        return {seal.key_id for seal in seals if seal.key_id is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +150,22 @@ async def _survey_docket(server: Server, name: str, found: Iterable[Found]) -> D
     seals = await read_seals(server, [each.key for each in by_kind.get(Kind.FASTMCP_SNAPSHOT, [])])
     task_keys = {each.task_key for each in by_kind.get(Kind.RECORD, [])}
     runs = await _read_runs(server, docket, sorted(task_keys))
+    heartbeats = await _read_heartbeats(server, docket)
+    abilities = await _read_abilities(server, docket, list(heartbeats))
+    return DocketSurvey(name, snapshots, runs, heartbeats, abilities, seals)
+
+
+async def _read_heartbeats(server: Server, docket: Docket) -> dict[str, float]:
     (beats,) = await server.ask([lambda pipeline: pipeline.zrange(docket.workers_set, 0, -1, withscores=True)])
-    heartbeats = {} if isinstance(beats, Exception) else {worker.decode(): float(seen) for worker, seen in beats}
-    return DocketSurvey(name, snapshots, runs, heartbeats, seals)
+    return {} if isinstance(beats, Exception) else {worker.decode(): float(seen) for worker, seen in beats}
+
+
+async def _read_abilities(server: Server, docket: Docket, workers: Sequence[str]) -> dict[str, frozenset[str]]:
+    answers = await server.ask([partial(_smembers, docket.worker_tasks_set(worker)) for worker in workers])
+    return {
+        worker: frozenset() if isinstance(answer, Exception) else frozenset(name.decode() for name in answer)
+        for worker, answer in zip(workers, answers, strict=True)
+    }
 
 
 async def _read_runs(server: Server, docket: Docket, task_keys: Sequence[str]) -> list[Run]:
@@ -196,6 +217,10 @@ def _seconds(when: str) -> float:
 
 def _hmget(key: str, fields: Sequence[str], pipeline: Any) -> object:
     return pipeline.hmget(key, fields)
+
+
+def _smembers(key: str, pipeline: Any) -> object:
+    return pipeline.smembers(key)
 
 
 def _xinfo_groups(key: str, pipeline: Any) -> object:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..operating.layout import is_fastmcps_tool
 from ..operating.words import counted, duration, listed
 from .backend import SKEW
 from .finding import Finding, Severity, ok
 from .survey import DocketSurvey, Survey
+from .unseen import Workers
 
 HEARTBEAT_TIMEOUT = 10.0
 """Seconds without a heartbeat after which Docket takes a worker for dead, unless it is set otherwise."""
@@ -16,6 +18,13 @@ HEARTBEAT_TIMEOUT = 10.0
 def alive(docket: DocketSurvey, now: float) -> set[str]:
     """The names of the workers that have been heard of lately."""
     return {name for name, seen in docket.heartbeats.items() if now - seen < HEARTBEAT_TIMEOUT}
+
+
+def workers_of(docket: DocketSurvey, now: float) -> Workers:
+    """Those that are alive, and those of them that run FastMCP's tools."""
+    living = frozenset(alive(docket, now))
+    with_tools = {name for name, functions in docket.abilities.items() if any(map(is_fastmcps_tool, functions))}
+    return Workers(living, living & with_tools)
 
 
 def check_workers(docket: DocketSurvey, survey: Survey) -> Iterator[Finding]:

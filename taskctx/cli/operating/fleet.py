@@ -22,6 +22,7 @@ LOOK_BACK = "1d"
 _BUCKETS = tuple(f"{metric.name}_bucket" for metric in (names.SNAPSHOT_AGE, names.SNAPSHOT_TTL_REMAINING))
 _NAMES = (
     names.BUILD_INFO.name,
+    names.CRYPTO_OPERATIONS.name,
     names.ENCRYPTION_KEY_INFO.name,
     names.RESTORES.name,
     names.RESTORE_FAILURES.name,

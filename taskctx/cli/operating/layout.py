@@ -19,6 +19,8 @@ from taskctx.settings import current_settings
 _OWNER = r"(?:anon|auth:(?P<scope>[^:]+))"
 _FASTMCP_TASK = re.compile(rf"{_OWNER}:(?P<id>.+):(?P<type>[^:]+):[^:#]+(?:#leg\d+)?", re.DOTALL)
 
+_COMPONENTS = {"tool", "prompt", "resource", "template"}
+
 
 class TaskRef(NamedTuple):
     """A task as its snapshot's key names it: the key does not say which function it runs.
@@ -99,6 +101,11 @@ def is_fastmcps(task_key: str) -> bool:
     """Whether a Docket key is one of FastMCP's, whose tasks have snapshots of their own."""
     task = task_of(task_key)
     return task is not None and task.fastmcp
+
+
+def is_fastmcps_tool(function: str) -> bool:
+    """Whether a function's name on a docket is that of a FastMCP component, which begins with what it is."""
+    return function.partition(":")[0] in _COMPONENTS and ":" in function
 
 
 def _named(parts: dict[str, str], *, fastmcp: bool) -> TaskRef:
