@@ -298,9 +298,12 @@ ALERTS: tuple[Alert, ...] = (
     Alert(
         "KeyMissingOnWorker",
         f"count by (key_id) ({series(ENCRYPTION_KEY_INFO)})\n"
-        f"< on () group_left () count(count by (job, instance) ({series(ENCRYPTION_KEY_INFO)}))",
+        f"< on () group_left () count(count by (job, instance) ({series(ENCRYPTION_KEY_INFO)}))\n"
+        "and on (key_id) "
+        + sum_by("key_id", increase(series(CRYPTO_OPERATIONS, 'operation="seal"', 'outcome="ok"'), "1d"))
+        + " > 0",
         "critical",
-        "Not every process has the encryption key {{ $labels.key_id }}",
+        "Not every process has the encryption key {{ $labels.key_id }}, which snapshots are sealed with",
         "{{ $value }} processes have it, fewer than have keys at all. Tasks sealed with it fail on the others.",
         "taskctx-workers",
         "10m",
