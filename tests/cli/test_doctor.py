@@ -277,6 +277,17 @@ async def test_it_finds_dockets_by_itself(docket: Docket, start: Start) -> None:
         assert {each["docket"] for each in one.findings} == {None, other.name}
 
 
+async def test_a_docket_that_is_not_there(docket: Docket) -> None:
+    """A name that is misspelt is said to be nobody's, and which there are; others are looked at all the same."""
+    await order(docket)
+    diagnosis = await diagnose(docket, "--docket", "nosuch", "--docket", docket.name)
+    assert diagnosis.found("dockets", "error") == ["there is no docket nosuch on this server"]
+    (advice,) = [each["what_to_do"] for each in diagnosis.findings if each["check"] == "dockets"]
+    assert advice == f"Check --docket; those that are here: {docket.name}."
+    assert {each["check"] for each in diagnosis.findings if each["docket"] == "nosuch"} == {"dockets"}
+    assert diagnosis.found("tasks", "ok")[0].startswith("1 task waits")
+
+
 async def test_large_servers_are_looked_at_in_part(docket: Docket) -> None:
     """And it is said so."""
     async with docket.redis() as redis, redis.pipeline() as pipeline:

@@ -61,7 +61,8 @@ async def examine(options: Options) -> list[Section]:
 def _judge(seen: Survey) -> Iterator[Section]:
     settings = current_settings()
     server = list(check_backend(seen))
-    if not seen.dockets:
+    server += [_unknown(name, seen.known) for name in seen.unknown]
+    if not seen.dockets and not seen.unknown:
         server.append(ok("dockets", "no docket is in use on this server, and none has a snapshot"))
     yield Section("server", server)
     for docket in seen.dockets:
@@ -72,6 +73,19 @@ def _judge(seen: Survey) -> Iterator[Section]:
             check_traces(docket, os.environ),
         )
         yield Section(f"docket {docket.name}", list(chain.from_iterable(findings)))
+
+
+def _unknown(name: str, known: Sequence[str]) -> Finding:
+    return Finding(
+        "dockets",
+        Severity.ERROR,
+        f"there is no docket {name} on this server",
+        "It has no worker, no task and no snapshot, so there was nothing to look at.",
+        f"Check --docket; those that are here: {', '.join(known)}."
+        if known
+        else "Check --docket, and --url with the number of its database: no other docket is here either.",
+        name,
+    )
 
 
 async def _processes(

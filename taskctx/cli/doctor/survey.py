@@ -89,6 +89,8 @@ class Survey:
         clock_offset: seconds by which that is ahead of this process's.
         save_points: the server's ``save`` setting, None where it may not be asked.
         complete: every key was looked at.
+        unknown: names that were asked for, and of which there is no key.
+        known: where there are such names, those of the dockets that there are.
     """
 
     info: dict[str, dict[str, Any]]
@@ -97,6 +99,8 @@ class Survey:
     now: float
     dockets: Sequence[DocketSurvey]
     complete: bool
+    unknown: Sequence[str] = ()
+    known: Sequence[str] = ()
 
 
 async def survey(server: Server, names: Sequence[str], limit: int) -> Survey:
@@ -104,10 +108,11 @@ async def survey(server: Server, names: Sequence[str], limit: int) -> Survey:
     info = {name: dict(answer) for name, answer in (await server.info()).items()}
     offset = await server.clock_offset()
     found, complete = await _find(server, names, limit)
-    streams = [each for each in found if each.kind is Kind.STREAM]
-    dockets = set(names) or {each.docket for each in found if each.kind in (Kind.SNAPSHOT, Kind.FASTMCP_SNAPSHOT)}
-    if not names:
-        dockets |= await _with_workers(server, streams)
+    unknown = set(names) - {each.docket for each in found}
+    known: set[str] = set()
+    if unknown or not names:
+        everything = found if not names else (await _find(server, (), limit))[0]
+        known = await _dockets(server, everything)
     return Survey(
         info=info,
         save_points=await server.config("save"),
@@ -115,10 +120,18 @@ async def survey(server: Server, names: Sequence[str], limit: int) -> Survey:
         now=time.time() + offset,
         dockets=[
             await _survey_docket(server, name, [each for each in found if each.docket == name])
-            for name in sorted(dockets)
+            for name in sorted((set(names) - unknown) if names else known)
         ],
         complete=complete,
+        unknown=sorted(unknown),
+        known=sorted(known),
     )
+
+
+async def _dockets(server: Server, found: Sequence[Found]) -> set[str]:
+    """Those that have snapshots or workers."""
+    with_snapshots = {each.docket for each in found if each.kind in (Kind.SNAPSHOT, Kind.FASTMCP_SNAPSHOT)}
+    return with_snapshots | await _with_workers(server, [each for each in found if each.kind is Kind.STREAM])
 
 
 async def _find(server: Server, names: Sequence[str], limit: int) -> tuple[list[Found], bool]:
