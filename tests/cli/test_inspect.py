@@ -111,6 +111,15 @@ async def test_one_id_in_two_scopes(docket: Docket) -> None:
     assert (await inspect(docket, redis_key(docket, keys[1]))).json["task_scope"] == BOB.scope
 
 
+async def test_on_a_narrow_terminal(docket: Docket) -> None:
+    """No key is broken: what is copied is whole."""
+    task_key = await ahead(docket)
+    ended = await command("inspect", task_key, "--url", docket.url, COLUMNS="40")
+    lines = [line.split() for line in ended.out.splitlines()]
+    assert ["redis", "key", redis_key(docket, task_key)] in lines
+    assert ["docket", "key", task_key] in lines
+
+
 async def test_secrets_are_shown_to_those_who_insist(docket: Docket) -> None:
     """After a question, or with ``--yes``; no answer is no."""
     task_key = await ahead(docket)
@@ -202,6 +211,7 @@ async def test_a_task_that_nobody_knows(docket: Docket) -> None:
     ended = await inspect(docket, "no-such-task", "--docket", docket.name)
     assert ended.code == 1
     assert "another docket, server or database" in ended.json["meaning"]
+    assert (await command("inspect", "no-such-task", "--url", docket.url)).out.startswith("task no-such-task\n")
 
 
 async def test_fastmcps_snapshots_are_left_to_fastmcp(docket: Docket) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import signal
@@ -9,14 +10,17 @@ import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from docket import Docket
 from prometheus_client import CollectorRegistry
+from rich.console import Console
 
 import taskctx
 from taskctx.cli.operating.fleet import Process, Sample
 from taskctx.cli.operating.histogram import quantile
+from taskctx.cli.top.frame import COLUMNS, frame
 from taskctx.cli.top.rates import activities, altogether
 from taskctx.cli.top.source import Comparison
 from taskctx.telemetry import names
@@ -103,10 +107,41 @@ def test_frame_after_frame_until_somebody_ends_it(terminal: bool) -> None:
 
 async def test_it_has_to_be_told_where_to_look() -> None:
     """At endpoints or at a Prometheus, and not at both."""
-    for arguments in ([], ["--metrics", "127.0.0.1:1", "--prometheus", "http://127.0.0.1:1"]):
-        ended = await command("top", "--once", *arguments)
-        assert ended.code == 2
-        assert ended.err.startswith("what to look at must be named, in one of two ways.")
+    neither = await command("top", "--once")
+    assert neither.code == 2
+    assert neither.err.startswith("what to look at must be named, in one of two ways.")
+    both = await command("top", "--once", "--metrics", "127.0.0.1:1", "--prometheus", "http://127.0.0.1:1")
+    assert both.code == 2
+    assert both.err.startswith("--metrics and --prometheus exclude each other.")
+
+
+async def test_everything_is_down() -> None:
+    """Looking once has seen nothing then, and its exit code says so."""
+    ended = await command("top", "--once", "--metrics", f"127.0.0.1:{free_port()}")
+    assert ended.code == 1
+    assert "1 process, 1 down" in ended.out
+
+
+@pytest.mark.parametrize("once", [["top", "--once"], ["doctor"]])
+async def test_an_empty_address(once: list[str]) -> None:
+    """As a variable that is not set leaves it: the option is named."""
+    ended = await command(*once, "--metrics", "")
+    assert ended.code == 2
+    assert ended.err.startswith("--metrics is empty.\n")
+
+
+def test_a_narrow_terminal() -> None:
+    """No heading is cut, and no part of a process's name is lost."""
+    found = Comparison([replace(process(1, 2, 3, failed=1), instance="reports-worker-1.example.org:9100")])
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(frame(found))
+    title, *lines = console.export_text().splitlines()
+    (first,) = [number for number, line in enumerate(lines) if line.startswith("reports-")]
+    heading = " ".join(lines[:first]).split()
+    assert set(heading) == {word for column in ("process", *COLUMNS, "not restored fully") for word in column.split()}
+    name = "".join(line.split("  ")[0].strip() for line in lines[first:-2])
+    assert name == "reports-worker-1.example.org:9100"
+    assert title.startswith("taskctx top")
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:1", "ftp://host", "http://[bad", "http://host:99999999"])

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from ..operating.seal import Sealer
@@ -42,10 +40,11 @@ def print_view(console: Console, view: View, asked: str) -> None:
 
 
 def _print(console: Console, lines: Iterator[Line]) -> None:
-    table = Table.grid(padding=(0, 2))
-    for name, text in lines:
-        table.add_row(Text(name, "dim"), Text(plain(text), overflow="fold"))
-    console.print(Padding(table, (0, 0, 0, 2), expand=False))
+    """Each on one line, however long: what is copied from a narrow terminal must be whole."""
+    shown = list(lines)
+    width = max(len(name) for name, _ in shown)
+    for name, text in shown:
+        console.print(Text.assemble("  ", (f"{name:<{width}}", "dim"), "  ", plain(text)), soft_wrap=True)
 
 
 def _about(view: View) -> Iterator[Line]:

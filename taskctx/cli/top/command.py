@@ -16,6 +16,8 @@ from ..operating.options import Metrics
 from .frame import frame
 from .source import Endpoints, Prometheus, Source
 
+NOTHING_SEEN = 1
+
 
 def top(
     metrics: Metrics = None,
@@ -26,20 +28,26 @@ def top(
     *,
     once: Annotated[bool, typer.Option("--once", help="Look once, print that, and end.")] = False,
 ) -> None:
-    """Watches until Ctrl-C."""
+    """Watches until Ctrl-C; with ``--once`` the exit code is 1 where every process is down, or none is known."""
     source = _source(metrics, prometheus)
     console = Console(highlight=False)
     if once:
-        console.print(frame(asyncio.run(source.compare())))
-        return
+        comparison = asyncio.run(source.compare())
+        console.print(frame(comparison))
+        raise typer.Exit(NOTHING_SEEN if all(each.down is not None for each in comparison.now) else 0)
     with suppress(KeyboardInterrupt):
         asyncio.run(_watch(source, console, interval))
 
 
 def _source(metrics: list[str] | None, prometheus: str | None) -> Source:
+    if metrics and prometheus is not None:
+        raise Problem(
+            "--metrics and --prometheus exclude each other",
+            "Give the processes' endpoints, or the Prometheus that scrapes them.",
+        )
     if metrics and prometheus is None:
         return Endpoints(metrics)
-    if prometheus is not None and not metrics:
+    if prometheus is not None:
         return Prometheus(prometheus)
     raise Problem(
         "what to look at must be named, in one of two ways",

@@ -16,17 +16,17 @@ UNKNOWN = "-"
 LITTLE = 0.1
 """Share of its life below which a snapshot's headroom is worth looking at, as in the bundled alerts."""
 
-_COLUMNS = ("restores", "per s", "age p50", "age p99", "left p10")
+COLUMNS = ("restores", "per s", "age p50", "age p99", "left p10")
 
 
 def frame(comparison: Comparison) -> RenderableType:
     """All processes, with what a column means below."""
     found = activities(comparison)
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    table.add_column("process", no_wrap=True)
-    for title in _COLUMNS:
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("not restored fully")
+    table.add_column("process", overflow="fold", min_width=len("process"))
+    for title in COLUMNS:
+        table.add_column(title, justify="right", no_wrap=True, min_width=len(title))
+    table.add_column("not restored fully", overflow="fold", min_width=len("restored"))
     for each in found:
         table.add_row(*_row(each, comparison.seconds))
     if len(found) > 1:
@@ -47,7 +47,7 @@ def _title(found: list[Activity], seconds: float | None) -> Text:
 
 def _row(each: Activity, seconds: float | None) -> list[str | Text]:
     if each.down is not None:
-        return [Text(each.instance, "red"), *[UNKNOWN] * len(_COLUMNS), Text(f"down: {each.down}", "red")]
+        return [Text(each.instance, "red"), *[UNKNOWN] * len(COLUMNS), Text(f"down: {each.down}", "red")]
     rate = UNKNOWN if seconds is None else f"{each.restores / seconds:,.1f}"
     ages = (each.age(of) for of in (0.5, 0.99))
     left = each.least_headroom(LITTLE)
