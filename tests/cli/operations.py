@@ -59,6 +59,9 @@ async def command(*arguments: str, **environment: str) -> Ended:
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
+BAD = {"warning", "error"}
+
+
 @dataclass(frozen=True)
 class Diagnosis:
     """What the doctor said."""
@@ -73,7 +76,7 @@ class Diagnosis:
     @property
     def bad(self) -> list[tuple[str, str, str]]:
         """Everything that is not well."""
-        return [(each["severity"], each["check"], each["what"]) for each in self.findings if each["severity"] != "ok"]
+        return [(each["severity"], each["check"], each["what"]) for each in self.findings if each["severity"] in BAD]
 
 
 async def diagnose(docket: Docket, *arguments: str, **environment: str) -> Diagnosis:
@@ -81,7 +84,7 @@ async def diagnose(docket: Docket, *arguments: str, **environment: str) -> Diagn
     ended = await command("doctor", "--json", "--url", docket.url, *arguments, **environment)
     assert ended.err == ""
     diagnosis = Diagnosis(ended.code, ended.json["findings"])
-    assert all(each["why"] and each["what_to_do"] for each in diagnosis.findings if each["severity"] != "ok")
+    assert all(each["why"] and each["what_to_do"] for each in diagnosis.findings if each["severity"] in BAD)
     assert ended.code == ended.json["exit_code"]
     return diagnosis
 

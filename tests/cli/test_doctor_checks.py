@@ -7,11 +7,12 @@ import pytest
 from taskctx._record import Record
 from taskctx.cli._url import shown
 from taskctx.cli.doctor.backend import check_backend
-from taskctx.cli.doctor.finding import Finding, Severity
+from taskctx.cli.doctor.finding import Finding, Severity, not_looked, worst
 from taskctx.cli.doctor.fleet import check_fleet
 from taskctx.cli.doctor.snapshots import check_snapshots
 from taskctx.cli.doctor.stored import Snapshot
 from taskctx.cli.doctor.survey import DocketSurvey, Run, Survey
+from taskctx.cli.doctor.tasks import check_tasks
 from taskctx.cli.doctor.tracing import check_environment, check_traces
 from taskctx.cli.doctor.unseen import Workers
 from taskctx.cli.doctor.workers import check_workers
@@ -32,7 +33,7 @@ def surveyed(*dockets: DocketSurvey, offset: float = 0.0) -> Survey:
 
 
 def bad(findings: list[Finding]) -> list[tuple[str, str]]:
-    return [(each.check, each.severity.name) for each in findings if each.severity is not Severity.OK]
+    return [(each.check, each.severity.name) for each in findings if each.severity > Severity.OK]
 
 
 @pytest.mark.parametrize(
@@ -70,6 +71,21 @@ def test_servers(info: dict[str, object], save: str | None, expected: list[tuple
 
 def snapshot(task_id: str, age: float, ttl: int = 80_000) -> Snapshot:
     return Snapshot(f"d:{task_id}", TaskRef(None, task_id), ttl, 10, record=Record(stored_at=NOW - age))
+
+
+@pytest.mark.parametrize(("count", "expected"), [(1, "1 waiting task was"), (2, "2 waiting tasks were")])
+def test_tasks_without_a_context(count: int, expected: str) -> None:
+    """They are counted."""
+    docket = DocketSurvey("d", runs=[Run(f"cleanup-{number}", None, "queued", NOW) for number in range(count)])
+    whats = [each.what for each in check_tasks(docket, surveyed(docket), Settings())]
+    assert f"{expected} added without taskctx.add" in whats
+
+
+def test_what_was_not_looked_at() -> None:
+    """Is neither well nor bad: it is no reason for another exit code, and a program can tell."""
+    skipped = not_looked("metrics", "not looked at")
+    assert skipped.as_json()["severity"] == "skipped"
+    assert worst([skipped]) is worst([]) is Severity.OK
 
 
 def test_orphans() -> None:
@@ -162,18 +178,18 @@ def restores(count: float) -> Sample:
 @pytest.mark.parametrize(
     ("fastmcp", "processes", "expected"),
     [
-        ("ab", [process("api", "1", restores(0)), process("w", "1", restores(2))], ("OK", False)),
-        ("ab", [process("api"), process("w", "1", restores(2))], ("OK", False)),
-        ("ab", [process("api", "1", restores(1)), process("w", "1", restores(2))], ("OK", True)),
-        ("ab", [process("w", "1", restores(2))], ("WARNING", True)),
-        ("", [process("api", "1", restores(0)), process("w", "1", restores(2))], ("WARNING", True)),
+        ("ab", [process("api", "1", restores(0)), process("w", "1", restores(2))], "SKIPPED"),
+        ("ab", [process("api"), process("w", "1", restores(2))], "SKIPPED"),
+        ("ab", [process("api", "1", restores(1)), process("w", "1", restores(2))], "OK"),
+        ("ab", [process("w", "1", restores(2))], "WARNING"),
+        ("", [process("api", "1", restores(0)), process("w", "1", restores(2))], "WARNING"),
     ],
 )
-def test_workers_without_a_name(fastmcp: str, processes: list[Process], expected: tuple[str, bool]) -> None:
+def test_workers_without_a_name(fastmcp: str, processes: list[Process], expected: str) -> None:
     """One of FastMCP's may be idle in a server that is looked at; of others the metrics are nowhere."""
     workers = Workers(frozenset("ab"), frozenset(fastmcp))
     (found,) = [each for each in check_fleet(processes, {}, {"d": workers}) if each.check == "metrics"]
-    assert (found.severity.name, found.looked) == expected
+    assert found.severity.name == expected
     assert ("--metrics-port" in found.do) == (not fastmcp)
 
 

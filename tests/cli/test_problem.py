@@ -46,6 +46,14 @@ async def test_the_memory_of_another_process() -> None:
     assert "memory:// is the memory of one process" in ended.out
 
 
+async def test_a_url_that_is_none() -> None:
+    """Whoever gave it by the variable is told so."""
+    by_variable = await command("inspect", "x", DOCKET_URL="nonsense://x")
+    assert by_variable.err.startswith("DOCKET_URL is no Redis URL.")
+    by_option = await command("inspect", "x", "--url", "nonsense://x", DOCKET_URL="redis://localhost:1/0")
+    assert by_option.err.startswith("--url is no Redis URL.")
+
+
 def test_an_option_that_is_not_there() -> None:
     """Is said as ever."""
     ended = CliRunner().invoke(app, ["doctor", "--nonsense"])

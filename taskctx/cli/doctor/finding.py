@@ -8,8 +8,12 @@ from enum import IntEnum
 
 
 class Severity(IntEnum):
-    """How bad it is; the worst of all findings is the exit code."""
+    """How bad it is; the worst of all findings is the exit code.
 
+    ``SKIPPED`` is what there was no way to look at: it is neither well nor bad, and does not count.
+    """
+
+    SKIPPED = -1
     OK = 0
     WARNING = 1
     ERROR = 2
@@ -25,7 +29,6 @@ class Finding:
         why: why it matters; empty when all is well.
         do: what to do about it; empty when all is well.
         docket: the docket it is of, None when it is of all that are here.
-        looked: False when there was no way to look.
     """
 
     check: str
@@ -34,7 +37,6 @@ class Finding:
     why: str = ""
     do: str = ""
     docket: str | None = None
-    looked: bool = True
 
     def as_json(self) -> dict[str, str | None]:
         return {
@@ -52,11 +54,11 @@ def ok(check: str, what: str, docket: str | None = None) -> Finding:
 
 
 def not_looked(check: str, what: str, docket: str | None = None) -> Finding:
-    return Finding(check, Severity.OK, what, docket=docket, looked=False)
+    return Finding(check, Severity.SKIPPED, what, docket=docket)
 
 
 def worst(findings: Iterable[Finding]) -> Severity:
-    return max((finding.severity for finding in findings), default=Severity.OK)
+    return max((Severity.OK, *(finding.severity for finding in findings)))
 
 
 @dataclass(frozen=True, slots=True)

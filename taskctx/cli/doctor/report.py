@@ -13,8 +13,12 @@ from rich.text import Text
 from ..operating.words import counted, plain
 from .finding import Finding, Section, Severity, worst
 
-_MARKS = {Severity.OK: ("✓", "green"), Severity.WARNING: ("!", "yellow"), Severity.ERROR: ("✗", "bold red")}
-_NOT_LOOKED = ("-", "dim")
+_MARKS = {
+    Severity.SKIPPED: ("-", "dim"),
+    Severity.OK: ("✓", "green"),
+    Severity.WARNING: ("!", "yellow"),
+    Severity.ERROR: ("✗", "bold red"),
+}
 _WIDTH = 13
 """Columns for the name of a check."""
 
@@ -38,7 +42,7 @@ def findings_of(sections: Sequence[Section]) -> list[Finding]:
 
 
 def _print(console: Console, finding: Finding) -> None:
-    mark, style = _MARKS[finding.severity] if finding.looked else _NOT_LOOKED
+    mark, style = _MARKS[finding.severity]
     title = Text.assemble("  ", (mark, style), " ", (f"{finding.check:<{_WIDTH}}", "bold"), plain(finding.what))
     console.print(title, soft_wrap=True)
     reasons = Table.grid(padding=(0, 1))

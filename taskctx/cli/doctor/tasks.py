@@ -33,7 +33,8 @@ def _waiting(docket: DocketSurvey, pending: Sequence[Run], now: float) -> Findin
 def _without_context(docket: DocketSurvey, pending: Sequence[Run]) -> Iterator[Finding]:
     foreign = [run for run in pending if run.task is None]
     if foreign:
-        yield ok("tasks", f"{counted(len(foreign), 'task')} waiting were added without taskctx.add", docket.name)
+        were = "was" if len(foreign) == 1 else "were"
+        yield ok("tasks", f"{counted(len(foreign), 'waiting task')} {were} added without taskctx.add", docket.name)
 
 
 def _lost(docket: DocketSurvey, lost: Sequence[Run]) -> Iterator[Finding]:

@@ -77,7 +77,13 @@ class Process:
 
 
 async def read_endpoints(urls: Sequence[str]) -> list[Process]:
-    """The process behind each metrics endpoint, in order."""
+    """The process behind each metrics endpoint, in order.
+
+    Raises:
+        Problem: one is empty, as a variable that is not set leaves it.
+    """
+    if not all(url.strip() for url in urls):
+        raise Problem("--metrics is empty", "Give it an address such as worker-1:9100, or leave it out.")
     return list(await asyncio.gather(*(_read_endpoint(url) for url in urls)))
 
 

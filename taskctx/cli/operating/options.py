@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-Url = Annotated[str, typer.Option(envvar="DOCKET_URL", help="The Redis or Valkey server that dockets are on.")]
+URL_VARIABLE = "DOCKET_URL"
+Url = Annotated[str, typer.Option(envvar=URL_VARIABLE, help="The Redis or Valkey server that dockets are on.")]
 DEFAULT_URL = "redis://localhost:6379/0"
 
 Metrics = Annotated[

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from redis.exceptions import AuthenticationError, RedisClusterException, RedisEr
 
 from .._problem import Problem
 from .._url import shown
+from .options import URL_VARIABLE
 
 MEMORY = "memory://"
 PATIENCE = 10.0
@@ -139,10 +141,15 @@ async def _open(url: str, stack: AsyncExitStack) -> Server:
     try:
         docket = await _soon(stack.enter_async_context(Docket(name=_LOOKING, url=url)))
     except ValueError:
-        raise Problem("--url is no Redis URL", "One looks like redis://localhost:6379/0.") from None
+        raise Problem(f"{_given_as(url)} is no Redis URL", "One looks like redis://localhost:6379/0.") from None
     client = await stack.enter_async_context(docket.redis())
     await _soon(client.exists(_LOOKING))
     return Server(client, url)
+
+
+def _given_as(url: str) -> str:
+    """Where somebody has to look who gave it."""
+    return URL_VARIABLE if os.environ.get(URL_VARIABLE) == url else "--url"
 
 
 @contextmanager
@@ -152,7 +159,7 @@ def _told(url: str) -> Generator[None]:
     try:
         yield
     except AuthenticationError:
-        problem = Problem(f"the server at {where} does not let us in", "Check user and password in --url.")
+        problem = Problem(f"the server at {where} does not let us in", f"Check user and password in {_given_as(url)}.")
     except ResponseError as error:
         problem = Problem(
             f"the server at {where} refuses what is asked of it ({type(error).__name__})",
