@@ -63,9 +63,11 @@ app.command(
     context_settings=_demo_settings,
 )(politely(demo))
 app.command(help="Look for whatever keeps tasks from their callers' context; nothing is written.")(politely(doctor))
-app.command(help="Show whose a task is, what its snapshot holds and how long it lasts; secrets stay hidden.")(
-    politely(inspect)
-)
+app.command(
+    help="Show whose a task is, what its snapshot holds and how long it lasts; secrets stay hidden.",
+    # FastMCP's task ids are random, and one in 64 begins with a dash
+    context_settings={"ignore_unknown_options": True},
+)(politely(inspect))
 app.command(help="Watch restores, failures, age and headroom by process, without Grafana.")(politely(top))
 app.add_typer(dashboards.app, name="dashboards")
 app.command(help="Print a new encryption key for TASKCTX_ENCRYPTION_KEYS.")(politely(keygen))

@@ -81,6 +81,15 @@ async def test_a_task_is_found_by_all_its_names(docket: Docket) -> None:
         assert (ended.json["task_id"], ended.json["runs"][0]["task_key"]) == (odd, task_key)
 
 
+@pytest.mark.parametrize("name", ["-x_Y7-z", "--docket9"])
+async def test_an_id_that_begins_with_a_dash(docket: Docket, name: str) -> None:
+    """Is no option: FastMCP makes such ids."""
+    task_key = await ahead(docket, key=name)
+    ended = await inspect(docket, name, "--docket", docket.name)
+    assert (ended.code, ended.json["task_id"]) == (0, name), ended.err
+    assert ended.json["runs"][0]["task_key"] == task_key
+
+
 async def test_for_people(docket: Docket) -> None:
     """The same in lines."""
     task_key = await ahead(docket)
