@@ -29,7 +29,7 @@ autodoc_preserve_defaults = True
 nitpicky = True
 nitpick_ignore_regex = [
     # others' types, and those of ours that signatures name but nobody needs
-    ("py:.*", r"(collections|dataclasses|datetime|dict|docket|logging|opentelemetry|prometheus_client)\b.*"),
+    ("py:.*", r"(collections|dataclasses|datetime|dict|docket|logging|opentelemetry|prometheus_client|types)\b.*"),
     ("py:class", r"taskctx\.(\w+\.)?_.*|taskctx\.settings\.SettingsOverrides|P"),
     ("py:class", r"tuple\[str"),  # Sphinx splits tuple[str, ...] where a dataclass has a default for it
 ]
