@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from functools import cache
-from itertools import compress
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, final
@@ -159,7 +158,7 @@ def present_fields(snapshot: TaskContextSnapshot) -> tuple[Field, ...]:
         trace_context.get(BAGGAGE),
         snapshot.carried,
     )
-    return tuple(compress(FIELDS, values))
+    return tuple([name for name, value in zip(FIELDS, values, strict=True) if value])
 
 
 @contextmanager
@@ -210,21 +209,20 @@ def describe_capture(
     operation: Capture, snapshot: TaskContextSnapshot, *, headers_dropped: bool, baggage_dropped: bool
 ) -> None:
     """For each part of the context: was it there, and did all of it come along?  Some can be both."""
-    operation.fields = _results(present_fields(snapshot), headers_dropped, baggage_dropped)
-    operation.outcome = _capture_outcome(frozenset(operation.fields.values()))
+    operation.fields, operation.outcome = _results(present_fields(snapshot), headers_dropped, baggage_dropped)
 
 
 @cache
 def _results(
     present: tuple[Field, ...], headers_dropped: bool, baggage_dropped: bool
-) -> Mapping[Field, frozenset[FieldResult]]:
-    """Of captures that are alike in this, of which there are some hundreds."""
+) -> tuple[Mapping[Field, frozenset[FieldResult]], Outcome]:
+    """Of captures that are alike in this, of which there are some hundreds; and their outcome."""
     results = dict.fromkeys(FIELDS, _ABSENT) | dict.fromkeys(present, _CAPTURED)
     if headers_dropped:
         results[Field.HEADERS] = _ALSO_DROPPED[results[Field.HEADERS]]
     if baggage_dropped:
         results[Field.BAGGAGE] = _ALSO_DROPPED[results[Field.BAGGAGE]]
-    return MappingProxyType(results)
+    return MappingProxyType(results), _capture_outcome(frozenset(results.values()))
 
 
 _ABSENT, _CAPTURED = frozenset({FieldResult.ABSENT}), frozenset({FieldResult.CAPTURED})

@@ -17,7 +17,7 @@ from .. import (
     get_request_id,
     get_task_context,
 )
-from .._ambient import current_caller
+from .._ambient import current_caller, lowered
 from .._carry import capture_carried
 from .._headers import allowed_headers
 from .._propagation import BAGGAGE, current_baggage
@@ -138,7 +138,7 @@ def _checked(seen: object) -> SeenContext:
 
 def _differences(expected: FakeCaller | SeenContext, seen: SeenContext) -> Iterator[str]:
     yield from _of_tokens(expected.access_token, seen.access_token)
-    yield from _of_mappings("headers", allowed_headers(_lowered(expected.headers), current_settings()), seen.headers)
+    yield from _of_mappings("headers", allowed_headers(lowered(expected.headers), current_settings()), seen.headers)
     if expected.request_id != seen.request_id:
         yield f"request_id: expected {expected.request_id!r}, seen {seen.request_id!r}"
     yield from _of_secrets("session_id", expected.session_id, seen.session_id)
@@ -189,7 +189,3 @@ def _of_mappings(name: str, expected: Mapping[str, Any], seen: Mapping[str, Any]
     said = [f"{what}: {', '.join(sorted(names))}" for what, names in parts.items() if names]
     if said:
         yield f"{name}: {'; '.join(said)}"
-
-
-def _lowered(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name.lower(): value for name, value in headers.items()}

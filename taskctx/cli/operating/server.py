@@ -22,7 +22,7 @@ from redis.exceptions import AuthenticationError, RedisClusterException, RedisEr
 
 from .._problem import Problem
 from .._url import shown
-from .options import URL_VARIABLE
+from .options import DEFAULT_URL, URL_VARIABLE
 
 MEMORY = "memory://"
 PATIENCE = 10.0
@@ -141,7 +141,7 @@ async def _open(url: str, stack: AsyncExitStack) -> Server:
     try:
         docket = await _soon(stack.enter_async_context(Docket(name=_LOOKING, url=url)))
     except ValueError:
-        raise Problem(f"{_given_as(url)} is no Redis URL", "One looks like redis://localhost:6379/0.") from None
+        raise Problem(f"{_given_as(url)} is no Redis URL", f"One looks like {DEFAULT_URL}.") from None
     client = await stack.enter_async_context(docket.redis())
     await _soon(client.exists(_LOOKING))
     return Server(client, url)
