@@ -7,9 +7,10 @@ Commands are tried again while what keeps them is transient, run with instrument
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
-from typing import Any, Generic, Protocol, TypeVar, cast
+from functools import partial
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from docket import Docket
@@ -19,7 +20,7 @@ from redis.backoff import ExponentialWithJitterBackoff
 
 from ._bounded import BackendError, bounded
 from ._bulk import Batch, Bulk, Command, Pipeline, error_in
-from ._lane import Lane, Replies, Request
+from ._lane import Lane, Replies
 from ._propagation import instrumentation_suppressed
 from .errors import Reason
 
@@ -33,6 +34,7 @@ TRANSIENT = (
     redis_errors.ReadOnlyError,
     redis_errors.TryAgainError,
 )
+_FAILURES = (redis_errors.RedisError, redis_errors.RedisClusterException, OSError)
 RETRIES = 4
 MAX_CONCURRENT_ADDS = 64
 """For each docket; its pool has 100 connections."""
@@ -52,23 +54,12 @@ async def run(docket: Docket, *items: Command | Bulk, size: int = 0) -> Replies:
 
     Gives one answer for each; for a :class:`Bulk`, a list.
     """
-    lane = _lanes.of(docket)
-
-    async def send(items: Sequence[Command | Bulk]) -> Replies:
-        answers = await lane.run(Request(items, size), lambda items: _send(docket, items))
-        for answer in answers:
-            if error := error_in(answer):
-                raise error
-        return answers
-
-    async def together() -> Replies:
-        return await send(items)
-
-    async def apart() -> Replies:
+    try:
+        return await _travel(docket, items, size)
+    except _FAILURES as failure:
         # what does them together may be what cannot be done: some keys of a slot that is being moved are elsewhere
-        return await send([replace(item, apart=True) if isinstance(item, Bulk) else item for item in items])
-
-    return await _persist(together, apart)
+        apart = [item._replace(apart=True) if isinstance(item, Bulk) else item for item in items]
+        return await _persist(failure, lambda: _travel(docket, apart, size))
 
 
 async def call(docket: Docket, send: Callable[[Any], Awaitable[T]]) -> T:
@@ -79,7 +70,19 @@ async def call(docket: Docket, send: Callable[[Any], Awaitable[T]]) -> T:
             async with docket.redis() as client, bounded():
                 return await send(client)
 
-    return await _persist(once, once)
+    try:
+        return await once()
+    except _FAILURES as failure:
+        return await _persist(failure, once)
+
+
+async def _travel(docket: Docket, items: Sequence[Command | Bulk], size: int) -> Replies:
+    """There and back, with those of others; what the server refused is raised."""
+    answers = await _lanes.of(docket).run(items, partial(_send, docket), size)
+    for answer in answers:
+        if refused := error_in(answer):
+            raise refused
+    return answers
 
 
 async def _send(docket: Docket, items: Sequence[Command | Bulk]) -> Replies:
@@ -106,18 +109,17 @@ async def _alone(client: Client, command: Command) -> Any:
         return refused
 
 
-async def _persist(first: Callable[[], Awaitable[T]], again: Callable[[], Awaitable[T]]) -> T:
+async def _persist(failure: Exception, again: Callable[[], Awaitable[T]]) -> T:
     """Try again while that may help.  Each caller has its own tries: who travelled together need not go on together."""
     try:
-        try:
-            return await first()
-        except TRANSIENT:
-            return await _RETRY.call_with_retry(again, _between_tries)
+        if not isinstance(failure, TRANSIENT):
+            raise failure
+        return await _RETRY.call_with_retry(again, _between_tries)
     except redis_errors.TimeoutError:
         raise BackendError(Reason.BACKEND_TIMEOUT) from None
     except redis_errors.ResponseError as error:
         reason = Reason.MALFORMED if str(error).startswith(_WRONG_TYPE) else Reason.BACKEND_ERROR
-    except (redis_errors.RedisError, redis_errors.RedisClusterException, OSError):
+    except _FAILURES:
         reason = Reason.BACKEND_ERROR
     raise BackendError(reason)
 
@@ -129,19 +131,26 @@ async def _between_tries(error: Exception) -> None:
     """Nothing to tidy up: each try takes a connection of its own."""
 
 
+class _Made(NamedTuple, Generic[T]):
+    loop: asyncio.AbstractEventLoop
+    thread: int
+    thing: T
+
+
 class PerDocket(Generic[T]):
     """One of something for each docket, and a new one when the docket is used in another event loop."""
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
-        self._made: WeakKeyDictionary[Docket, tuple[asyncio.AbstractEventLoop, T]] = WeakKeyDictionary()
+        self._made: WeakKeyDictionary[Docket, _Made[T]] = WeakKeyDictionary()
 
     def of(self, docket: Docket) -> T:
-        loop = asyncio.get_running_loop()
         made = self._made.get(docket)
-        if made is None or made[0] is not loop:
-            made = self._made[docket] = (loop, self._make())
-        return made[1]
+        # A thread runs one loop at a time, so this is to say that the loop is another now.  Until Python 3.12
+        # get_running_loop() asks the kernel for the process's id, which costs more than all else in here.
+        if made is None or made.thread != threading.get_ident() or not made.loop.is_running():
+            made = self._made[docket] = _Made(asyncio.get_running_loop(), threading.get_ident(), self._make())
+        return made.thing
 
     def clear(self) -> None:
         """Forget all, for tests."""

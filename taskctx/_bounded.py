@@ -37,7 +37,7 @@ class bounded:  # noqa: N801 - reads as a verb: ``async with bounded()``
         self._cancelling = self._task.cancelling()
         self._expired = False
         self._extension: asyncio.TimerHandle | None = None
-        self._watch = _watch(current_settings().backend_timeout)
+        self._watch = _watch(self._task.get_loop(), current_settings().backend_timeout)
         self.deadline = self._watch.add(self)
 
     async def __aexit__(
@@ -106,9 +106,8 @@ class _Watch:
 _watches: WeakKeyDictionary[asyncio.AbstractEventLoop, _Watch] = WeakKeyDictionary()
 
 
-def _watch(seconds: float) -> _Watch:
-    """That of the event loop; another one once the setting has changed."""
-    loop = asyncio.get_running_loop()
+def _watch(loop: asyncio.AbstractEventLoop, seconds: float) -> _Watch:
+    """That of an event loop; another one once the setting has changed."""
     watch = _watches.get(loop)
     if watch is None or watch.seconds != seconds:
         watch = _watches[loop] = _Watch(loop, seconds)

@@ -7,8 +7,7 @@ same to many.  All keys are of one docket, and so of one slot and one node.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from ._lane import Replies
 
@@ -29,8 +28,7 @@ Command = Callable[[Pipeline], object]
 """Puts one command into a pipeline."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bulk:
+class Bulk(NamedTuple):
     """One operation, which others can be done together with.
 
     Attributes:
@@ -103,5 +101,8 @@ class Batch:
 def error_in(answer: object) -> Exception | None:
     """What the server refused, somewhere in an answer."""
     if isinstance(answer, list):
-        return next(filter(None, map(error_in, cast("list[object]", answer))), None)
+        for part in cast("list[object]", answer):
+            if error := error_in(part):
+                return error
+        return None
     return answer if isinstance(answer, Exception) else None

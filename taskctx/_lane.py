@@ -10,8 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
-from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 MAX_COMMANDS = 256
 MAX_BYTES = 1024 * 1024
@@ -20,59 +19,54 @@ MAX_BYTES = 1024 * 1024
 C = TypeVar("C")
 
 
-@dataclass(frozen=True, slots=True)
-class Request(Generic[C]):
-    """Commands of one caller's, with one answer each.
-
-    Attributes:
-        size: of the values in them, in bytes.
-    """
-
-    commands: Sequence[C]
-    size: int = 0
-
-
 Replies = list[Any]
 """One for each command; an exception where the server refused it."""
 
 Send = Callable[[Sequence[C]], Awaitable[Replies]]
 
 
-@dataclass(slots=True)
-class _Waiting(Generic[C]):
-    request: Request[C]
-    replies: asyncio.Future[Replies] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+class _Waiting(NamedTuple, Generic[C]):
+    commands: Sequence[C]
+    size: int
+    replies: asyncio.Future[Replies]
 
 
 class Lane(Generic[C]):
-    """One for each docket and event loop.
+    """One for each docket, in one event loop.
 
     A caller that is cancelled leaves alone, and takes nobody with it.  An error on the way is everybody's who travelled
     together; a command that the server refuses is its caller's alone.
     """
 
     def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Waiting[C]] = deque()
         self._busy = False
         self._drain: asyncio.Task[None] | None = None
 
-    async def run(self, request: Request[C], send: Send[C]) -> Replies:
-        """Have a request sent, at once or with the next ones.  ``send`` must come to an end by itself."""
+    async def run(self, commands: Sequence[C], send: Send[C], size: int = 0) -> Replies:
+        """Have one caller's commands sent, at once or with those of others.
+
+        Args:
+            commands: each has one answer.
+            send: must come to an end by itself.
+            size: of the values in the commands, in bytes.
+        """
         if self._busy:
-            waiting = _Waiting(request)
-            self._waiting.append(waiting)
-            return await waiting.replies
+            replies: asyncio.Future[Replies] = self._loop.create_future()
+            self._waiting.append(_Waiting(commands, size, replies))
+            return await replies
         self._busy = True
         try:
-            return await send(request.commands)
+            return await send(commands)
         finally:
             self._go_on(send)
 
     def _go_on(self, send: Send[C]) -> None:
         """Those who wait do not travel in the time, nor in the context, of the one who came first."""
         if self._waiting:
-            create_task = asyncio.get_running_loop().create_task
-            self._drain = Context().run(create_task, self._send_waiting(send))  # not every task factory takes a context
+            # not every task factory takes a context
+            self._drain = Context().run(self._loop.create_task, self._send_waiting(send))
         else:
             self._busy = False
 
@@ -80,7 +74,7 @@ class Lane(Generic[C]):
         try:
             while together := self._next():
                 try:
-                    replies = await send([command for each in together for command in each.request.commands])
+                    replies = await send([command for each in together for command in each.commands])
                 except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
                     _fail(together, error)
                 except BaseException:
@@ -98,20 +92,20 @@ class Lane(Generic[C]):
         together: list[_Waiting[C]] = []
         commands = size = 0
         while self._waiting:
-            request = self._waiting[0].request
-            commands, size = commands + len(request.commands), size + request.size
+            first = self._waiting[0]
+            commands, size = commands + len(first.commands), size + first.size
             if together and (commands > MAX_COMMANDS or size > MAX_BYTES):
                 break
-            waiting = self._waiting.popleft()
-            if not waiting.replies.done():
-                together.append(waiting)
+            self._waiting.popleft()
+            if not first.replies.done():
+                together.append(first)
         return together
 
 
 def _hand_out(together: Sequence[_Waiting[C]], replies: Replies) -> None:
     start = 0
     for waiting in together:
-        end = start + len(waiting.request.commands)
+        end = start + len(waiting.commands)
         if not waiting.replies.done():
             waiting.replies.set_result(replies[start:end])
         start = end

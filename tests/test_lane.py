@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from taskctx._lane import MAX_BYTES, MAX_COMMANDS, Lane, Replies, Request
+from taskctx._lane import MAX_BYTES, MAX_COMMANDS, Lane, Replies
 from tests.helpers import wait_until
 
 
@@ -34,12 +34,12 @@ def road() -> Road:
 
 
 @pytest.fixture
-def lane() -> Lane[str]:
+async def lane() -> Lane[str]:
     return Lane()
 
 
 def set_out(lane: Lane[str], road: Road, *commands: str, size: int = 0) -> asyncio.Task[Replies]:
-    return asyncio.create_task(lane.run(Request(commands, size), road.send))
+    return asyncio.create_task(lane.run(commands, road.send, size))
 
 
 async def first_and(lane: Lane[str], road: Road, *others: Sequence[str]) -> list[asyncio.Task[Replies]]:
@@ -52,7 +52,7 @@ async def first_and(lane: Lane[str], road: Road, *others: Sequence[str]) -> list
 async def test_the_first_goes_straight_out(lane: Lane[str], road: Road) -> None:
     """Who comes alone waits for nobody."""
     road.open.release()
-    assert await lane.run(Request(["a", "b"]), road.send) == ["A", "B"]
+    assert await lane.run(["a", "b"], road.send) == ["A", "B"]
     assert road.journeys == [["a", "b"]]
 
 
@@ -71,7 +71,7 @@ async def test_an_idle_lane_is_free_again(lane: Lane[str], road: Road) -> None:
     for _ in range(3):
         road.open.release()
     await asyncio.gather(*tasks)
-    assert await lane.run(Request(["next"]), road.send) == ["NEXT"]
+    assert await lane.run(["next"], road.send) == ["NEXT"]
     assert road.journeys == [["first"], ["a"], ["next"]]
 
 
@@ -138,7 +138,7 @@ async def test_an_accident_is_everybodys(lane: Lane[str], road: Road) -> None:
     assert results == [road.breaks] * 3
     road.breaks = None
     road.open.release()
-    assert await lane.run(Request(["next"]), road.send) == ["NEXT"]
+    assert await lane.run(["next"], road.send) == ["NEXT"]
 
 
 def test_an_event_loop_that_ends_strands_nobody(road: Road) -> None:
@@ -147,7 +147,7 @@ def test_an_event_loop_that_ends_strands_nobody(road: Road) -> None:
 
     async def wait(lane: Lane[str], road: Road) -> None:
         try:
-            await lane.run(Request(["a"]), road.send)
+            await lane.run(["a"], road.send)
         finally:
             ended.append(True)
 
