@@ -14,7 +14,6 @@ from enum import Enum
 from typing import Final, Protocol, cast
 
 from ._token import AccessToken, token_scope
-from ._undo import Undo
 from .errors import InvalidType
 
 TokenSource = Callable[[], AccessToken | None]
@@ -137,17 +136,21 @@ def bind_caller(
         server=outer.server if server is UNSET else server,
         request=outer.request,
     )
-    with Undo() as undo:
-        undo.set(current_caller, caller)
+    token = current_caller.set(caller)
+    try:
         yield
+    finally:
+        current_caller.reset(token)
 
 
 @contextmanager
 def use_caller(caller: Caller) -> Generator[None]:
     """Make ``caller`` the current one, as a whole, for the length of a ``with`` block."""
-    with Undo() as undo:
-        undo.set(current_caller, caller)
+    token = current_caller.set(caller)
+    try:
         yield
+    finally:
+        current_caller.reset(token)
 
 
 def get_access_token() -> AccessToken | None:

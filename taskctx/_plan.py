@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from docket import Docket
 from docket.execution import TaskCall
@@ -23,8 +22,7 @@ TTL = float | timedelta | None
 TaskFunction = Callable[..., Awaitable[Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """One task to be submitted, its arguments checked."""
 
     docket: Docket

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
 from docket import Docket
 from docket.execution import Disposition, Execution
@@ -30,8 +31,7 @@ IN_FLIGHT = 2
 POLL_INTERVAL = 0.02
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(NamedTuple):
     """Where one task's snapshot goes.
 
     Attributes:

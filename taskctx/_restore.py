@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from docket import Docket
 from docket.dependencies import TaskKey, current_docket, current_execution
@@ -52,18 +52,16 @@ async def restore_task_snapshot(key: str = TaskKey()) -> None:
     await restore(key, Undo())
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(NamedTuple):
     """A snapshot as it was stored, and the seconds that its key had left when it was fetched."""
 
     snapshot: TaskContextSnapshot
     redis_key: str
     ttl: int
-    fetched_at: float = field(default_factory=time.monotonic)
+    fetched_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Restored:
+class Restored(NamedTuple):
     """A snapshot ready to be put in force."""
 
     fetched: Fetched
@@ -181,7 +179,7 @@ async def _fetch(docket: Docket, key: str, operation: Restore, settings: Setting
     operation.schema_version = snapshot.schema_version
     operation.fields = present_fields(snapshot)
     operation.origin = snapshot.trace_context
-    return Fetched(snapshot, key, max(stored.ttl, renew_to or 0))
+    return Fetched(snapshot, key, max(stored.ttl, renew_to or 0), time.monotonic())
 
 
 async def _measure(operation: Restore, docket: Docket, record: Record, settings: Settings) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from functools import cache
 from operator import attrgetter
-from types import MappingProxyType
+from types import MappingProxyType, TracebackType
 from typing import Any, final
 
 from docket import Docket
@@ -161,13 +160,16 @@ def present_fields(snapshot: TaskContextSnapshot) -> tuple[Field, ...]:
     return tuple([name for name, value in zip(FIELDS, values, strict=True) if value])
 
 
-@contextmanager
-def saving(operation: Save) -> Generator[Save]:
+class saving(observe[Save]):  # noqa: N801 - reads as a verb: ``with saving(Save(...)) as operation``
     """Watch a save; whatever keeps it from succeeding becomes a :class:`SaveError`."""
-    with observe(operation):
-        try:
-            yield operation
-        except (SnapshotError, BackendError) as error:
+
+    __slots__ = ()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, traceback)
+        if isinstance(error, SnapshotError | BackendError):
             raise SaveError(error.reason) from None
 
 

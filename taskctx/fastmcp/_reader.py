@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 from docket import Docket
@@ -81,7 +82,7 @@ class SnapshotReader:
         snapshot = _joined(fields, rider)
         operation.fields = present_fields(snapshot)
         operation.origin = snapshot.trace_context
-        return theirs, Fetched(snapshot, key, stored.ttl)
+        return theirs, Fetched(snapshot, key, stored.ttl, time.monotonic())
 
     def _rider(self, text: str) -> Record | None:
         """Our part.  FastMCP's is restored without it when it cannot be read."""
@@ -141,7 +142,7 @@ def _as_seen(fetched: Fetched) -> Fetched:
     request = request_id(headers, snapshot.origin_request_id)
     if headers == (snapshot.http_headers or {}) and request == snapshot.origin_request_id:
         return fetched
-    return replace(fetched, snapshot=replace(snapshot, http_headers=headers, origin_request_id=request))
+    return fetched._replace(snapshot=replace(snapshot, http_headers=headers, origin_request_id=request))
 
 
 def _joined(theirs: Record, rider: Record | None) -> TaskContextSnapshot:

@@ -102,6 +102,9 @@ class PrometheusObserver:
 
     def on_event(self, event: Event) -> None:
         match event:
+            case CryptoOperation(operation, key_id, succeeded):
+                outcome = Outcome.OK if succeeded else Outcome.FAILED
+                self._crypto_operations(operation, key_id or UNKNOWN_KEY, outcome).inc()
             case RegistryLookup(registry, result):
                 self._registry_lookups(registry, result).inc()
             case RegistryEviction(registry, cause, count):
@@ -109,9 +112,6 @@ class PrometheusObserver:
             case RegistrySize(registry, entries, capacity):
                 self._registry_entries(registry).set(entries)
                 self._registry_capacity(registry).set(capacity)
-            case CryptoOperation(operation, key_id, succeeded):
-                outcome = Outcome.OK if succeeded else Outcome.FAILED
-                self._crypto_operations(operation, key_id or UNKNOWN_KEY, outcome).inc()
             case DocketSeen(docket_name, docket_tasks):
                 self._set_constants(current_settings())
                 self._docket_at_zero(docket_name, docket_tasks)
