@@ -197,10 +197,12 @@ def lowered(headers: Mapping[str, str] | None) -> dict[str, str]:
         return {}
     if not isinstance(cast("object", headers), Mapping):
         raise InvalidType(f"headers must be a mapping of names to values, not {type(headers).__name__}")
+    names: dict[str, str] = {}
     for name, value in cast("Mapping[object, object]", headers).items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise InvalidType("headers must map strings to strings")
-    return {name.lower(): value for name, value in headers.items()}
+        names[name.lower()] = value
+    return names
 
 
 def optional_text(name: str, value: object) -> str | None:

@@ -52,7 +52,7 @@ class Client(Protocol):
 async def run(docket: Docket, *items: Command | Bulk, size: int = 0) -> Replies:
     """Send commands, whose values are of ``size`` bytes, together with those of other tasks on this docket.
 
-    Gives one answer for each; for a :class:`Bulk`, a list.
+    It ends by itself only inside of :class:`bounded`.  Gives one answer for each command; for a :class:`Bulk`, a list.
     """
     try:
         return await _travel(docket, items, size)
@@ -87,7 +87,7 @@ async def _travel(docket: Docket, items: Sequence[Command | Bulk], size: int) ->
 
 async def _send(docket: Docket, items: Sequence[Command | Bulk]) -> Replies:
     with instrumentation_suppressed():
-        async with docket.redis() as redis, bounded():
+        async with docket.redis() as redis:
             client, memory = cast("Client", redis), docket.url.startswith(_MEMORY)
             # burner-redis's scripts lack some commands (TTL)
             batch = Batch(items, scripts=not memory)
@@ -157,7 +157,7 @@ class PerDocket(Generic[T]):
         self._made.clear()
 
 
-_lanes: PerDocket[Lane[Command | Bulk]] = PerDocket(Lane)
+_lanes: PerDocket[Lane[Command | Bulk]] = PerDocket(lambda: Lane(bounded))
 _gates: PerDocket[asyncio.Semaphore] = PerDocket(lambda: asyncio.Semaphore(MAX_CONCURRENT_ADDS))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from contextvars import Context
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -38,7 +39,9 @@ class Lane(Generic[C]):
     together; a command that the server refuses is its caller's alone.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, bound: Callable[[], AbstractAsyncContextManager[object]]) -> None:
+        """``bound`` limits the time of a journey of those who waited; who goes straight out brings a limit along."""
+        self._bound = bound
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Waiting[C]] = deque()
         self._busy = False
@@ -49,7 +52,7 @@ class Lane(Generic[C]):
 
         Args:
             commands: each has one answer.
-            send: must come to an end by itself.
+            send: must come to an end inside of such a limit.
             size: of the values in the commands, in bytes.
         """
         if self._busy:
@@ -74,7 +77,8 @@ class Lane(Generic[C]):
         try:
             while together := self._next():
                 try:
-                    replies = await send([command for each in together for command in each.commands])
+                    async with self._bound():
+                        replies = await send([command for each in together for command in each.commands])
                 except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
                     _fail(together, error)
                 except BaseException:

@@ -106,14 +106,15 @@ class observe(Generic[Op]):  # noqa: N801 - reads as a verb: ``with observe(Rest
         self._operation = operation
 
     def __enter__(self) -> Op:
-        self._states: list[tuple[Observer, Any]] = []
+        operation = self._operation
+        self._states = states = list[tuple[Observer, Any]]()
         for observer in current_observers():
             try:
-                self._states.append((observer, observer.on_start(self._operation)))
+                states.append((observer, observer.on_start(operation)))
             except Exception as error:  # noqa: BLE001
                 _report(observer, error)
         self._started = time.perf_counter()
-        return self._operation
+        return operation
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from functools import cache
+from itertools import compress
 from operator import attrgetter
 from types import MappingProxyType, TracebackType
 from typing import Any, final
@@ -157,7 +158,7 @@ def present_fields(snapshot: TaskContextSnapshot) -> tuple[Field, ...]:
         trace_context.get(BAGGAGE),
         snapshot.carried,
     )
-    return tuple([name for name, value in zip(FIELDS, values, strict=True) if value])
+    return tuple(compress(FIELDS, values))
 
 
 class saving(observe[Save]):  # noqa: N801 - reads as a verb: ``with saving(Save(...)) as operation``

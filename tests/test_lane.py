@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import pytest
@@ -35,7 +36,7 @@ def road() -> Road:
 
 @pytest.fixture
 async def lane() -> Lane[str]:
-    return Lane()
+    return Lane(nullcontext)
 
 
 def set_out(lane: Lane[str], road: Road, *commands: str, size: int = 0) -> asyncio.Task[Replies]:
@@ -63,6 +64,23 @@ async def test_those_that_come_meanwhile_leave_together(lane: Lane[str], road: R
     road.open.release()
     assert await asyncio.gather(*tasks) == [["FIRST"], ["A"], ["B", "C"], ["D"]]
     assert road.journeys == [["first"], ["a", "b", "c", "d"]]
+
+
+async def test_only_those_who_waited_need_a_bound(road: Road) -> None:
+    """The first has one of its own, in whose time the others must not travel."""
+    bounds: list[list[list[str]]] = []
+
+    @asynccontextmanager
+    async def bound() -> AsyncGenerator[None]:
+        bounds.append(list(road.journeys))
+        yield
+
+    lane = Lane[str](bound)
+    tasks = await first_and(lane, road, ["a"])
+    road.open.release()
+    road.open.release()
+    await asyncio.gather(*tasks)
+    assert bounds == [[["first"]]]
 
 
 async def test_an_idle_lane_is_free_again(lane: Lane[str], road: Road) -> None:
@@ -152,7 +170,7 @@ def test_an_event_loop_that_ends_strands_nobody(road: Road) -> None:
             ended.append(True)
 
     async def main() -> None:
-        lane: Lane[str] = Lane()
+        lane: Lane[str] = Lane(nullcontext)
         road = Road()
         tasks = [asyncio.create_task(wait(lane, road)) for _ in range(3)]
         await wait_until(lambda: road.journeys)

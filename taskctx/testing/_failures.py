@@ -10,6 +10,7 @@ from typing import Final
 from docket import Docket
 
 from .. import AccessToken, InvalidArgument, InvalidType, Reason, _store
+from .._bounded import bounded
 from .._codec import FAMILY, SealingCodec, codec_for, is_sealed
 from .._keyring import generate_key, parse_keyring
 from .._restore import redis_key
@@ -44,14 +45,15 @@ async def damage(docket: Docket, task_key: str, reason: Reason) -> None:
         InvalidArgument: not with this caller or these settings.
     """
     key = redis_key(docket, task_key)
-    stored = await _store.fetch(docket, key)
-    if stored is None:
-        raise InvalidArgument("there is no snapshot to damage: it was not saved, or has expired")
-    value = DAMAGES[reason](stored.value, key)
-    if value is None:
-        await _store.compare_and_set(docket, key, stored.value, None)
-    else:
-        await _store.put(docket, key, value, stored.ttl)
+    async with bounded():
+        stored = await _store.fetch(docket, key)
+        if stored is None:
+            raise InvalidArgument("there is no snapshot to damage: it was not saved, or has expired")
+        value = DAMAGES[reason](stored.value, key)
+        if value is None:
+            await _store.compare_and_set(docket, key, stored.value, None)
+        else:
+            await _store.put(docket, key, value, stored.ttl)
 
 
 def _removed(_stored: bytes, _key: str) -> None:
