@@ -92,11 +92,12 @@ def dump_json(fields: dict[str, Any]) -> bytes:
     """A record's fields as JSON.
 
     Raises:
-        CaptureError: a text in it is not UTF-8.
+        CaptureError: something in it has no JSON form.
     """
     try:
         return pydantic_core.to_json(fields)
     except (ValueError, RecursionError):
         raise CaptureError(
-            "the caller's context has no JSON form: a header, an id or a carried value holds text that is not UTF-8"
+            "the caller's context has no JSON form: a header, an id or a carried value holds text that is not UTF-8, "
+            "or an object that is no JSON value"
         ) from None

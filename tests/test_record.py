@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from taskctx import TaskContextSnapshot
 from taskctx._record import READABLE_SCHEMAS, SCHEMA_VERSION, Record, dump_json, parse_record, record_of
 from taskctx.errors import CaptureError, InvalidType, Reason, SnapshotError
 from tests.secrets import MARKER, secret
@@ -162,6 +163,12 @@ def test_text_that_is_not_utf8_cannot_be_written(fields: dict[str, Any]) -> None
     with pytest.raises(CaptureError, match="not UTF-8") as caught:
         dump_json(fields)
     assert caught.value.__suppress_context__
+
+
+def test_an_object_cannot_be_written() -> None:
+    """What was put into a snapshot by hand has not been through ``carry``."""
+    with pytest.raises(CaptureError, match="an object that is no JSON value"):
+        TaskContextSnapshot(carried={"x": object()}).to_json()
 
 
 def test_a_value_without_end_cannot_be_written() -> None:
