@@ -118,28 +118,35 @@ async def attempt(
         RestoreError: there is nothing to put in force, and ``fails_task`` said of the reason that this fails the task.
     """
     operation.task_id = parts.task_id
-    restored: Restored | None = None
     with observe(operation):
-        try:
-            found = await find()
-            set_carried(found.carried.values, undo)
-        except (SnapshotError, BackendError) as error:
-            operation.failed(error.reason)
-            operation.fails_task = fails_task(error.reason)
-        except Exception:  # noqa: BLE001
-            # a bug (ours, or of a carried variable's set) must not run a task as somebody else
-            operation.failed(Reason.INTERNAL)
-            operation.fails_task = fails_task(Reason.INTERNAL)
-        else:
-            restored = found
-    if restored is not None:
-        # outside the operation, whose observers put back the OpenTelemetry context that they found
-        _apply(restored, parts, undo)
-        return restored
-    set_carried({}, undo)
-    if operation.fails_task:
-        raise RestoreError(operation.reason or Reason.INTERNAL)
-    return None
+        restored = await _found(operation, find, fails_task, undo)
+    if isinstance(restored, Reason):
+        set_carried({}, undo)
+        if operation.fails_task:
+            raise RestoreError(restored)
+        return None
+    # outside the operation, whose observers put back the OpenTelemetry context that they found
+    _apply(restored, parts, undo)
+    return restored
+
+
+async def _found(
+    operation: Restore, find: Callable[[], Awaitable[Restored]], fails_task: Callable[[Reason], bool], undo: Undo
+) -> Restored | Reason:
+    """What is to be put in force, whose carried values are already; or why there is nothing."""
+    try:
+        found = await find()
+        set_carried(found.carried.values, undo)
+    except (SnapshotError, BackendError) as error:
+        reason = error.reason
+    except Exception:  # noqa: BLE001
+        # a bug (ours, or of a carried variable's set) must not run a task as somebody else
+        reason = Reason.INTERNAL
+    else:
+        return found
+    operation.failed(reason)
+    operation.fails_task = fails_task(reason)
+    return reason
 
 
 def become_nobody(undo: Undo) -> None:

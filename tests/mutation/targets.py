@@ -31,6 +31,7 @@ TARGETS = (
     Target(
         "_restore",
         (
+            "contracts/test_measured.py",
             "test_current.py",
             "contracts/test_identity.py",
             "telemetry/test_tracing.py",
