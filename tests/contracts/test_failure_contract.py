@@ -331,6 +331,23 @@ async def test_a_carried_value_of_another_type_is_left_out(
     assert [line[:2] for line in our_lines(caplog)] == [("WARNING", "carried_invalid")]
 
 
+async def test_the_first_thing_missing_names_a_degraded_restore(docket: Docket, registry: CollectorRegistry) -> None:
+    """An expired token is dropped, and a carried value is of another type."""
+    taskctx.configure(registry=registry)
+    late = Caller("late", expires_at=int(time.time()) - 60)
+    seen: list[Sight] = []
+
+    async def task() -> None:
+        seen.append(look())
+
+    execution = await submit(docket, task, late)
+    await rewrite(carried={"locale": [MARKER]})(docket, execution)
+    await work(docket)
+
+    assert seen == [Sight(**{**vars(late.sight), "token": None, "scope": None, "locale": None})]
+    assert failures(registry, docket) == {"credential_expired": 1}
+
+
 class Stubborn:
     """A carried variable that takes no value but its default."""
 

@@ -224,6 +224,23 @@ async def test_an_end_lengthens_nothing(docket: Docket, worker: Worker) -> None:
     assert await ttl(docket, execution) == about(200)
 
 
+async def test_a_snapshot_that_lost_its_ttl(docket: Docket, worker: Worker) -> None:
+    """Somebody made the key stay for ever: with the end of its task it gets a TTL again."""
+
+    async def task() -> None:
+        """Nothing to do."""
+
+    execution = await taskctx.add(docket, task)()
+    key = redis_key(docket, execution.key)
+    async with docket.redis() as redis:
+        value = await redis.get(key)
+        assert value is not None
+        await redis.set(key, value)
+    await worker.run_until_finished()
+
+    assert await ttl(docket, execution) == about(COMPLETED)
+
+
 @pytest.mark.parametrize("fails", [False, True])
 async def test_a_dead_task_without_results(make_docket: MakeDocket, fails: bool) -> None:
     """A docket that keeps no record of ended tasks (``execution_ttl=0``) shortens all the same."""

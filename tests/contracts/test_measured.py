@@ -78,6 +78,7 @@ async def measured(
         pytest.param({"stored_at": NOW - 50, "ttl": 100}, 2 * DAY, (50, 2 * DAY), id="renewed beyond pending_ttl"),
         pytest.param({"ttl": 100}, 2 * DAY, (None, 100), id="renewed, but who knows"),
         pytest.param({"stored_at": NOW - 101, "ttl": 100}, None, (101, 100), id="nothing known of what remains"),
+        pytest.param({"stored_at": NOW - 101.5, "ttl": 100}, None, (101.5, DAY), id="there longer than it was to live"),
     ],
 )
 async def test_age_and_life(

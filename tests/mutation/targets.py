@@ -39,6 +39,7 @@ TARGETS = (
             "contracts/test_failure_contract.py",
             "contracts/test_lifetime.py",
             "contracts/test_isolation.py",
+            "contracts/test_sealed.py",
         ),
         on_a_server=True,
     ),
