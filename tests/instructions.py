@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -26,8 +27,12 @@ def counting_instructions(below: str = "") -> Generator[Callable[[], int]]:
         return trace
 
     before = sys.gettrace()
+    # what is collected meanwhile may end what another test left suspended, in these very files
+    gc.collect()
+    gc.disable()
     sys.settrace(trace)
     try:
         yield lambda: count
     finally:
         sys.settrace(before)
+        gc.enable()
