@@ -100,9 +100,9 @@ class Batch:
 
 def error_in(answer: object) -> Exception | None:
     """What the server refused, somewhere in an answer."""
-    if isinstance(answer, list):
-        for part in cast("list[object]", answer):
-            if error := error_in(part):
-                return error
-        return None
-    return answer if isinstance(answer, Exception) else None
+    if not isinstance(answer, list):
+        return answer if isinstance(answer, Exception) else None
+    for part in cast("list[object]", answer):
+        if isinstance(part, list | Exception) and (error := error_in(cast("object", part))):
+            return error
+    return None

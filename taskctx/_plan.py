@@ -87,5 +87,7 @@ def _name_on(docket: Docket, function: TaskFunction | str) -> str:
         docket.tasks[function]  # as Docket does: KeyError for a name it does not know
         return function
     check_function(function)
-    docket.register(function)
+    if docket.tasks.get(function.__name__) is not function:
+        # what is on it already need not be looked at again: Docket's add does so once more
+        docket.register(function)
     return function.__name__

@@ -154,6 +154,33 @@ async def test_shortening_together_heeds_each_ones_generation(docket: Docket) ->
     assert [type(each) for each in done] == [type(None)] * 3 + [BackendError]
 
 
+async def test_operations_of_all_kinds_travel_together(docket: Docket) -> None:
+    """In any order: each takes its own keys and arguments, and gets its own answer."""
+    stored = {number: docket.key(f"taskctx:test:stored-{number}") for number in range(10)}
+    new = {number: docket.key(f"taskctx:test:new-{number}") for number in range(10)}
+    await asyncio.gather(*(_store.put(docket, key, f"{number}".encode(), 60) for number, key in stored.items()))
+
+    operations = [
+        operation
+        for number in range(10)
+        for operation in (
+            _store.put(docket, new[number], f"new {number}".encode(), 100 + number),
+            _store.fetch(docket, stored[number]),
+            _store.expire_unless_superseded(docket, stored[number], 20 + number, f"task-{number}", 1),
+        )
+    ]
+    answers = await asyncio.gather(*operations)
+
+    found = [answer for answer in answers if answer is not None]
+    assert [each.value for each in found] == [f"{number}".encode() for number in range(10)]
+    assert all(58 < each.ttl <= 60 for each in found)
+    async with docket.redis() as redis:
+        for number in range(10):
+            assert await redis.get(new[number]) == f"new {number}".encode()
+            assert 98 + number < await redis.ttl(new[number]) <= 100 + number
+            assert 18 + number < await redis.ttl(stored[number]) <= 20 + number
+
+
 @pytest.mark.skipif(BACKEND != "valkey", reason="memory:// has no such figures")
 async def test_the_server_sees_few_commands(docket: Docket) -> None:
     """For 200 tasks' snapshots at a time, as it counts them itself."""
