@@ -17,7 +17,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
 from .errors import InvalidType, Reason, TaskContextError
 from .operations import DocketSeen, Event, Operation, Outcome
@@ -26,24 +26,51 @@ logger: logging.Logger = logging.getLogger("taskctx")
 
 
 class Observer(Protocol):
-    """Something that watches operations: metrics, traces, logs, or one of yours (see :func:`taskctx.configure`)."""
+    """Something that watches operations: metrics, traces, logs, or one of yours (see :func:`taskctx.configure`).
+
+    A subclass inherits methods that do nothing, and those are not called.
+    """
 
     def on_start(self, operation: Operation) -> Any:
         """An operation begins; what is returned comes back to :meth:`on_end`."""
-        ...
+        return None
 
     def on_end(self, operation: Operation, state: Any) -> None:
         """The operation ended, on the same task; its outcome, reason and duration are set."""
-        ...
+        return
 
     def on_event(self, event: Event) -> None:
         """Something happened that has no length."""
-        ...
+        return
+
+
+class _Watching(NamedTuple):
+    """The observers in use, and which of them have something to do when."""
+
+    observers: tuple[Observer, ...]
+    from_the_start: tuple[Observer, ...]
+    at_the_end: tuple[Observer, ...]
+    """Of those who do nothing at the start, the last one first."""
+    for_events: tuple[Observer, ...]
+
+    @classmethod
+    def of(cls, observers: Iterable[Observer]) -> _Watching:
+        everybody = tuple(observers)
+        return cls(
+            everybody,
+            tuple(each for each in everybody if _has_own(each, "on_start")),
+            tuple(each for each in reversed(everybody) if not _has_own(each, "on_start") and _has_own(each, "on_end")),
+            tuple(each for each in everybody if _has_own(each, "on_event")),
+        )
+
+
+def _has_own(observer: Observer, method: str) -> bool:
+    return getattr(type(observer), method, None) is not getattr(Observer, method)
 
 
 ObserverFactory = Callable[[], Sequence[Observer]]
 
-_observers: tuple[Observer, ...] | None = None
+_watching: _Watching | None = None
 _default_observers: ObserverFactory = tuple
 _seen: set[str] = set()
 _reported: set[tuple[int, type[BaseException]]] = set()
@@ -77,17 +104,21 @@ def checked_observers(observers: object) -> tuple[Observer, ...]:
 
 def use_observers(observers: Sequence[Observer] | None) -> None:
     """Put these observers in use; None goes back to the default ones."""
-    global _observers
-    _observers = None if observers is None else tuple(observers)
+    global _watching
+    _watching = None if observers is None else _Watching.of(observers)
     _reported.clear()
     _seen.clear()
 
 
 def current_observers() -> tuple[Observer, ...]:
-    global _observers
-    if _observers is None:
-        _observers = tuple(_default_observers())
-    return _observers
+    return _current().observers
+
+
+def _current() -> _Watching:
+    global _watching
+    if _watching is None:
+        _watching = _Watching.of(_default_observers())
+    return _watching
 
 
 Op = TypeVar("Op", bound=Operation)
@@ -100,15 +131,16 @@ class observe(Generic[Op]):  # noqa: N801 - reads as a verb: ``with observe(Rest
     is nobody's failure: the operation counts as skipped.
     """
 
-    __slots__ = ("_operation", "_started", "_states")
+    __slots__ = ("_operation", "_started", "_states", "_watching")
 
     def __init__(self, operation: Op) -> None:
         self._operation = operation
 
     def __enter__(self) -> Op:
         operation = self._operation
+        self._watching = watching = _current()
         self._states = states = list[tuple[Observer, Any]]()
-        for observer in current_observers():
+        for observer in watching.from_the_start:
             try:
                 states.append((observer, observer.on_start(operation)))
             except Exception as error:  # noqa: BLE001
@@ -125,11 +157,17 @@ class observe(Generic[Op]):  # noqa: N801 - reads as a verb: ``with observe(Rest
             operation.skipped()
         elif error is not None and operation.outcome not in (Outcome.FAILED, Outcome.SKIPPED):
             _blame(operation, error)
+        for observer in self._watching.at_the_end:
+            _end(observer, operation, None)
         for observer, state in reversed(self._states):
-            try:
-                observer.on_end(operation, state)
-            except Exception as failure:  # noqa: BLE001
-                _report(observer, failure)
+            _end(observer, operation, state)
+
+
+def _end(observer: Observer, operation: Operation, state: Any) -> None:
+    try:
+        observer.on_end(operation, state)
+    except Exception as error:  # noqa: BLE001
+        _report(observer, error)
 
 
 def _blame(operation: Operation, error: BaseException) -> None:
@@ -142,7 +180,7 @@ def _blame(operation: Operation, error: BaseException) -> None:
 
 def notify(event: Event) -> None:
     """Tell the observers of an event."""
-    for observer in current_observers():
+    for observer in _current().for_events:
         try:
             observer.on_event(event)
         except Exception as error:  # noqa: BLE001

@@ -238,6 +238,49 @@ def test_an_observer_that_did_not_start_does_not_end() -> None:
     assert failing.calls == ["on_start"]
 
 
+def test_an_observer_writes_what_it_needs() -> None:
+    """The rest it inherits.  Whoever has nothing to do at the start is told of the end before those who began."""
+    notes: list[tuple[object, ...]] = []
+
+    class AtTheEnd(Observer):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def on_end(self, operation: Operation, state: Any) -> None:
+            notes.append((self.name, "end", state))
+
+    class ForEvents(Observer):
+        def on_event(self, event: Event) -> None:
+            notes.append(("events", event))
+
+    class Nothing(Observer): ...
+
+    use(AtTheEnd("first"), Watcher(notes), ForEvents(), Nothing(), AtTheEnd("last"))
+    lookup = RegistryLookup("session", "hit")
+    with observe(Capture(docket_name="orders")):
+        notify(lookup)
+    assert notes == [
+        ("", "start", Outcome.OK),
+        ("", "event", lookup),
+        ("events", lookup),
+        ("last", "end", None),
+        ("first", "end", None),
+        ("", "end", Outcome.OK, None, "state of "),
+    ]
+
+
+def test_what_an_observer_inherits_may_be_called() -> None:
+    """By a subclass's own method, as any other."""
+
+    class Plain(Observer): ...
+
+    operation = Capture(docket_name="orders")
+    plain = Plain()
+    assert plain.on_start(operation) is None
+    plain.on_end(operation, None)
+    plain.on_event(DocketSeen("orders"))
+
+
 def test_each_kind_of_error_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     """Once for each observer and kind; again after ``configure``."""
     one, other = Failing("on_start"), Failing("on_start", "on_end", error=ValueError)

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .._observe import logger
+from .._observe import Observer, logger
 from ..errors import Reason
-from ..operations import Capture, Event, Operation, Outcome, Restore, Save
+from ..operations import Capture, Operation, Outcome, Restore, Save
 
 INTERVAL = 10.0
 """Seconds between lines about the same thing."""
@@ -30,19 +30,13 @@ class _Topic:
     suppressed: int = 0
 
 
-class LogObserver:
+class LogObserver(Observer):
     """Logs failed and degraded restores, failed saves and failed captures to the ``taskctx`` logger."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._topics: dict[_Subject, _Topic] = {}
         self._lock = threading.Lock()
-
-    def on_start(self, operation: Operation) -> None:
-        """Nothing is logged before the end."""
-
-    def on_event(self, event: Event) -> None:
-        """Events are for counters."""
 
     def on_end(self, operation: Operation, state: None) -> None:
         reason = operation.reason

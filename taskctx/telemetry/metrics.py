@@ -16,6 +16,7 @@ from opentelemetry import trace
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
+from .._observe import Observer
 from .._propagation import TRACEPARENT, span_context
 from .._record import READABLE_SCHEMAS, SCHEMA_VERSION
 from .._version import __version__
@@ -63,7 +64,7 @@ class _Children(Generic[M]):
         return child
 
 
-class PrometheusObserver:
+class PrometheusObserver(Observer):
     """Counts into a prometheus_client registry; several in one process need a registry each."""
 
     def __init__(self, settings: Settings, registry: CollectorRegistry = REGISTRY) -> None:
@@ -85,9 +86,6 @@ class PrometheusObserver:
         for family in self._families:
             self._registry.unregister(family)
         self._families.clear()
-
-    def on_start(self, operation: Operation) -> None:
-        """Nothing is counted before the end."""
 
     def on_end(self, operation: Operation, state: None) -> None:
         match operation:

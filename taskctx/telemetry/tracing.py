@@ -23,9 +23,10 @@ from opentelemetry import context, trace
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TracerProvider
 from opentelemetry.trace import Span as OTelSpan
 
+from .._observe import Observer
 from .._propagation import parent_context, span_context
 from .._version import __version__
-from ..operations import Capture, Event, Operation, Outcome, Restore, Run, Save
+from ..operations import Capture, Operation, Outcome, Restore, Run, Save
 from ..settings import current_settings
 from .names import Attribute, Span
 
@@ -41,7 +42,7 @@ class _Started:
     token: Token[context.Context] | None
 
 
-class TracingObserver:
+class TracingObserver(Observer):
     """Makes spans with a tracer provider: the global one, whenever it is set, unless another is given."""
 
     def __init__(self, tracer_provider: TracerProvider | None = None) -> None:
@@ -77,9 +78,6 @@ class TracingObserver:
             self._describe(operation, state)
         finally:
             state.span.end()
-
-    def on_event(self, event: Event) -> None:
-        """Events are for counters."""
 
     def _is_wired(self) -> bool:
         """Whether anybody makes spans here: the global provider may be set at any time."""
