@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Awaitable, Callable
 from importlib import import_module
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
@@ -18,10 +20,12 @@ import taskctx
 
 from .carrying import run_carry, run_floor, run_weigh
 from .growth import run_chunk, run_drain, run_drop, run_fill, run_lookups
-from .orders import AnyOrder, Carry, Chunk, Drain, Drop, Fill, Floor, Lookups, Order, Round, Weigh
+from .instructions import run_count
+from .orders import Carry, Chunk, Count, Drain, Drop, Fill, Floor, Lookups, Order, Round, Weigh
 from .paths import LARGEST, Path, Taskctx, WithoutContext
 from .rounds import run_round
 from .stage import Stage
+from .steps import STEPS
 from .variants import BY_NAME, Variant
 
 
@@ -51,7 +55,9 @@ def _path(variant: Variant) -> Path:
     if variant.kind == "none":
         return WithoutContext()
     if variant.kind == "taskctx":
-        return Taskctx(encrypted=variant.encrypted)
+        return Taskctx(encrypted=variant.encrypted, metrics=variant.metrics)
+    if variant.kind == "step":
+        return STEPS[variant.name]()
     if variant.instrumented:
         # before the names that it replaces are imported
         taskctx.configure(registry=CollectorRegistry(), max_snapshot_bytes=LARGEST)
@@ -61,32 +67,25 @@ def _path(variant: Variant) -> Path:
 
 async def _answered(stage: Stage, line: str) -> str:
     try:
-        answer = await _answer(stage, Order.validate_json(line))
+        order = Order.validate_json(line)
+        answer = await _RUN[type(order)](stage, order)
     except Exception as error:  # noqa: BLE001 - the parent says what it was, and ends the run
         return json.dumps({"problem": f"{type(error).__name__}: {error}"})
     return json.dumps({"answer": answer.model_dump()})
 
 
-async def _answer(stage: Stage, order: AnyOrder) -> BaseModel:
-    match order:
-        case Round():
-            return await run_round(stage, order)
-        case Carry():
-            return await run_carry(stage, order)
-        case Floor():
-            return await run_floor(stage, order)
-        case Weigh():
-            return await run_weigh(stage, order)
-        case Fill():
-            return await run_fill(stage, order)
-        case Chunk():
-            return await run_chunk(stage, order)
-        case Drain():
-            return await run_drain(stage, order)
-        case Drop():
-            return await run_drop(stage, order)
-        case Lookups():
-            return run_lookups(order)
+_RUN: dict[type[BaseModel], Callable[[Stage, Any], Awaitable[BaseModel]]] = {
+    Round: run_round,
+    Count: run_count,
+    Carry: run_carry,
+    Floor: run_floor,
+    Weigh: run_weigh,
+    Fill: run_fill,
+    Chunk: run_chunk,
+    Drain: run_drain,
+    Drop: run_drop,
+    Lookups: run_lookups,
+}
 
 
 if __name__ == "__main__":

@@ -124,8 +124,10 @@ class Children:
     def __init__(self) -> None:
         self._stack = ExitStack()
         self._started: dict[tuple[str, int], Child] = {}
+        ours = {"TASKCTX_ENCRYPTION_KEYS": f"bench:{generate_key()}"}
         self._environments = {
-            "taskctx": {"TASKCTX_ENCRYPTION_KEYS": f"bench:{generate_key()}"},
+            "taskctx": ours,
+            "step": ours,
             "fastmcp": {"FASTMCP_TASKS_ENCRYPTION_KEY": secrets.token_urlsafe(32)},
         }
         self.url: str = ""

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from .breakdown import run_breakdown
 from .campaign import run
 from .children import BenchmarkError
 from .pace import FULL, QUICK, SMOKE
@@ -29,6 +30,9 @@ def bench(
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Everything once, with a handful of tasks: whether it works. No figures.")
     ] = False,
+    where: Annotated[
+        bool, typer.Option("--where", help="Measure where the time goes instead: step by step, and in instructions.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
     readme: Annotated[
         Path | None,
@@ -39,7 +43,8 @@ def bench(
     err = Console(stderr=True, highlight=False)
     try:
         with err.status("starting") as status:
-            result = run(SMOKE if smoke else QUICK if quick else FULL, lambda what: status.update(f"measuring: {what}"))
+            measure, pace = run_breakdown if where else run, SMOKE if smoke else QUICK if quick else FULL
+            result = measure(pace, lambda what: status.update(f"measuring: {what}"))
         if readme is not None:
             fill(readme, markdown(result))
     except BenchmarkError as problem:

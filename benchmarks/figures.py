@@ -36,6 +36,7 @@ def _row(rounds: Sequence[Mapping[str, Sample]], name: str, baseline: str | None
             metric: Cost(
                 microseconds=spread([each[name][metric] * MICROSECONDS for each in rounds]),
                 ratio=None if baseline is None else spread([_ratio(each, name, baseline, metric) for each in rounds]),
+                more=None if baseline is None else spread([_more(each, name, baseline, metric) for each in rounds]),
             )
             for metric in rounds[0][name]
         },
@@ -44,3 +45,7 @@ def _row(rounds: Sequence[Mapping[str, Sample]], name: str, baseline: str | None
 
 def _ratio(of: Mapping[str, Sample], name: str, baseline: str, metric: str) -> float:
     return of[name][metric] / of[baseline][metric]
+
+
+def _more(of: Mapping[str, Sample], name: str, baseline: str, metric: str) -> float:
+    return (of[name][metric] - of[baseline][metric]) * MICROSECONDS

@@ -75,7 +75,7 @@ class _Server:
     """Something that can be held weakly."""
 
 
-def run_lookups(order: Lookups) -> Looked:
+async def run_lookups(_stage: Stage, order: Lookups) -> Looked:
     """Look up every entry in turn; all of them are found."""
     things = [_Server() for _ in range(order.entries)]
     ids = [f"task-{number}" for number in range(order.entries)]

@@ -29,6 +29,15 @@ class Round(_Line):
     payload: int | None = None
 
 
+class Count(_Line):
+    """As :class:`Round`, with instructions counted instead of time: slowly, and only some."""
+
+    do: Literal["count"] = "count"
+    url: str
+    tasks: int
+    at_a_time: int
+
+
 class Carry(_Line):
     """Save and restore contexts, with no Docket task around them."""
 
@@ -100,7 +109,7 @@ class Lookups(_Line):
     lookups: int
 
 
-AnyOrder = Round | Carry | Floor | Weigh | Fill | Chunk | Drain | Drop | Lookups
+AnyOrder = Round | Count | Carry | Floor | Weigh | Fill | Chunk | Drain | Drop | Lookups
 Order: TypeAdapter[AnyOrder] = TypeAdapter(Annotated[AnyOrder, Field(discriminator="do")])
 
 
@@ -136,6 +145,12 @@ class Phases(_Line):
             for name, phase in phases.items()
             for clock, seconds in (("wall", phase.wall), ("cpu", phase.cpu))
         }
+
+
+class Counted(_Line):
+    """Bytecode instructions of one task, by whose code they are in."""
+
+    instructions: dict[str, float]
 
 
 class Weight(_Line):

@@ -20,6 +20,8 @@ class Pace:
     Attributes:
         tasks: how many tasks a round has, by how many are under way at a time.
         valkey, memory: the budget of the tasks' whole path, for each of these numbers at a time.
+        steps: the budget of a breakdown, for each of these numbers at a time.
+        counted: tasks whose instructions are counted in a breakdown.
         floor_operations: saves, and restores, of a round against bare SET and GET.
         floor: the budget of that, for each number at a time.
         stored: snapshots whose memory is measured.
@@ -37,6 +39,8 @@ class Pace:
     tasks: dict[int, int]
     valkey: Budget
     memory: Budget
+    steps: Budget
+    counted: int
     floor_operations: int
     floor: Budget
     stored: int
@@ -61,6 +65,8 @@ FULL = Pace(
     tasks={1: 150, 50: 1_000, 500: 1_000},
     valkey=Budget(65, 7),
     memory=Budget(25, 3),
+    steps=Budget(60, 7),
+    counted=200,
     floor_operations=2_000,
     floor=Budget(15, 7),
     stored=500,
@@ -82,6 +88,8 @@ QUICK = Pace(
     tasks={1: 40, 50: 400, 500: 500},
     valkey=Budget(13, 3),
     memory=Budget(4, 1),
+    steps=Budget(12, 3),
+    counted=50,
     floor_operations=500,
     floor=Budget(3, 3),
     stored=100,
@@ -103,6 +111,8 @@ SMOKE = Pace(
     tasks={1: 3, 50: 60},
     valkey=Budget(0, 2),
     memory=Budget(0, 1),
+    steps=Budget(0, 2),
+    counted=5,
     floor_operations=5,
     floor=Budget(0, 2),
     stored=5,

@@ -117,13 +117,14 @@ class WithoutContext:
 class Taskctx:
     """taskctx as in the README: ``bind_caller`` around ``taskctx.add``, and ``worker_dependencies``.
 
-    Counted in a Prometheus registry, as by default; sealed when ``TASKCTX_ENCRYPTION_KEYS`` is in the environment.
+    Counted in a Prometheus registry, as by default, or not; sealed when ``TASKCTX_ENCRYPTION_KEYS`` is in the
+    environment.
     """
 
     dependencies = taskctx.worker_dependencies
 
-    def __init__(self, *, encrypted: bool) -> None:
-        settings = taskctx.configure(registry=CollectorRegistry(), max_snapshot_bytes=LARGEST)
+    def __init__(self, *, encrypted: bool, metrics: bool = True) -> None:
+        settings = taskctx.configure(registry=CollectorRegistry(), max_snapshot_bytes=LARGEST, metrics=metrics)
         if (settings.encryption_keys is not None) is not encrypted:
             raise RuntimeError("TASKCTX_ENCRYPTION_KEYS is not as this variant has it")
 

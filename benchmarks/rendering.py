@@ -7,18 +7,26 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from .results import Result
-from .tables import Table, provenance, summary, tables, verdict
+from .results import Breakdown, Result
+from .tables import Table, breakdown, machine, provenance, summary, tables, verdict
 
+STEPS_LEGEND = (
+    "Medians, and (with quartiles) of what each has more than Docket without context in the same round; "
+    "instrumented, than FastMCP's own path."
+)
 LEGEND = "Figures are medians (with quartiles): wall, CPU; ✗ marks those that miss their goal."
 
 
-def show(console: Console, result: Result) -> None:
+def show(console: Console, result: Result | Breakdown) -> None:
     """Print everything."""
-    for table in tables(result):
+    if isinstance(result, Breakdown):
+        drawn, notes = breakdown(result), (*result.notes, f"{machine(result)}.")
+    else:
+        drawn, notes = tables(result), (verdict(result), *result.notes, provenance(result))
+    for table in drawn:
         console.print(_drawn(table))
         console.print()
-    for note in (verdict(result), *result.notes, provenance(result)):
+    for note in notes:
         console.print(Text(note))
 
 
@@ -39,11 +47,15 @@ def _coloured(cell: str) -> Text:
     return Text(cell, style="red" if "✗" in cell else "")
 
 
-def markdown(result: Result) -> str:
+def markdown(result: Result | Breakdown) -> str:
     """The summary as Markdown, with where it comes from."""
-    parts = [f"{provenance(result)} {' '.join((*result.notes, verdict(result), LEGEND))}"]
-    parts += [f"**{table.title}**\n\n{_pipes(table)}" for table in summary(result)]
-    return "\n\n".join(parts)
+    if isinstance(result, Breakdown):
+        return _document(" ".join((f"{machine(result)}.", *result.notes, STEPS_LEGEND)), breakdown(result))
+    return _document(" ".join((provenance(result), *result.notes, verdict(result), LEGEND)), summary(result))
+
+
+def _document(about: str, parts: list[Table]) -> str:
+    return "\n\n".join([about, *(f"**{table.title}**\n\n{_pipes(table)}" for table in parts)])
 
 
 def _pipes(table: Table) -> str:

@@ -20,10 +20,17 @@ class Spread(_Found):
 
 
 class Cost(_Found):
-    """Of one task (or one operation): what it took, and how many times its baseline's."""
+    """Of one task (or one operation).
+
+    Attributes:
+        microseconds: what it took.
+        ratio: how many times what its baseline took in the same round.
+        more: how many microseconds more than that.
+    """
 
     microseconds: Spread
     ratio: Spread | None
+    more: Spread | None = None
 
 
 class Goal(_Found):
@@ -69,13 +76,13 @@ class Group(_Found):
     """Rows that are compared with one another.
 
     Attributes:
-        what: ``path`` (tasks, all the way), ``floor`` (save and restore alone), ``backlog`` (a row for each number of
-            waiting tasks), ``payload``, ``workers`` (the way out alone).
+        what: ``path`` (tasks, all the way; or the ``steps`` of it), ``floor`` (save and restore alone), ``backlog`` (a
+            row for each number of waiting tasks), ``payload``, ``workers`` (the way out alone).
         size: of what grows, for a ``payload`` (bytes) and ``workers`` (processes).
         variant: whose ``backlog`` it is.
     """
 
-    what: Literal["path", "floor", "backlog", "payload", "workers"]
+    what: Literal["path", "steps", "floor", "backlog", "payload", "workers"]
     backend: Literal["valkey", "memory"]
     at_a_time: int
     size: int | None = None
@@ -165,3 +172,27 @@ class Result(_Found):
         """All of them, in the order of the tables."""
         rows = [row for group in self.groups for row in group.rows]
         return [goal for each in (*rows, *self.memory, *self.registries) for goal in each.goals]
+
+
+class Part(_Found):
+    """Bytecode instructions that a task has in somebody's code, more than the same task of its baseline has there."""
+
+    name: str
+    against: str
+    at_a_time: int
+    instructions: dict[str, float]
+
+
+class Breakdown(_Found):
+    """Where the time goes.
+
+    Attributes:
+        groups: tasks all the way, at one number at a time each; a row for every step.
+        parts: of the last steps.
+    """
+
+    machine: Machine
+    seconds: float
+    groups: list[Group]
+    parts: list[Part]
+    notes: list[str]

@@ -6,10 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .goals import CLOCKS
-from .results import Goal, Group, Result, Row, Spread
-from .variants import BY_NAME
+from .results import Breakdown, Goal, Group, Part, Result, Row, Spread
+from .variants import BY_NAME, NONE
 
 NOT_COMPARED = "-"
+LEAST = 1
+"""Instructions of a task that are worth a line."""
+
 BACKENDS = {"valkey": "Valkey", "memory": "memory://"}
 
 
@@ -121,6 +124,35 @@ def _kept(result: Result) -> Table:
     return Table("What is kept", ["", "bytes", "", "goals"], rows)
 
 
+def breakdown(result: Breakdown) -> list[Table]:
+    """Steps side by side for each number at a time, and instructions."""
+    columns = [f"{group.at_a_time} at a time ({_rounds(group)})" for group in result.groups]
+    steps = [
+        [_step(row), *(_added(found) for group in result.groups if (found := group.row(row.name)))]
+        for row in result.groups[0].rows
+    ]
+    return [Table("CPU of a task, in µs", ["", *columns], steps), _instructions(result.parts)]
+
+
+def _step(row: Row) -> str:
+    return _title(row.name) if row.against in (None, NONE.name) else f"{_title(row.name)}: more than that"
+
+
+def _added(row: Row) -> str:
+    cost = row.costs["cpu"]
+    if cost.more is None:
+        return f"{cost.microseconds.median:.0f}"
+    return f"{cost.more.median:+.0f} ({cost.more.low:+.0f}…{cost.more.high:+.0f})"
+
+
+def _instructions(parts: Sequence[Part]) -> Table:
+    columns = [f"{_title(part.name)}, {part.at_a_time} at a time" for part in parts]
+    names = [name for name in parts[0].instructions if any(abs(part.instructions[name]) >= LEAST for part in parts)]
+    rows = [[name, *(f"{part.instructions[name]:,.0f}" for part in parts)] for name in names]
+    rows += [["all", *(f"{sum(part.instructions.values()):,.0f}" for part in parts)]]
+    return Table("Bytecode instructions that a task has more", ["", *columns], rows)
+
+
 def verdict(result: Result) -> str:
     """How many goals are met."""
     goals = result.goals()
@@ -128,13 +160,15 @@ def verdict(result: Result) -> str:
 
 
 def provenance(result: Result) -> str:
-    """The machine, in a sentence."""
-    machine = result.machine
-    versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
-    return (
-        f"{machine.cpu}, {machine.cores} cores, {machine.system}; {machine.python}; {versions}; "
-        f"{machine.date}, {result.pace} run of {result.seconds:.0f} seconds."
-    )
+    """The machine, in a sentence, and the run."""
+    return f"{machine(result)}, {result.pace} run of {result.seconds:.0f} seconds."
+
+
+def machine(result: Result | Breakdown) -> str:
+    """Where and when."""
+    about = result.machine
+    versions = ", ".join(f"{name} {version}" for name, version in about.versions.items())
+    return f"{about.cpu}, {about.cores} cores, {about.system}; {about.python}; {versions}; {about.date}"
 
 
 def _title(name: str | None) -> str:

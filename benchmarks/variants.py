@@ -13,9 +13,10 @@ class Variant:
     Attributes:
         name: in orders and in JSON.
         title: in tables.
-        kind: who carries the caller: nobody, taskctx, or FastMCP's own functions.
+        kind: who carries the caller: nobody, taskctx, or FastMCP's own functions; or a ``step``, which carries a part.
         baseline: the variant that its ratios are to; None for one that is a baseline.
         encrypted: whether what is stored is.
+        metrics: whether taskctx counts.
         instrumented: FastMCP's path with ``taskctx.fastmcp.instrument()`` active.
         sampling: the part of traces that the SDK records; None where there is no SDK.
         ours: whether the goals are for it.
@@ -26,6 +27,7 @@ class Variant:
     kind: str
     baseline: str | None = None
     encrypted: bool = False
+    metrics: bool = True
     instrumented: bool = False
     sampling: float | None = None
 
@@ -63,12 +65,20 @@ ALL = (
     FASTMCP_ENCRYPTED,
     FASTMCP_INSTRUMENTED,
 )
-BY_NAME = {variant.name: variant for variant in ALL}
+
+IDLE = Variant("idle", "and a dependency of the worker that does nothing", "step", "none")
+JOURNEYS = Variant("journeys", "and SET, GET, EXPIRE, together with those of others", "step", "none")
+LIBRARIES = Variant("libraries", "and JSON, AES-GCM, a token that is validated", "step", "none", encrypted=True)
+SILENT = Variant("silent", "taskctx, sealed, without its metrics", "taskctx", "none", encrypted=True, metrics=False)
+BY_STEPS = (NONE, IDLE, JOURNEYS, LIBRARIES, SILENT, SEALED, FASTMCP, FASTMCP_INSTRUMENTED)
+"""From Docket to taskctx, and from FastMCP to FastMCP instrumented."""
+
+BY_NAME = {variant.name: variant for variant in (*ALL, *BY_STEPS)}
 
 
-def available() -> tuple[Variant, ...]:
+def available(variants: tuple[Variant, ...] = ALL) -> tuple[Variant, ...]:
     """Those that can be run here: FastMCP's only where it is installed."""
-    return tuple(variant for variant in ALL if variant.kind != "fastmcp" or fastmcp_is_here())
+    return tuple(variant for variant in variants if variant.kind != "fastmcp" or fastmcp_is_here())
 
 
 def fastmcp_is_here() -> bool:
