@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from . import machine
-from .campaign import BUSY, WARM_UP, Say
+from .campaign import Say, warm_up
 from .children import Children
 from .figures import Sample, compare
 from .interleaving import rounds
@@ -37,11 +37,7 @@ def run_breakdown(pace: Pace, say: Say) -> Breakdown:
     with Children() as children:
         about = machine.describe(children.url)
         say("starting a process for each step")
-        for variant in variants:
-            children.of(variant)
-        for variant in variants:
-            tasks = min(WARM_UP, max(pace.tasks.values()))
-            children.of(variant).ask(Round(url=children.url, tasks=tasks, at_a_time=50, look_at=1), Phases)
+        warm_up(children, variants, pace, (children.url,))
         groups = [_steps(children, variants, pace, at_a_time, say) for at_a_time in pace.tasks]
         parts = [
             _part(children, pair, at_a_time, pace.counted, say)
@@ -54,7 +50,7 @@ def run_breakdown(pace: Pace, say: Say) -> Breakdown:
         seconds=round(time.monotonic() - began, 1),
         groups=groups,
         parts=parts,
-        notes=[BUSY.format(load=about.load)] if about.load > machine.IDLE else [],
+        notes=machine.disturbances(about),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,7 +31,6 @@ CONDITIONS = (
     f"Connection pools hold {CONNECTIONS:,}: with redis-py's 100, Docket without taskctx raises at 500 at a time.",
     "max_snapshot_bytes was raised for the contexts of 64 KB.",
 )
-BUSY = "The machine was not idle when the run began: its load was {load}."
 
 
 def run(pace: Pace, say: Say) -> Result:
@@ -53,9 +52,7 @@ def run(pace: Pace, say: Say) -> Result:
         groups = [*campaign.paths(), *campaign.floors(), *growing.payloads(), *growing.workers()]
         memory = campaign.memory()
         backlogs, growth = growing.backlogs()
-        notes = [*CONDITIONS] + ([] if fastmcp_is_here() else [WITHOUT_FASTMCP])
-        if about.load > machine.IDLE:
-            notes.append(BUSY.format(load=about.load))
+        notes = [*CONDITIONS, *([] if fastmcp_is_here() else [WITHOUT_FASTMCP]), *machine.disturbances(about)]
         return Result(
             machine=about,
             pace=pace.name,
@@ -66,6 +63,16 @@ def run(pace: Pace, say: Say) -> Result:
             notes=notes,
             seconds=round(time.monotonic() - began, 1),
         )
+
+
+def warm_up(children: Children, variants: Sequence[Variant], pace: Pace, urls: Sequence[str]) -> None:
+    """Start a process for each variant, and have it run tasks on each of these servers."""
+    for variant in variants:
+        children.of(variant)
+    for variant in variants:
+        for url in urls:
+            order = Round(url=url, tasks=min(WARM_UP, max(pace.tasks.values())), at_a_time=50, look_at=1)
+            children.of(variant).ask(order, Phases)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +86,7 @@ class _Campaign:
 
     def warm_up(self) -> None:
         self.say("starting a process for each variant")
-        for variant in self.variants:
-            self.children.of(variant)
-        for variant in self.variants:
-            for url in (self.children.url, MEMORY_URL):
-                order = Round(url=url, tasks=min(WARM_UP, max(self.pace.tasks.values())), at_a_time=50, look_at=1)
-                self.children.of(variant).ask(order, Phases)
+        warm_up(self.children, self.variants, self.pace, (self.children.url, MEMORY_URL))
         self.children.spans()
 
     def paths(self) -> list[Group]:

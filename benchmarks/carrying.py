@@ -8,7 +8,7 @@ from typing import Any, cast
 from docket import Docket
 
 from .orders import Carry, Floor, Phases, Weigh, Weight
-from .paths import TTL, Kept
+from .paths import TTL, Kept, place
 from .stage import Lookout, Stage, at_a_time
 
 
@@ -43,7 +43,7 @@ async def run_floor(stage: Stage, order: Floor) -> Phases:
     async with stage.docket(order.url) as docket, docket.redis() as redis:
         client = cast("Any", redis)
         await stage.warm(docket, order.at_a_time)
-        keys = [docket.key(f"taskctx:task:auth:reports-app%7Cada:kept-{n}:snapshot") for n in range(order.operations)]
+        keys = [place(docket, f"kept-{number}") for number in range(order.operations)]
         written = await stage.time(lambda: at_a_time(order.at_a_time, lambda key: client.set(key, value, ex=TTL), keys))
         read = await stage.time(lambda: at_a_time(order.at_a_time, client.get, keys))
     return Phases(into=written / order.operations, out=read / order.operations)

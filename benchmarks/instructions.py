@@ -1,22 +1,17 @@
 """In a child: what a task costs in CPython's bytecode instructions, by whose code they are in.
 
-They are the same on every machine, however busy.  What a library does in C is not among them.
+What a library does in C is not among them.
 """
 
 from __future__ import annotations
 
-import gc
-import sys
-from collections import Counter
-from collections.abc import Generator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import taskctx
 
+from .opcodes import counting
 from .orders import Count, Counted
 from .parts import OTHERS, PARTS
 from .stage import Lookout, Stage, at_a_time
@@ -36,39 +31,14 @@ async def run_count(stage: Stage, order: Count) -> Counted:
         docket.register(task)
         await stage.warm(docket, order.at_a_time)
         callers = [(number, stage.path.caller(number, None)) for number in range(order.tasks)]
-        counts: Counter[str] = Counter()
-        with _counting(counts):
+        with counting(_part_of) as submitting:
             await at_a_time(order.at_a_time, lambda each: stage.path.submit(docket, task, each[0], each[1]), callers)
         async with stage.worker(docket, order.at_a_time) as worker:
-            with _counting(counts):
+            with counting(_part_of) as running:
                 await worker.run_until_finished()
     lookout.check()
+    counts = submitting + running
     return Counted(instructions={part: counts[part] / order.tasks for part in (*PARTS, OTHERS)})
-
-
-@contextmanager
-def _counting(counts: Counter[str]) -> Generator[None]:
-    """Count what is executed by functions called from here on."""
-
-    def trace(frame: FrameType, _event: str, _argument: object) -> Any:
-        part = _part_of(frame)
-
-        def step(_frame: FrameType, event: str, _argument: object) -> Any:
-            if event == "opcode":
-                counts[part] += 1
-            return step
-
-        frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        return step
-
-    gc.collect()
-    gc.disable()
-    sys.settrace(trace)
-    try:
-        yield
-    finally:
-        sys.settrace(None)
-        gc.enable()
 
 
 def _part_of(frame: FrameType) -> str:

@@ -37,6 +37,13 @@ def describe(url: str) -> Machine:
     )
 
 
+def disturbances(machine: Machine) -> list[str]:
+    """What else went on there when the run began, if anything did."""
+    if machine.load <= IDLE:
+        return []
+    return [f"The machine was not idle when the run began: its load was {machine.load}."]
+
+
 def _cpu() -> str:
     if CPUS.exists() and (found := re.search(r"^model name\s*:\s*(.+)$", CPUS.read_text(), re.MULTILINE)):
         return found[1]

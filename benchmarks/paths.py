@@ -35,6 +35,22 @@ class Kept:
     task_key: str
 
 
+def access_token(payload: int | None) -> taskctx.AccessToken:
+    """The caller's, as taskctx has it."""
+    return taskctx.AccessToken(
+        token=callers.token(payload),
+        client_id=callers.CLIENT,
+        scopes=list(callers.SCOPES),
+        expires_at=callers.expires_at(),
+        claims=dict(callers.claims()),
+    )
+
+
+def place(docket: Docket, task_id: str) -> str:
+    """Where taskctx keeps the caller's snapshot, written down: making it is not what is measured."""
+    return docket.key(f"taskctx:task:auth:reports-app%7Cada:{task_id}:snapshot")
+
+
 class Path(Protocol):
     """One way for a caller to come to a task.
 
@@ -137,15 +153,8 @@ class Taskctx:
             current_docket.reset(taken)
 
     def caller(self, number: int, payload: int | None) -> dict[str, Any]:
-        token = taskctx.AccessToken(
-            token=callers.token(payload),
-            client_id=callers.CLIENT,
-            scopes=list(callers.SCOPES),
-            expires_at=callers.expires_at(),
-            claims=dict(callers.claims()),
-        )
         return {
-            "access_token": token,
+            "access_token": access_token(payload),
             "headers": callers.headers(number, payload),
             "request_id": callers.request_id(number),
             "session_id": callers.SESSION,

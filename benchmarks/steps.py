@@ -26,7 +26,7 @@ from taskctx._record import Record, dump_json
 from taskctx.settings import load_settings
 
 from . import callers
-from .paths import TTL, Path, Task, WithoutContext
+from .paths import TTL, Path, Task, WithoutContext, access_token, place
 
 SIZE = 828
 """Bytes of the usual caller's context, sealed."""
@@ -59,16 +59,16 @@ class Journeys(WithoutContext):
         self._value = os.urandom(SIZE)
 
     async def submit(self, docket: Docket, task: Task, number: int, caller: Any) -> None:
-        key = str(uuid4())
-        place = _place(docket, key)
+        task_key = str(uuid4())
+        key = place(docket, task_key)
         async with bounded():
-            await _store.put(docket, place, self.written(number, place), TTL)
-        await docket.add(task, key=key)(number)
+            await _store.put(docket, key, self.written(number, key), TTL)
+        await docket.add(task, key=task_key)(number)
 
-    def written(self, number: int, place: str) -> bytes:
+    def written(self, number: int, key: str) -> bytes:
         return self._value
 
-    def read(self, stored: bytes, place: str) -> None:
+    def read(self, stored: bytes, key: str) -> None:
         if len(stored) != SIZE:
             raise ValueError("another value was fetched than the one that was put")
 
@@ -79,22 +79,20 @@ class _Journeys(Dependency[None]):
 
     async def __aenter__(self) -> None:
         execution: Execution = current_execution.get()
-        place = _place(execution.docket, execution.key)
+        key = place(execution.docket, execution.key)
         async with bounded():
-            stored = await _store.fetch(execution.docket, place)
+            stored = await _store.fetch(execution.docket, key)
         if stored is None:
             raise ValueError("nothing was put there")
-        self._path.read(stored.value, place)
+        self._path.read(stored.value, key)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         execution: Execution = current_execution.get()
-        place = _place(execution.docket, execution.key)
+        key = place(execution.docket, execution.key)
         async with bounded():
-            await _store.expire_unless_superseded(
-                execution.docket, place, SHORTENED, execution.key, execution.generation
-            )
+            await _store.expire_unless_superseded(execution.docket, key, SHORTENED, execution.key, execution.generation)
 
 
 class Libraries(Journeys):
@@ -103,15 +101,9 @@ class Libraries(Journeys):
     def __init__(self) -> None:
         super().__init__()
         self._codec = codec_for(load_settings())
-        self._token = AccessToken(
-            token=callers.token(None),
-            client_id=callers.CLIENT,
-            scopes=list(callers.SCOPES),
-            expires_at=callers.expires_at(),
-            claims=dict(callers.claims()),
-        )
+        self._token = access_token(None)
 
-    def written(self, number: int, place: str) -> bytes:
+    def written(self, number: int, key: str) -> bytes:
         record = {
             "access_token_json": self._token.model_dump_json(),
             "http_headers": callers.headers(number, None),
@@ -121,16 +113,12 @@ class Libraries(Journeys):
             "stored_at": time.time(),
             "ttl": TTL,
         }
-        return self._codec.encode(dump_json(record), place)
+        return self._codec.encode(dump_json(record), key)
 
-    def read(self, stored: bytes, place: str) -> None:
-        record = Record.model_validate_json(self._codec.decode(stored, place))
+    def read(self, stored: bytes, key: str) -> None:
+        record = Record.model_validate_json(self._codec.decode(stored, key))
         AccessToken.model_validate_json(record.access_token_json or "")
 
 
 STEPS: dict[str, Callable[[], Path]] = {"idle": Idle, "journeys": Journeys, "libraries": Libraries}
 """By the names of their variants."""
-
-
-def _place(docket: Docket, key: str) -> str:
-    return docket.key(f"taskctx:task:auth:reports-app%7Cada:{key}:snapshot")

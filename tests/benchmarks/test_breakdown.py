@@ -14,7 +14,7 @@ from benchmarks.children import BenchmarkError, Children
 from benchmarks.instructions import run_count
 from benchmarks.orders import Count, Counted, Phases, Round
 from benchmarks.parts import OTHERS, PARTS
-from benchmarks.paths import Taskctx, WithoutContext
+from benchmarks.paths import WithoutContext
 from benchmarks.readme import BEGIN, END, filled
 from benchmarks.rendering import markdown
 from benchmarks.results import Breakdown
@@ -63,7 +63,7 @@ def test_steps_do_what_they_are_for(children: Children, name: str) -> None:
     assert done.looked == 7
 
 
-def test_a_step_whose_value_is_not_there_counts_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_whose_value_is_not_its_own_counts_for_nothing() -> None:
     """It would be fast."""
     path = Journeys()
     with pytest.raises(ValueError, match="another value was fetched"):
@@ -83,7 +83,7 @@ def test_instructions_are_counted_where_they_are(children: Children) -> None:
 
 
 async def test_counting_leaves_no_trace() -> None:
-    """The same tasks have the same instructions, and afterwards nobody counts."""
+    """Afterwards nobody counts who did not before."""
     stage = Stage(WithoutContext(), flush=lambda: None)
     before = sys.gettrace()
     counted = await run_count(stage, Count(url="memory://", tasks=4, at_a_time=2))
@@ -91,18 +91,7 @@ async def test_counting_leaves_no_trace() -> None:
     assert counted.instructions["Docket"] > 0
 
 
-async def test_a_count_whose_tasks_see_nobody_counts_for_nothing() -> None:
-    """As a round."""
-
-    class Forgetful(Taskctx):
-        dependencies = {}  # noqa: RUF012
-
-    stage = Stage(Forgetful(encrypted=False), flush=lambda: None)
-    with pytest.raises(RuntimeError, match="tasks saw another caller"):
-        await run_count(stage, Count(url="memory://", tasks=2, at_a_time=2))
-
-
-def test_an_unknown_order_ends_the_run(children: Children) -> None:
-    """With the child's name and what it said."""
+def test_a_server_that_is_not_there_ends_the_run(children: Children) -> None:
+    """With the child's name."""
     with pytest.raises(BenchmarkError, match="child none"):
         children.of(NONE).ask(Count(url="redis://127.0.0.1:1", tasks=1, at_a_time=1), Counted)

@@ -12,7 +12,8 @@ from redis import Redis
 
 from benchmarks.carrying import run_carry
 from benchmarks.children import BenchmarkError, Children
-from benchmarks.orders import Carry, Fill, Filled, Floor, Phases, Round, Weigh, Weight
+from benchmarks.instructions import run_count
+from benchmarks.orders import Carry, Count, Fill, Filled, Floor, Phases, Round, Weigh, Weight
 from benchmarks.paths import Taskctx
 from benchmarks.rounds import run_round
 from benchmarks.stage import Stage
@@ -101,15 +102,22 @@ def test_nothing_is_left_in_the_server(children: Children) -> None:
         assert redis.dbsize() == 0
 
 
-async def test_a_round_whose_tasks_see_nobody_counts_for_nothing() -> None:
+@pytest.mark.parametrize(
+    ("run", "order", "wrong"),
+    [
+        pytest.param(run_round, Round(url="memory://", tasks=4, at_a_time=2, look_at=2), "2 of 2", id="timed"),
+        pytest.param(run_count, Count(url="memory://", tasks=4, at_a_time=2), "4 of 4", id="counted"),
+    ],
+)
+async def test_a_round_whose_tasks_see_nobody_counts_for_nothing(run: Any, order: Any, wrong: str) -> None:
     """A variant that lost its callers would be fast."""
 
     class Forgetful(Taskctx):
         dependencies = MappingProxyType[str, Any]({})
 
     stage = Stage(Forgetful(encrypted=False), flush=lambda: None)
-    with pytest.raises(RuntimeError, match="2 of 2 tasks saw another caller"):
-        await run_round(stage, Round(url="memory://", tasks=4, at_a_time=2, look_at=2))
+    with pytest.raises(RuntimeError, match=f"{wrong} tasks saw another caller"):
+        await run(stage, order)
 
 
 async def test_a_restore_that_gives_nobody_counts_for_nothing() -> None:
