@@ -29,6 +29,9 @@ REMEMBERED = 1024
 _PLAIN = re.compile(r"[A-Za-z0-9_.~-]+")
 """What quoting leaves as it is (RFC 3986's unreserved characters): most ids, and all that are made for a task."""
 
+_SEGMENT = r"([A-Za-z0-9_.~%-]+)"
+_TASK_KEY = re.compile(f"(?:anon|auth:{_SEGMENT}):{_SEGMENT}:{_SEGMENT}:{_SEGMENT}")
+
 
 class TaskKeyParts(NamedTuple):
     """A task key, decoded."""
@@ -52,18 +55,12 @@ def build_task_key(task_scope: str | None, task_id: str, task_type: str, compone
 
 def parse_task_key(key: str) -> TaskKeyParts | None:
     """The parts of a task key of ours, or None for any other key."""
-    match key.split(":"):
-        case ["auth", scope, task_id, task_type, component]:
-            segments = (scope, task_id, task_type, component)
-        case ["anon", task_id, task_type, component]:
-            segments = (task_id, task_type, component)
-        case _:
-            return None
-    decoded = [_unquoted(segment) for segment in segments]
-    if None in decoded:
+    found = _TASK_KEY.fullmatch(key)
+    if found is None:
         return None
-    *scope_part, task_id, task_type, component = (segment or "" for segment in decoded)
-    return TaskKeyParts(scope_part[0] if scope_part else None, task_id, task_type, component)
+    # the scope's is None where there is none
+    decoded = [segment and _unquoted(segment) for segment in found.groups()]
+    return None if "" in decoded else TaskKeyParts(*decoded)
 
 
 def snapshot_key(prefix: str, task_scope: str | None, task_id: str) -> str:
@@ -95,15 +92,9 @@ def _quoted(name: str, segment: object) -> str:
         raise InvalidArgument(f"the {name} must be text that UTF-8 can hold (it has a lone surrogate)") from None
 
 
-def _unquoted(segment: str) -> str | None:
-    """The segment's text, or None unless quoting that text gives the segment again."""
-    if _PLAIN.fullmatch(segment):
-        return segment
-    try:
-        return _decoded(segment)
-    except UnicodeError:
-        # escapes that are not UTF-8, or a lone surrogate in the segment itself
-        return None
+def _unquoted(segment: str) -> str:
+    """The segment's text; nothing unless quoting that text gives the segment again."""
+    return _decoded(segment) if "%" in segment else segment
 
 
 @lru_cache(REMEMBERED)
@@ -112,6 +103,6 @@ def _encoded(text: str) -> str:
 
 
 @lru_cache(REMEMBERED)
-def _decoded(segment: str) -> str | None:
-    text = unquote(segment, errors="strict")
-    return text if text and quote(text, safe="") == segment else None
+def _decoded(segment: str) -> str:
+    text = unquote(segment)
+    return text if quote(text, safe="") == segment else ""

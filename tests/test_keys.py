@@ -90,7 +90,9 @@ def test_only_unreserved_characters_stand_for_themselves() -> None:
     kept = string.ascii_letters + string.digits + "_.-~"
     for character in map(chr, range(128)):
         escaped = character if character in kept else f"%{ord(character):02X}"
-        assert build_task_key(None, character, "task", "report") == f"anon:{escaped}:task:report"
+        key = f"anon:{escaped}:task:report"
+        assert build_task_key(None, character, "task", "report") == key
+        assert parse_task_key(key) == (None, character, "task", "report")
         assert snapshot_key("taskctx", character, "1") == f"taskctx:task:auth:{escaped}:1:snapshot"
 
 
