@@ -54,16 +54,16 @@ class Batch:
         self._items = items
         self._places: list[int | list[int]] = []
         """For each command, the item that it is of, or those that it does together."""
-        together: dict[str, list[int]] = {}
+        together: dict[str, dict[int, Bulk]] = {}
         for index, item in enumerate(items):
             if not isinstance(item, Bulk):
                 self._add(item, index)
             elif scripts and not item.apart:
-                together.setdefault(item.script, []).append(index)
+                together.setdefault(item.script, {})[index] = item
             else:
                 self._add_apart(item, index)
-        for script, indexes in together.items():
-            self._add_together(script, indexes)
+        for script, bulks in together.items():
+            self._add_together(script, bulks)
 
     def answers(self, replies: Replies) -> Replies:
         """One for each item: a list for a :class:`Bulk`, or the exception that kept all of them."""
@@ -87,15 +87,16 @@ class Batch:
         for command in bulk.commands:
             self._add(command, index)
 
-    def _add_together(self, script: str, indexes: list[int]) -> None:
-        bulks = [cast("Bulk", self._items[index]) for index in indexes]
-        if len(bulks) == len(bulks[0].commands) == 1:
-            # a script saves nothing
-            self._add_apart(bulks[0], indexes[0])
-            return
-        keys = [key for bulk in bulks for key in bulk.keys]
-        arguments = [argument for bulk in bulks for argument in bulk.arguments]
-        self._add(lambda pipeline: pipeline.eval(script, len(keys), *keys, *arguments), indexes)
+    def _add_together(self, script: str, bulks: dict[int, Bulk]) -> None:
+        if len(bulks) == 1:
+            ((index, bulk),) = bulks.items()
+            if len(bulk.commands) == 1:
+                # a script saves nothing
+                self._add_apart(bulk, index)
+                return
+        keys = [key for bulk in bulks.values() for key in bulk.keys]
+        arguments = [argument for bulk in bulks.values() for argument in bulk.arguments]
+        self._add(lambda pipeline: pipeline.eval(script, len(keys), *keys, *arguments), list(bulks))
 
 
 def error_in(answer: object) -> Exception | None:

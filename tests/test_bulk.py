@@ -93,8 +93,8 @@ def test_a_script_that_fails_fails_all() -> None:
     batch = Batch([both("a"), both("b")], scripts=True)
     assert batch.answers([refused]) == [refused, refused]
     first, second = batch.answers([[[refused, 1], ["B", 2]]])
-    assert error_in(first) is refused
-    assert error_in(second) is None
+    assert error_in(first) is error_in(refused) is refused
+    assert error_in(second) is error_in(b"B") is None
 
 
 async def test_an_error_is_its_callers_alone(docket: Docket) -> None:
