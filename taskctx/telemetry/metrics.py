@@ -115,11 +115,10 @@ class PrometheusObserver(Observer):
                 self._docket_at_zero(docket_name, docket_tasks)
 
     def _captured(self, capture: Capture) -> None:
-        exemplar = _exemplar()
         self._captures(capture.docket_name, capture.outcome).inc()
-        self._capture_duration(capture.docket_name).observe(capture.duration, exemplar)
+        self._capture_duration(capture.docket_name).observe(capture.duration)
         if capture.credential_ttl is not None:
-            self._credential_ttl_at_capture.observe(max(0.0, capture.credential_ttl), exemplar)
+            self._credential_ttl_at_capture.observe(max(0.0, capture.credential_ttl))
         for counter in self._field_counters(capture.fields):
             counter.inc()
 
