@@ -197,12 +197,11 @@ def lowered(headers: Mapping[str, str] | None) -> dict[str, str]:
         return {}
     if not isinstance(cast("object", headers), Mapping):
         raise InvalidType(f"headers must be a mapping of names to values, not {type(headers).__name__}")
-    names: dict[str, str] = {}
-    for name, value in cast("Mapping[object, object]", headers).items():
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise InvalidType("headers must map strings to strings")
-        names[name.lower()] = value
-    return names
+    try:
+        # str's own methods take nothing but strings
+        return dict(zip(map(str.lower, headers), map(str.__str__, headers.values()), strict=True))
+    except (TypeError, ValueError):
+        raise InvalidType("headers must map strings to strings") from None
 
 
 def optional_text(name: str, value: object) -> str | None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from fnmatch import translate
 from functools import lru_cache
+from itertools import compress
 
 from .settings import Settings
 
@@ -16,7 +17,7 @@ REMEMBERED_NAMES = 1024
 def allowed_headers(headers: Mapping[str, str], settings: Settings) -> dict[str, str]:
     """The headers that ``headers_allow`` names and ``headers_deny`` does not."""
     may_travel = _policy(settings.headers_allow, settings.headers_deny)
-    return {name: value for name, value in headers.items() if may_travel(name)}
+    return dict(compress(headers.items(), map(may_travel, headers)))
 
 
 @lru_cache(maxsize=4)

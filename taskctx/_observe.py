@@ -49,8 +49,8 @@ class _Watching(NamedTuple):
 
     observers: tuple[Observer, ...]
     from_the_start: tuple[Observer, ...]
-    at_the_end: tuple[Observer, ...]
-    """Of those who do nothing at the start, the last one first."""
+    at_the_end: tuple[tuple[Observer, None], ...]
+    """Those who do nothing at the start, the last one first, and what they returned there."""
     for_events: tuple[Observer, ...]
 
     @classmethod
@@ -59,7 +59,11 @@ class _Watching(NamedTuple):
         return cls(
             everybody,
             tuple(each for each in everybody if _has_own(each, "on_start")),
-            tuple(each for each in reversed(everybody) if not _has_own(each, "on_start") and _has_own(each, "on_end")),
+            tuple(
+                (each, None)
+                for each in reversed(everybody)
+                if not _has_own(each, "on_start") and _has_own(each, "on_end")
+            ),
             tuple(each for each in everybody if _has_own(each, "on_event")),
         )
 
@@ -153,26 +157,22 @@ class observe(Generic[Op]):  # noqa: N801 - reads as a verb: ``with observe(Rest
     ) -> None:
         operation = self._operation
         operation.duration = time.perf_counter() - self._started
-        if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
-            operation.skipped()
-        elif error is not None and operation.outcome not in (Outcome.FAILED, Outcome.SKIPPED):
+        if error is not None:
             _blame(operation, error)
-        for observer in self._watching.at_the_end:
-            _end(observer, operation, None)
-        for observer, state in reversed(self._states):
-            _end(observer, operation, state)
-
-
-def _end(observer: Observer, operation: Operation, state: Any) -> None:
-    try:
-        observer.on_end(operation, state)
-    except Exception as error:  # noqa: BLE001
-        _report(observer, error)
+        for observer, state in (*self._watching.at_the_end, *reversed(self._states)):
+            try:
+                observer.on_end(operation, state)
+            except Exception as failure:  # noqa: BLE001
+                _report(observer, failure)
 
 
 def _blame(operation: Operation, error: BaseException) -> None:
     """The exception's own reason; none for errors of ours that say it in words; ``internal`` for all others."""
-    if isinstance(error, TaskContextError):
+    if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
+        operation.skipped()
+    elif operation.outcome in (Outcome.FAILED, Outcome.SKIPPED):
+        return
+    elif isinstance(error, TaskContextError):
         operation.outcome, operation.reason = Outcome.FAILED, getattr(error, "reason", None)
     else:
         operation.failed(Reason.INTERNAL)

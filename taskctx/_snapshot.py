@@ -16,7 +16,7 @@ from docket import Docket
 from docket.dependencies import current_docket
 
 from . import _store
-from ._ambient import current_caller
+from ._ambient import current_caller, lowered
 from ._arguments import check_docket, check_open
 from ._bounded import BackendError, bounded
 from ._carry import capture_carried
@@ -136,7 +136,7 @@ def snapshot_of(record: Record) -> TaskContextSnapshot:
     headers = record.http_headers
     return TaskContextSnapshot(
         access_token_json=record.access_token_json,
-        http_headers=None if headers is None else {name.lower(): value for name, value in headers.items()},
+        http_headers=None if headers is None else lowered(headers),
         origin_request_id=record.origin_request_id,
         session_id=record.session_id,
         trace_context=record.trace_context or {},
