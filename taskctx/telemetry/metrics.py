@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 import docket
@@ -26,8 +26,6 @@ from ..operations import (
     CryptoOperation,
     DocketSeen,
     Event,
-    Field,
-    FieldResult,
     Operation,
     Outcome,
     RegistryEviction,
@@ -38,6 +36,7 @@ from ..operations import (
 )
 from ..settings import Settings, current_settings
 from . import names
+from .capture_fields import FieldCounts, ToldCounter
 from .names import OTHER_TASK, UNKNOWN_KEY, Metric, TraceResult
 
 CAPTURE_OUTCOMES = (Outcome.OK, Outcome.PARTIAL, Outcome.EMPTY, Outcome.FAILED)
@@ -71,7 +70,6 @@ class PrometheusObserver(Observer):
         self._registry = registry
         self._families: list[MetricWrapperBase] = []
         self._task_names: set[str] = set()
-        self._counters_of_fields: dict[Hashable, Sequence[Counter]] = {}
         try:
             self._create()
         except ValueError:
@@ -119,18 +117,7 @@ class PrometheusObserver(Observer):
         self._capture_duration(capture.docket_name).observe(capture.duration)
         if capture.credential_ttl is not None:
             self._credential_ttl_at_capture.observe(max(0.0, capture.credential_ttl))
-        for counter in self._field_counters(capture.fields):
-            counter.inc()
-
-    def _field_counters(self, fields: Mapping[Field, frozenset[FieldResult]]) -> Sequence[Counter]:
-        """The counters of a capture's fields, looked up once for all captures that are alike."""
-        alike = tuple(fields.values())
-        counters = self._counters_of_fields.get(alike)
-        if counters is None:
-            found = ((field, result) for field, results in fields.items() for result in results)
-            counters = [self._capture_fields(field, result) for field, result in found]
-            self._counters_of_fields[alike] = counters
-        return counters
+        self._capture_fields.add(capture.fields)
 
     def _saved(self, save: Save) -> None:
         exemplar = _exemplar()
@@ -164,7 +151,7 @@ class PrometheusObserver(Observer):
 
     def _create(self) -> None:
         self._captures = _Children(self._family(Counter, names.CAPTURES))
-        self._capture_fields = _Children(self._family(Counter, names.CAPTURE_FIELDS))
+        self._capture_fields = FieldCounts(self._family(ToldCounter, names.CAPTURE_FIELDS), at_once=_MULTIPROCESS)
         self._capture_duration = _Children(self._family(Histogram, names.CAPTURE_DURATION))
         self._credential_ttl_at_capture = self._family(Histogram, names.CREDENTIAL_TTL_AT_CAPTURE)
         self._saves = _Children(self._family(Counter, names.SAVES))
@@ -221,9 +208,6 @@ class PrometheusObserver(Observer):
                 _each(self._crypto_operations, (Outcome.OK, Outcome.FAILED), operation, key_id)
 
     def _start_at_zero(self) -> None:
-        for field in Field:
-            for result in FieldResult:
-                self._capture_fields(field, result)
         _each(self._saves, SAVE_OUTCOMES)
         _each(self._save_failures, Reason)
         _each(self._trace_contexts, TraceResult)
