@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, cast
 
 from pydantic_core import from_json
 
-from .._record import SCHEMA_VERSION, Record, record_of
+from .._record import SCHEMA_VERSION, Record, dump_json, record_of
 from .._snapshot import TaskContextSnapshot
-from ..errors import CaptureError, Reason, SnapshotError
+from ..errors import Reason, SnapshotError
 
 MEMBER = "taskctx"
 
@@ -28,10 +27,7 @@ def with_rider(text: str, ours: TaskContextSnapshot, *, stored_at: float, ttl: i
         "stored_at": stored_at,
         "ttl": ttl,
     }
-    try:
-        member = json.dumps(rider, allow_nan=False)
-    except (ValueError, TypeError, RecursionError):
-        raise CaptureError("the caller's context has no JSON form") from None
+    member = dump_json(rider).decode()
     # FastMCP's text stays as it is: an object with members, as tests/upstream/test_fastmcp.py holds
     return f'{text[:-1]}, "{MEMBER}": {member}}}'
 
