@@ -128,7 +128,7 @@ def bind_caller(
     """
     outer = current_caller.get()
     caller = Caller(
-        token_source=outer.token_source if access_token is UNSET else _constant(access_token),
+        token_source=outer.token_source if access_token is UNSET else constant_token(_coerced(access_token)),
         headers=outer.headers if isinstance(headers, _Unset) else lowered(headers),
         request_id=outer.request_id if isinstance(request_id, _Unset) else optional_text("request_id", request_id),
         session_id=outer.session_id if isinstance(session_id, _Unset) else optional_text("session_id", session_id),
@@ -180,11 +180,13 @@ def get_task_scope() -> str | None:
     return token_scope(get_access_token())
 
 
-def _constant(access_token: object) -> TokenSource | None:
-    if access_token is None:
-        return None
-    token = AccessToken.coerce(access_token)
-    return lambda: token
+def constant_token(token: AccessToken | None) -> TokenSource | None:
+    """The source of a token that is there already."""
+    return None if token is None else lambda: token
+
+
+def _coerced(access_token: object) -> AccessToken | None:
+    return None if access_token is None else AccessToken.coerce(access_token)
 
 
 def lowered(headers: Mapping[str, str] | None) -> dict[str, str]:

@@ -17,7 +17,7 @@ from docket import Docket
 from docket.dependencies import TaskKey, current_docket, current_execution
 
 from . import _store
-from ._ambient import NOBODY, Caller, current_caller
+from ._ambient import NOBODY, Caller, constant_token, current_caller
 from ._bounded import BackendError, bounded
 from ._carry import Loaded, load_carried, set_carried
 from ._codec import codec_for, known_key_id
@@ -28,7 +28,7 @@ from ._observe import docket_seen, observe
 from ._propagation import clear_baggage, use_baggage
 from ._record import Record, parse_record
 from ._snapshot import TaskContextSnapshot, present_fields, snapshot_of
-from ._token import AccessToken, token_from_json
+from ._token import token_from_json
 from ._undo import Undo
 from .errors import InvalidType, Reason, RestoreError, SnapshotError, TaskContextError
 from .operations import Outcome, Restore
@@ -65,7 +65,7 @@ class Restored(NamedTuple):
     """A snapshot ready to be put in force."""
 
     fetched: Fetched
-    token: AccessToken | None
+    caller: Caller
     carried: Loaded
 
     @property
@@ -100,7 +100,13 @@ async def restore(key: str, undo: Undo, *, renew: bool = False) -> Restored | No
         snapshot = fetched.snapshot
         stored = token_from_json(snapshot.access_token_json)
         token = await usable_token(stored, parts.task_scope, operation, settings)
-        return Restored(fetched, token, usable_carried(snapshot, operation))
+        caller = Caller(
+            token_source=constant_token(token),
+            headers=snapshot.http_headers or {},
+            request_id=snapshot.origin_request_id,
+            session_id=snapshot.session_id,
+        )
+        return Restored(fetched, caller, usable_carried(snapshot, operation))
 
     return await attempt(operation, parts, find, settings.fails_task, undo)
 
@@ -211,14 +217,7 @@ def usable_carried(snapshot: TaskContextSnapshot, operation: Restore) -> Loaded:
 
 def _apply(restored: Restored, parts: TaskKeyParts, undo: Undo) -> None:
     """Put what was restored in force.  Nothing in here can fail."""
-    snapshot, token = restored.snapshot, restored.token
-    caller = Caller(
-        token_source=None if token is None else lambda: token,
-        headers=snapshot.http_headers or {},
-        request_id=snapshot.origin_request_id,
-        session_id=snapshot.session_id,
-    )
-    undo.set(current_caller, caller)
+    undo.set(current_caller, restored.caller)
     task = TaskContextInfo(parts.task_id, parts.task_scope)
-    undo.set(restored_snapshot, (task, snapshot))
-    use_baggage(snapshot.trace_context, undo)
+    undo.set(restored_snapshot, (task, restored.snapshot))
+    use_baggage(restored.snapshot.trace_context, undo)

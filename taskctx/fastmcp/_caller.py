@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
+from functools import cached_property
 
 from .._ambient import Caller
 from .._token import AccessToken
@@ -33,7 +35,24 @@ class FastMCPCallers:
         return latest
 
 
-def request_id(headers: dict[str, str], fallback: str | None) -> str | None:
+class SeenHeaders(Mapping[str, str]):
+    """What FastMCP's own getter gives in a task, asked when somebody asks: most tasks look at no header."""
+
+    def __getitem__(self, name: str) -> str:
+        return self._seen[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._seen)
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    @cached_property
+    def _seen(self) -> dict[str, str]:
+        return _upstream.get_http_headers()
+
+
+def request_id(headers: Mapping[str, str], fallback: str | None) -> str | None:
     """The HTTP request's id where it has one, else that of the JSON-RPC message."""
     return headers.get(REQUEST_ID) or fallback
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from docket import Docket
 
 from .. import _store
+from .._ambient import Caller, constant_token, lowered
 from .._bounded import bounded
 from .._credential import usable_token
 from .._disguise import is_fernet
@@ -20,7 +21,7 @@ from ..errors import Reason, SnapshotError
 from ..operations import Restore
 from ..settings import Settings
 from . import _upstream
-from ._caller import request_id
+from ._caller import SeenHeaders, request_id
 from ._rider import rider_of
 from ._sealing import unseal
 from ._upstream import FastMCPSnapshot
@@ -65,7 +66,13 @@ class SnapshotReader:
         carried = usable_carried(snapshot, operation)
         _apply(theirs if token is stored else _with_token(theirs, token))
         _upstream.remember_snapshot(parts.task_id, theirs)
-        return Restored(_as_seen(fetched), token, carried)
+        caller = Caller(
+            token_source=constant_token(token),
+            headers=SeenHeaders(),
+            request_id=request_id(lowered(snapshot.http_headers), snapshot.origin_request_id),
+            session_id=snapshot.session_id,
+        )
+        return Restored(fetched, caller, carried)
 
     async def _fetch(self) -> tuple[FastMCPSnapshot, Fetched]:
         operation, parts = self._operation, self._parts
@@ -134,15 +141,6 @@ def _parsed(text: str) -> tuple[FastMCPSnapshot, Record]:
 
 
 _SHARED_FIELDS = ("access_token_json", "http_headers", "origin_request_id", "session_id")
-
-
-def _as_seen(fetched: Fetched) -> Fetched:
-    """With the headers that FastMCP's own getter now gives."""
-    snapshot, headers = fetched.snapshot, _upstream.get_http_headers()
-    request = request_id(headers, snapshot.origin_request_id)
-    if headers == (snapshot.http_headers or {}) and request == snapshot.origin_request_id:
-        return fetched
-    return fetched._replace(snapshot=replace(snapshot, http_headers=headers, origin_request_id=request))
 
 
 def _joined(theirs: Record, rider: Record | None) -> TaskContextSnapshot:
