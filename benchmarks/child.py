@@ -7,6 +7,7 @@ Reads orders from standard input and writes answers to standard output, a line e
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import sys
 from collections.abc import Awaitable, Callable
@@ -32,6 +33,9 @@ from .variants import BY_NAME, Variant
 def main() -> None:
     variant = BY_NAME[sys.argv[1]]
     stage = _stage(variant, *sys.argv[2:3])
+    if variant.frozen:
+        gc.collect()
+        gc.freeze()
     with asyncio.Runner() as runner:
         for line in sys.stdin:
             sys.stdout.write(runner.run(_answered(stage, line)) + "\n")

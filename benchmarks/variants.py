@@ -19,6 +19,9 @@ class Variant:
         metrics: whether taskctx counts.
         instrumented: FastMCP's path with ``taskctx.fastmcp.instrument()`` active.
         sampling: the part of traces that the SDK records; None where there is no SDK.
+        frozen: what was imported is out of the garbage collector's sight (``gc.freeze``).  A full collection of it takes
+            50 ms, and with FastMCP 120, and comes once in a thousand tasks or two: it would be most of what a round of a
+            few hundred differs by from the next.
         ours: whether the goals are for it.
     """
 
@@ -30,6 +33,7 @@ class Variant:
     metrics: bool = True
     instrumented: bool = False
     sampling: float | None = None
+    frozen: bool = True
 
     @property
     def ours(self) -> bool:
@@ -70,8 +74,23 @@ IDLE = Variant("idle", "and a dependency of the worker that does nothing", "step
 JOURNEYS = Variant("journeys", "and SET, GET, EXPIRE, together with those of others", "step", "none")
 LIBRARIES = Variant("libraries", "and JSON, AES-GCM, a token that is validated", "step", "none", encrypted=True)
 SILENT = Variant("silent", "taskctx, sealed, without its metrics", "taskctx", "none", encrypted=True, metrics=False)
-BY_STEPS = (NONE, IDLE, JOURNEYS, LIBRARIES, SILENT, SEALED, FASTMCP, FASTMCP_INSTRUMENTED)
-"""From Docket to taskctx, and from FastMCP to FastMCP instrumented."""
+NONE_THAWED = Variant("none_thawed", "Docket, no context, without gc.freeze()", "none", "none", frozen=False)
+SEALED_THAWED = Variant(
+    "sealed_thawed", "taskctx, sealed, without gc.freeze()", "taskctx", "none", encrypted=True, frozen=False
+)
+BY_STEPS = (
+    NONE,
+    IDLE,
+    JOURNEYS,
+    LIBRARIES,
+    SILENT,
+    SEALED,
+    FASTMCP,
+    FASTMCP_INSTRUMENTED,
+    NONE_THAWED,
+    SEALED_THAWED,
+)
+"""From Docket to taskctx, from FastMCP to FastMCP instrumented, and what both take where nothing is frozen."""
 
 BY_NAME = {variant.name: variant for variant in (*ALL, *BY_STEPS)}
 
