@@ -19,9 +19,9 @@ class Variant:
         metrics: whether taskctx counts.
         instrumented: FastMCP's path with ``taskctx.fastmcp.instrument()`` active.
         sampling: the part of traces that the SDK records; None where there is no SDK.
-        frozen: what was imported is out of the garbage collector's sight (``gc.freeze``).  A full collection of it takes
-            50 ms, and with FastMCP 120, and comes once in a thousand tasks or two: it would be most of what a round of a
-            few hundred differs by from the next.
+        frozen: what was imported is out of the garbage collector's sight (``gc.freeze``).  A full collection of it
+            takes 50 ms, and with FastMCP 120, and comes once in a thousand tasks or two: it would be most of what a
+            round differs by from the next.
         ours: whether the goals are for it.
     """
 
