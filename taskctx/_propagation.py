@@ -134,18 +134,15 @@ def _is_utf8(text: str) -> bool:
 
 
 class instrumentation_suppressed:  # noqa: N801 - reads as a verb: ``with instrumentation_suppressed()``
-    """Have instrumented libraries make no spans of our own Redis calls, which are in nobody's trace then."""
+    """Have instrumented libraries make no spans of our own Redis calls."""
 
     __slots__ = ("_token",)
 
     def __enter__(self) -> None:
-        self._token = context.attach(_SUPPRESSED)
+        self._token = context.attach(context.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
 
     def __exit__(self, *_: object) -> None:
         context.detach(self._token)
-
-
-_SUPPRESSED = context.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True, context.Context())
 
 
 class _Quiet(logging.Filter):
