@@ -33,7 +33,7 @@ ALONE = 3
 AT_50 = 0.5
 """Round trips a task at 50 at a time.  It was 0.2 when this was written; who meets whom differs from run to run."""
 
-INSTRUCTIONS = {"capture": 1_040, "save": 1_770, "restore": 3_060}
+INSTRUCTIONS = {"capture": 880, "save": 1_690, "restore": 2_905}
 """Bytecode instructions in taskctx's own code, a tenth above what they were on a server: CPython's versions differ a little."""
 
 
