@@ -13,10 +13,20 @@ from .interleaving import rounds
 from .orders import Count, Counted, Phases, Round
 from .pace import Pace
 from .results import Breakdown, Group, Part
-from .variants import BY_STEPS, FASTMCP, FASTMCP_INSTRUMENTED, NONE, SEALED, Variant, available
+from .variants import (
+    BY_STEPS,
+    FASTMCP,
+    FASTMCP_INSTRUMENTED,
+    NONE,
+    NONE_TRACED,
+    SEALED,
+    SEALED_TRACED,
+    Variant,
+    available,
+)
 
-COUNTED = ((SEALED, NONE), (FASTMCP_INSTRUMENTED, FASTMCP))
-"""Whose instructions are counted, and what they are added to."""
+COUNTED = ((SEALED, NONE), (SEALED_TRACED, NONE_TRACED), (FASTMCP_INSTRUMENTED, FASTMCP))
+"""Whose instructions are counted, but for those of the SDK's own thread, and what they are added to."""
 
 AT_A_TIME = (1, 50)
 """Instructions of a task depend on how many travel together, and beyond 50 not by much."""

@@ -12,7 +12,7 @@ from .tables import Table, breakdown, machine, provenance, summary, tables, verd
 
 STEPS_LEGEND = (
     "Medians, and (with quartiles) of what each has more than Docket without context in the same round; "
-    "instrumented, than FastMCP's own path."
+    "traced, than Docket traced the same way; instrumented, than FastMCP's own path."
 )
 LEGEND = "Figures are medians (with quartiles): wall, CPU; ✗ marks those that miss their goal."
 

@@ -87,10 +87,12 @@ BY_STEPS = (
     SEALED,
     FASTMCP,
     FASTMCP_INSTRUMENTED,
+    NONE_TRACED,
+    SEALED_TRACED,
     NONE_THAWED,
     SEALED_THAWED,
 )
-"""From Docket to taskctx, from FastMCP to FastMCP instrumented, and what both take where nothing is frozen."""
+"""From Docket to taskctx, from FastMCP to FastMCP instrumented, the same traced, and where nothing is frozen."""
 
 BY_NAME = {variant.name: variant for variant in (*ALL, *BY_STEPS)}
 
