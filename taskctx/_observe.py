@@ -167,7 +167,11 @@ class observe(Generic[Op]):  # noqa: N801 - reads as a verb: ``with observe(Rest
 
 
 def _blame(operation: Operation, error: BaseException) -> None:
-    """The exception's own reason; none for errors of ours that say it in words; ``internal`` for all others."""
+    """Judge an operation by the exception that left its block.
+
+    Cancelled, it is skipped.  Else it failed, unless its block has judged it: for the exception's own reason; none for
+    errors of ours that say it in words; ``internal`` for all others.
+    """
     if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
         operation.skipped()
     elif operation.outcome in (Outcome.FAILED, Outcome.SKIPPED):
