@@ -15,6 +15,7 @@ Docket's own span too: Docket loses it on retries and on tasks that were schedul
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextvars import Token
 from dataclasses import dataclass
 from typing import Any
@@ -123,10 +124,11 @@ def _attributes(operation: Operation) -> dict[str, Any]:
     match operation:
         case Capture():
             _add(attributes, operation.docket_name, "create")
-            attributes[Attribute.FIELDS] = [name for name, results in operation.fields.items() if "captured" in results]
+            captured = (name for name, results in operation.fields.items() if "captured" in results)
+            attributes[Attribute.FIELDS] = _plain(captured)
         case Save():
             _add(attributes, operation.docket_name, "send", operation.docket_task)
-            attributes[Attribute.FIELDS] = operation.fields
+            attributes[Attribute.FIELDS] = _plain(operation.fields)
             if operation.sizes:
                 attributes[Attribute.SNAPSHOT_SIZE] = max(operation.sizes)
             if operation.count > 1:
@@ -146,6 +148,11 @@ def _attributes(operation: Operation) -> dict[str, Any]:
     return attributes
 
 
+def _plain(texts: Iterable[str]) -> tuple[str, ...]:
+    """Members of a ``StrEnum`` as plain strings: OpenTelemetry before 1.45 takes no subclass of str in a list."""
+    return tuple(map(str.__str__, texts))
+
+
 def _add(attributes: dict[str, Any], docket_name: str, operation_name: str, docket_task: str = "") -> None:
     attributes[Attribute.MESSAGING_OPERATION] = operation_name
     if docket_name:
@@ -162,6 +169,6 @@ def _restore_attributes(restore: Restore) -> dict[str, Any]:
         Attribute.SNAPSHOT_SCHEMA_VERSION: restore.schema_version,
         Attribute.ENCRYPTION_KEY_ID: restore.key_id,
         Attribute.DOCKET_ATTEMPT: restore.attempt,
-        Attribute.FIELDS: restore.fields,
+        Attribute.FIELDS: _plain(restore.fields),
     }
     return {name: value for name, value in known.items() if value is not None}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 from docket import Docket, Worker
 from opentelemetry import trace
@@ -199,6 +201,31 @@ async def test_what_a_restore_says(docket: Docket, worker: Worker, span_exporter
         "taskctx.outcome": "ok",
     }
     assert restore.status.status_code is StatusCode.UNSET
+
+
+async def test_texts_are_plain_strings(
+    docket: Docket, worker: Worker, span_exporter: InMemorySpanExporter, registry: CollectorRegistry
+) -> None:
+    """OpenTelemetry before 1.45 refuses lists of a subclass of str, with a warning for each."""
+    taskctx.configure(registry=registry, trace_mode="parent")
+    await submit_and_run(docket, worker)
+    await docket.add(report, key=taskctx.build_task_key(None, "lost", "task", "report"))()
+    await worker.run_until_finished()
+    ours = [
+        span
+        for span in span_exporter.get_finished_spans()
+        if span.instrumentation_scope and span.instrumentation_scope.name == "taskctx"
+    ]
+    assert {span.name for span in ours} == {"taskctx.capture", "taskctx.save", "taskctx.restore", "process report"}
+    texts = [
+        (name, type(item))
+        for span in ours
+        for name, value in attributes(span).items()
+        for item in (cast("tuple[object, ...]", value) if isinstance(value, tuple) else (value,))
+        if isinstance(item, str)
+    ]
+    assert len({name for name, _ in texts}) > 5
+    assert [(name, kind) for name, kind in texts if kind is not str] == []
 
 
 async def test_a_failed_restore_is_an_error(
