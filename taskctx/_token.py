@@ -48,17 +48,21 @@ class AccessToken(BaseModel):
         Raises:
             InvalidType: ``value`` is neither; the message names the attributes at fault.
         """
+        kind = type(value).__name__
         try:
             # a model's own JSON keeps the fields of subclasses and of newer versions
-            model = value if isinstance(value, BaseModel) else cls.model_validate(value)
-            return cls.model_validate_json(model.model_dump_json())
+            value = value if isinstance(value, BaseModel) else cls.model_validate(value)
+            return cls.model_validate_json(value.model_dump_json())
         except ValidationError as error:
             faults = ", ".join(sorted({str(problem["loc"][0]) for problem in error.errors() if problem["loc"]}))
         except ValueError:
             faults = "a value that is not JSON"
+        finally:
+            # error reporters send the locals of every frame that an exception passes
+            del value
         raise InvalidType(
             f"access_token must have the attributes of taskctx.AccessToken; "
-            f"{type(value).__name__} is at fault in: {faults or 'its type'}"
+            f"{kind} is at fault in: {faults or 'its type'}"
         )
 
 

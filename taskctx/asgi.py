@@ -10,8 +10,8 @@ it is asked for, not before.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable, Generator, Iterable, MutableMapping
+from contextlib import contextmanager
 from typing import Any
 
 from ._ambient import Caller, use_caller
@@ -50,21 +50,65 @@ class TaskContextMiddleware:
         self.server = server
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket"):
-            await self.app(scope, receive, send)
+        request = _Request(scope, receive, send)
+        # error reporters send the locals of every frame that an exception passes, and a scope has credentials
+        del scope, receive, send
+        with request.bound(self.server):
+            await request.handled_by(self.app)
+
+
+class _Request:
+    """What an application is called with; ``repr`` shows nothing of it, and no method raises with it in a local."""
+
+    __slots__ = ("_headers", "_receive", "_scope", "_send")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._scope, self._receive, self._send = scope, receive, send
+        self._headers: dict[str, str] = {}
+
+    def handled_by(self, app: ASGIApp) -> Awaitable[None]:
+        return app(self._scope, self._receive, self._send)
+
+    @contextmanager
+    def bound(self, server: object) -> Generator[None]:
+        """Make its caller, trace context and baggage current; a lifespan has none."""
+        if self._scope["type"] not in ("http", "websocket"):
+            yield
             return
-        headers = _headers(scope.get("headers", ()))
+        headers = self._headers = _headers(self._scope.get("headers", ()))
         caller = Caller(
-            token_source=lambda: _token(scope, headers),
+            token_source=self._token,
             headers=headers,
             request_id=headers.get(REQUEST_ID),
             session_id=headers.get(SESSION_ID),
-            server=self.server,
+            server=server,
         )
-        with ExitStack() as bound:
-            bound.enter_context(use_caller(caller))
-            bound.enter_context(use_remote_context(headers))
-            await self.app(scope, receive, send)
+        with use_caller(caller), use_remote_context(headers):
+            yield
+
+    def _token(self) -> AccessToken | None:
+        """That of the user who was authenticated.
+
+        Raises:
+            InvalidType: the user's token is none, or the user has no name.
+        """
+        claimed = self._claimed()
+        try:
+            return None if claimed is None else AccessToken.coerce(claimed)
+        finally:
+            del claimed
+
+    def _claimed(self) -> object:
+        """What the token is made of: one that the user holds, or the bearer header of a user that has a name."""
+        user = self._scope.get("user")
+        token = getattr(user, "access_token", None)
+        if token is not None or not getattr(user, "is_authenticated", False):
+            return token
+        return {
+            "token": bearer(self._headers.get("authorization")) or "",
+            "client_id": _identity(user),
+            "scopes": getattr(self._scope.get("auth"), "scopes", None) or [],
+        }
 
 
 def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
@@ -73,22 +117,6 @@ def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     for name, value in raw:
         values.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
     return {name: ("; " if name == "cookie" else ", ").join(found) for name, found in values.items()}
-
-
-def _token(scope: Scope, headers: dict[str, str]) -> AccessToken | None:
-    user = scope.get("user")
-    token = getattr(user, "access_token", None)
-    if token is not None:
-        return AccessToken.coerce(token)
-    if not getattr(user, "is_authenticated", False):
-        return None
-    return AccessToken.coerce(
-        {
-            "token": bearer(headers.get("authorization")) or "",
-            "client_id": _identity(user),
-            "scopes": getattr(scope.get("auth"), "scopes", None) or [],
-        }
-    )
 
 
 def _identity(user: object) -> str:

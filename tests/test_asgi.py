@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from traceback import walk_stack, walk_tb
 from typing import Annotated, Any
 
 import fastapi
@@ -36,7 +38,7 @@ from taskctx.asgi import ASGIApp, Scope, TaskContextMiddleware
 from taskctx.errors import InvalidType
 from tests import secrets
 from tests.helpers import wait_until
-from tests.secrets import secret
+from tests.secrets import MARKER, secret
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
@@ -420,7 +422,128 @@ async def test_endpoints_in_the_threadpool() -> None:
     assert [answer.json() for answer in answers] == [[f"t-{n}", f"r-{n}"] for n in range(20)]
 
 
+# ---- nothing for error reporters to send ----
+
+
+def showing(error: BaseException | None) -> list[str]:
+    """The locals in frames of taskctx that an exception passed, and those it came from, whose ``repr`` has a secret.
+
+    That is what error reporters send.
+    """
+    found: list[str] = []
+    while error is not None:
+        for frame, _ in walk_tb(error.__traceback__):
+            if frame.f_globals["__name__"].partition(".")[0] == "taskctx":
+                where = f"{frame.f_globals['__name__']}, line {frame.f_lineno}"
+                found += [f"{name} in {where}" for name, value in frame.f_locals.items() if MARKER in repr(value)]
+        error = error.__cause__ or error.__context__
+    return found
+
+
+CREDENTIALS = {
+    "Authorization": f"Bearer {secret('bearer')}",
+    "Cookie": f"session={secret('cookie')}",
+    "X-Tenant": secret("tenant"),
+    "Mcp-Session-Id": secret("session"),
+    "baggage": f"tenant={secret('baggage')}",
+    "traceparent": TRACEPARENT,
+}
+
+
+async def failing_handler(scope: Scope, receive: Any, send: Any) -> None:
+    assert taskctx.get_http_headers()["cookie"]
+    await asyncio.sleep(0)
+    raise RuntimeError("boom")
+
+
+def failing_at_once(scope: Scope, receive: Any, send: Any) -> Any:
+    assert taskctx.get_http_headers()["cookie"]
+    raise RuntimeError("boom")
+
+
+def handing_on(scope: Scope, receive: Any, send: Any) -> Any:
+    assert taskctx.get_http_headers()["cookie"]
+    return failing_handler(scope, receive, send)
+
+
+@pytest.mark.parametrize("handler", [failing_handler, failing_at_once, handing_on])
+async def test_an_exception_shows_no_credentials_in_locals(handler: Any) -> None:
+    """Of our frames; the server's and the application's have the request, and are theirs."""
+    async with client(TaskContextMiddleware(handler)) as http:
+        with pytest.raises(RuntimeError, match="boom") as caught:
+            await http.get("/", headers=CREDENTIALS)
+    frames = [frame.f_globals["__name__"] for frame, _ in walk_tb(caught.value.__traceback__)]
+    assert "taskctx.asgi" in frames
+    assert showing(caught.value) == []
+    assert current_caller.get() is NOBODY
+
+
+async def test_the_stack_of_a_handler_shows_no_credentials_in_locals() -> None:
+    """What a handler logs with its stack, and handles, is sent as well."""
+    shown: list[str] = []
+
+    async def handler(scope: Scope, receive: Any, send: Any) -> None:
+        ours = [frame for frame, _ in walk_stack(inspect.currentframe()) if frame.f_globals["__name__"] == "taskctx.asgi"]
+        shown.extend(name for frame in ours for name, value in frame.f_locals.items() if MARKER in repr(value))
+        assert ours
+
+    scope = {"type": "http", "headers": [(b"authorization", CREDENTIALS["Authorization"].encode())]}
+    await TaskContextMiddleware(handler)(scope, _nothing, _nothing)
+    assert shown == []
+
+
+async def test_a_lifespan_that_fails_shows_no_credentials_in_locals() -> None:
+    """Its state may have some."""
+
+    async def failing(scope: Scope, receive: Any, send: Any) -> None:
+        raise RuntimeError("boom")
+
+    with pytest.raises(RuntimeError, match="boom") as caught:
+        await TaskContextMiddleware(failing)(
+            {"type": "lifespan", "state": {"password": secret("password")}}, _nothing, _nothing
+        )
+    assert showing(caught.value) == []
+
+
+@pytest.mark.parametrize(
+    "user",
+    [NameOnly(""), McpUser(McpAccessToken(secret("token"), "reports-app", secret("scope")))],  # type: ignore[arg-type]
+    ids=["no name", "no token"],
+)
+async def test_a_user_who_is_refused_shows_no_credentials_in_locals(user: BaseUser) -> None:
+    """That exception is ours, and passes the handler."""
+    app = application(OURS, Middleware(AuthenticationMiddleware, backend=Backend(user)))
+    async with client(app) as http:
+        with pytest.raises(InvalidType) as caught:
+            await http.get("/whoami", headers=CREDENTIALS)
+    assert showing(caught.value) == []
+
+
+async def test_a_request_that_is_cancelled_leaves_nobody_behind() -> None:
+    """In mid-handler; the task that served it goes on with what it had."""
+    began = asyncio.Event()
+
+    async def waiting(scope: Scope, receive: Any, send: Any) -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    async def serve() -> object:
+        with pytest.raises(asyncio.CancelledError):
+            await TaskContextMiddleware(waiting)({"type": "http", "headers": []}, _nothing, _nothing)
+        return current_caller.get()
+
+    serving_it = asyncio.create_task(serve())
+    await began.wait()
+    serving_it.cancel()
+    assert await serving_it is NOBODY
+
+
 # ---- the rest of ASGI ----
+
+
+def test_servers_see_an_asgi_3_application() -> None:
+    """They go by whether calling it gives a coroutine; uvicorn takes what does not for ASGI 2."""
+    assert inspect.iscoroutinefunction(TaskContextMiddleware(failing_handler).__call__)
 
 
 async def test_an_exception_goes_on_as_it_is() -> None:
