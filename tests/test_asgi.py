@@ -483,7 +483,9 @@ async def test_the_stack_of_a_handler_shows_no_credentials_in_locals() -> None:
     shown: list[str] = []
 
     async def handler(scope: Scope, receive: Any, send: Any) -> None:
-        ours = [frame for frame, _ in walk_stack(inspect.currentframe()) if frame.f_globals["__name__"] == "taskctx.asgi"]
+        ours = [
+            frame for frame, _ in walk_stack(inspect.currentframe()) if frame.f_globals["__name__"] == "taskctx.asgi"
+        ]
         shown.extend(name for frame in ours for name, value in frame.f_locals.items() if MARKER in repr(value))
         assert ours
 
