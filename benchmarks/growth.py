@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from docket import Docket
 
-from taskctx._registry import WeakRegistry
+from taskctx._caller.registries import WeakRegistry
 
 from .orders import Chunk, Drain, Drained, Drop, Dropped, Fill, Filled, Looked, Lookups, Phases
 from .stage import Lookout, Stage, at_a_time, delete_keys

@@ -9,10 +9,8 @@ from functools import cache
 from types import FrameType
 
 PARTS: dict[str, tuple[str, ...]] = {
-    "taskctx: telemetry": ("taskctx.telemetry", "taskctx._observe", "taskctx.operations"),
-    "taskctx: the way to Redis": tuple(
-        f"taskctx.{name}" for name in ("_backend", "_bounded", "_bulk", "_lane", "_store")
-    ),
+    "taskctx: telemetry": ("taskctx.telemetry", "taskctx.operations"),
+    "taskctx: the way to Redis": ("taskctx._transport",),
     "taskctx: FastMCP": ("taskctx.fastmcp",),
     "taskctx: all else": ("taskctx",),
     "FastMCP": ("fastmcp", "fastmcp_tasks", "mcp"),

@@ -12,7 +12,7 @@ from docket.dependencies import current_docket
 from prometheus_client import CollectorRegistry
 
 import taskctx
-from taskctx._keys import PLAIN_TASK, build_task_key, parse_task_key, snapshot_key
+from taskctx._snapshot.keys import PLAIN_TASK, build_task_key, parse_task_key, snapshot_key
 
 from . import callers
 from .callers import NOBODY, Sight

@@ -19,10 +19,11 @@ from docket import Docket
 from docket.dependencies import Dependency, current_execution
 from docket.execution import Execution
 
-from taskctx import AccessToken, _store
-from taskctx._bounded import bounded
-from taskctx._codec import codec_for
-from taskctx._record import Record, dump_json
+from taskctx import AccessToken
+from taskctx._snapshot.codec import codec_for
+from taskctx._snapshot.record import Record, dump_json
+from taskctx._transport import commands as _store
+from taskctx._transport.deadline import bounded
 from taskctx.settings import load_settings
 
 from . import callers

@@ -11,20 +11,19 @@ In a worker::
     Worker(docket, dependencies=taskctx.worker_dependencies)
 """
 
-from ._ambient import bind_caller, get_access_token, get_http_headers, get_request_id, get_task_scope
-from ._carry import carry
+from ._caller.caller import bind_caller, get_access_token, get_http_headers, get_request_id, get_task_scope
+from ._caller.carried import carry
+from ._caller.registries import get_task_server, get_task_session, register_task_server, register_task_session
+from ._caller.token import AccessToken
 from ._configure import configure
 from ._configure import install_defaults as _install_defaults
-from ._current import TaskContextInfo, get_task_context, get_task_session_id
-from ._keys import build_task_key
-from ._observe import Observer
-from ._registry import get_task_server, get_task_session, register_task_server, register_task_session
-from ._restore import restore_task_snapshot
-from ._snapshot import TaskContextSnapshot
-from ._submit import add, add_many, replace
-from ._token import AccessToken
+from ._snapshot.keys import build_task_key
+from ._snapshot.snapshot import TaskContextSnapshot
+from ._submit.add import add, add_many, replace
 from ._version import __version__
-from ._worker import worker_dependencies
+from ._worker.current_task import TaskContextInfo, get_task_context, get_task_session_id
+from ._worker.dependency import worker_dependencies
+from ._worker.restoration import restore_task_snapshot
 from .errors import (
     CaptureError,
     ConfigurationError,
@@ -37,6 +36,7 @@ from .errors import (
     TaskContextError,
 )
 from .settings import Settings
+from .telemetry.observe import Observer
 
 __all__ = [
     "AccessToken",

@@ -10,14 +10,16 @@ from typing import Any, Unpack, cast
 from opentelemetry.trace import TracerProvider
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from ._messages import keep_baggage_out
-from ._observe import Observer, checked_observers, default_observers, docket_seen, use_observers
-from ._refresh import checked_hook, use_refresh_hook
-from ._token import AccessToken
+from ._caller.token import AccessToken
+from ._submit.docket_messages import keep_baggage_out
+from ._worker.refresh import checked_hook, use_refresh_hook
 from .errors import ConfigurationError, InvalidType
 from .settings import Settings, SettingsOverrides, load_settings, use_settings
-from .telemetry import PrometheusObserver, make_observers
 from .telemetry.arguments import check_registry, check_tracer_provider
+from .telemetry.logs import LogObserver
+from .telemetry.metrics import PrometheusObserver
+from .telemetry.observe import Observer, checked_observers, default_observers, docket_seen, logger, use_observers
+from .telemetry.tracing import TracingObserver
 
 _lock = threading.Lock()
 _installed: list[PrometheusObserver] = []
@@ -107,3 +109,24 @@ def _install(settings: Settings, registry: CollectorRegistry, tracer_provider: T
 def _uninstall() -> None:
     while _installed:
         _installed.pop().close()
+
+
+def make_observers(
+    settings: Settings,
+    registry: CollectorRegistry = REGISTRY,
+    tracer_provider: TracerProvider | None = None,
+) -> list[Observer]:
+    """The observers that the settings ask for.  Spans come first, so that metrics find the current one."""
+    observers: list[Observer] = []
+    if settings.tracing:
+        observers.append(TracingObserver(tracer_provider))
+    if settings.metrics:
+        try:
+            observers.append(PrometheusObserver(settings, registry))
+        except ValueError:
+            logger.warning(
+                "the Prometheus registry has metrics named taskctx_* already: taskctx counts nothing in this process. "
+                "Give it a registry of its own: taskctx.configure(registry=...)"
+            )
+    observers.append(LogObserver())
+    return observers

@@ -14,9 +14,9 @@ from collections.abc import Awaitable, Callable, Generator, Iterable, MutableMap
 from contextlib import contextmanager
 from typing import Any
 
-from ._ambient import Caller, use_caller
-from ._propagation import use_remote_context
-from ._token import AccessToken, bearer
+from ._caller.caller import Caller, use_caller
+from ._caller.token import AccessToken, bearer
+from ._caller.trace_context import use_remote_context
 from .errors import InvalidType
 
 Scope = MutableMapping[str, Any]

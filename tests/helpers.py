@@ -15,7 +15,7 @@ from docket.execution import Execution
 from opentelemetry import baggage, context, trace
 
 import taskctx
-from taskctx._keys import parse_task_key, snapshot_key
+from taskctx._snapshot.keys import parse_task_key, snapshot_key
 from tests.secrets import secret
 
 LOCALE: ContextVar[str | None] = ContextVar("locale", default=None)

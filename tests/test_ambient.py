@@ -11,7 +11,7 @@ import pytest
 
 import taskctx
 from taskctx import AccessToken
-from taskctx._ambient import NOBODY, Caller, current_caller, use_caller
+from taskctx._caller.caller import NOBODY, Caller, current_caller, use_caller
 from taskctx.errors import InvalidType
 from tests import secrets
 from tests.secrets import MARKER, secret

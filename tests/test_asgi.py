@@ -33,7 +33,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 import taskctx
-from taskctx._ambient import NOBODY, current_caller
+from taskctx._caller.caller import NOBODY, current_caller
 from taskctx.asgi import ASGIApp, Scope, TaskContextMiddleware
 from taskctx.errors import InvalidType
 from tests import secrets

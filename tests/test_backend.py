@@ -6,7 +6,7 @@ import asyncio
 
 from docket import Docket
 
-from taskctx._backend import PerDocket
+from taskctx._transport.backend import PerDocket
 
 DOCKET = Docket(name="nobody opens it", url="memory://")
 

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 import pytest
 
 import taskctx
-from taskctx._bounded import BackendError, bounded
+from taskctx._transport.deadline import BackendError, bounded
 from taskctx.errors import Reason
 
 SHORT = 0.05

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 from docket import Docket
 
-from taskctx import _store
-from taskctx._bounded import BackendError
-from taskctx._bulk import Batch, Bulk, Command, error_in
+from taskctx._transport import commands
+from taskctx._transport.bulk import Batch, Bulk, Command, error_in
+from taskctx._transport.deadline import BackendError
 from taskctx.errors import Reason
 from tests.conftest import BACKEND
 
@@ -101,20 +101,20 @@ async def test_an_error_is_its_callers_alone(docket: Docket) -> None:
     """A key that holds something else, among others that are restored and shortened at the same time."""
     names = [f"key-{number}" for number in range(20)]
     keys = {name: docket.key(f"taskctx:test:{name}") for name in names}
-    await asyncio.gather(*(_store.put(docket, key, name.encode(), 60) for name, key in keys.items()))
+    await asyncio.gather(*(commands.put(docket, key, name.encode(), 60) for name, key in keys.items()))
     async with docket.redis() as redis:
         await redis.delete(keys["key-7"])
         await redis.rpush(keys["key-7"], "not ours")
         await redis.expire(keys["key-7"], 60)
 
-    found = await asyncio.gather(*(_store.fetch(docket, key) for key in keys.values()), return_exceptions=True)
+    found = await asyncio.gather(*(commands.fetch(docket, key) for key in keys.values()), return_exceptions=True)
 
     for name, answer in zip(names, found, strict=True):
         if name == "key-7":
             assert isinstance(answer, BackendError)
             assert answer.reason is Reason.MALFORMED
         else:
-            assert isinstance(answer, _store.Stored)
+            assert isinstance(answer, commands.Stored)
             assert (answer.value, 0 < answer.ttl <= 60) == (name.encode(), True)
 
 
@@ -122,9 +122,9 @@ async def test_values_are_bytes_and_come_back_as_they_are(docket: Docket) -> Non
     """Sealed ones are any bytes at all; one that is not there is None."""
     values = [bytes(range(256)), b"", b"{}", b"\r\n$-1\r\n", b"\x00" * 5000]
     keys = [docket.key(f"taskctx:test:{number}") for number in range(len(values))]
-    await asyncio.gather(*(_store.put(docket, key, value, 60) for key, value in zip(keys, values, strict=True)))
+    await asyncio.gather(*(commands.put(docket, key, value, 60) for key, value in zip(keys, values, strict=True)))
     missing = docket.key("taskctx:test:missing")
-    *found, nothing = await asyncio.gather(*(_store.fetch(docket, key) for key in (*keys, missing)))
+    *found, nothing = await asyncio.gather(*(commands.fetch(docket, key) for key in (*keys, missing)))
     assert [stored and stored.value for stored in found] == values
     assert nothing is None
 
@@ -133,16 +133,16 @@ async def test_shortening_together_heeds_each_ones_generation(docket: Docket) ->
     """A snapshot whose task was submitted again keeps its life; a record that is no record is its own task's trouble."""
     generations = {"older": 1, "same": 2, "newer": 3}
     for name, generation in generations.items():
-        await _store.put(docket, docket.key(f"taskctx:test:{name}"), b"{}", 60)
+        await commands.put(docket, docket.key(f"taskctx:test:{name}"), b"{}", 60)
         async with docket.redis() as redis:
             await redis.hset(docket.runs_key(name), mapping={"generation": str(generation)})
-    await _store.put(docket, docket.key("taskctx:test:odd"), b"{}", 60)
+    await commands.put(docket, docket.key("taskctx:test:odd"), b"{}", 60)
     async with docket.redis() as redis:
         await redis.rpush(docket.runs_key("odd"), "a list")
 
     done = await asyncio.gather(
         *(
-            _store.expire_unless_superseded(docket, docket.key(f"taskctx:test:{name}"), 5, name, 2)
+            commands.expire_unless_superseded(docket, docket.key(f"taskctx:test:{name}"), 5, name, 2)
             for name in (*generations, "odd")
         ),
         return_exceptions=True,
@@ -158,15 +158,15 @@ async def test_operations_of_all_kinds_travel_together(docket: Docket) -> None:
     """In any order: each takes its own keys and arguments, and gets its own answer."""
     stored = {number: docket.key(f"taskctx:test:stored-{number}") for number in range(10)}
     new = {number: docket.key(f"taskctx:test:new-{number}") for number in range(10)}
-    await asyncio.gather(*(_store.put(docket, key, f"{number}".encode(), 60) for number, key in stored.items()))
+    await asyncio.gather(*(commands.put(docket, key, f"{number}".encode(), 60) for number, key in stored.items()))
 
     operations = [
         operation
         for number in range(10)
         for operation in (
-            _store.put(docket, new[number], f"new {number}".encode(), 100 + number),
-            _store.fetch(docket, stored[number]),
-            _store.expire_unless_superseded(docket, stored[number], 20 + number, f"task-{number}", 1),
+            commands.put(docket, new[number], f"new {number}".encode(), 100 + number),
+            commands.fetch(docket, stored[number]),
+            commands.expire_unless_superseded(docket, stored[number], 20 + number, f"task-{number}", 1),
         )
     ]
     answers = await asyncio.gather(*operations)
@@ -186,8 +186,8 @@ async def test_the_server_sees_few_commands(docket: Docket) -> None:
     """For 200 tasks' snapshots at a time, as it counts them itself."""
     keys = [docket.key(f"taskctx:test:{number}") for number in range(200)]
     before = await _calls(docket)
-    await asyncio.gather(*(_store.put(docket, key, b"{}", 60) for key in keys))
-    await asyncio.gather(*(_store.fetch(docket, key) for key in keys))
+    await asyncio.gather(*(commands.put(docket, key, b"{}", 60) for key in keys))
+    await asyncio.gather(*(commands.fetch(docket, key) for key in keys))
     after = await _calls(docket)
     # the first of each goes straight out, the others follow together
     assert after["eval"] - before["eval"] <= 4

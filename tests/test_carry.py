@@ -17,8 +17,8 @@ from docket import Docket, Worker
 from prometheus_client import CollectorRegistry
 
 import taskctx
-from taskctx._carry import capture_carried, load_carried, set_carried, stop_carrying
-from taskctx._undo import Undo
+from taskctx._caller.carried import capture_carried, load_carried, set_carried, stop_carrying
+from taskctx._caller.resets import Undo
 from taskctx.errors import CaptureError, ConfigurationError, InvalidArgument, InvalidType
 from tests.conftest import our_keys
 from tests.secrets import MARKER, secret

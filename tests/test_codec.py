@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from taskctx._codec import (
+from taskctx._snapshot.codec import (
     MAGIC,
     NONCE_BYTES,
     TAG_BYTES,
@@ -22,9 +22,9 @@ from taskctx._codec import (
     known_key_id,
     sealing_key_id,
 )
-from taskctx._keyring import Keyring
 from taskctx.errors import Reason, SnapshotError
 from taskctx.settings import load_settings
+from taskctx.settings.keyring import Keyring
 from tests.secrets import secret
 
 JSON = f'{{"session_id": "{secret("session")}"}}'.encode()

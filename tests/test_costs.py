@@ -18,7 +18,8 @@ from docket.dependencies import current_docket
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import taskctx
-from taskctx import TaskContextSnapshot, _backend
+from taskctx import TaskContextSnapshot
+from taskctx._transport import backend as _backend
 from tests.conftest import BACKEND, make_worker
 from tests.instructions import counting_instructions
 from tests.secrets import secret

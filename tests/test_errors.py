@@ -12,7 +12,7 @@ import pytest
 
 import taskctx
 from taskctx import errors
-from taskctx._bounded import BackendError
+from taskctx._transport.deadline import BackendError
 from taskctx.errors import Reason
 
 PUBLIC = [value for value in vars(taskctx).values() if inspect.isclass(value) and issubclass(value, Exception)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import taskctx
-from taskctx._headers import allowed_headers
+from taskctx._caller.headers import allowed_headers
 from taskctx.settings import Settings, load_settings
 from tests import secrets
 from tests.secrets import MARKER

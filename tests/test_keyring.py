@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskctx._keyring import KEY_BYTES, generate_key, parse_keyring
 from taskctx.errors import ConfigurationError
 from taskctx.settings import load_settings
+from taskctx.settings.keyring import KEY_BYTES, generate_key, parse_keyring
 from tests.secrets import MARKER
 
 KEY = bytes(range(32))

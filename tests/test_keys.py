@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import taskctx
-from taskctx._keys import TaskKeyParts, build_task_key, parse_task_key, snapshot_key
+from taskctx._snapshot.keys import TaskKeyParts, build_task_key, parse_task_key, snapshot_key
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), min_size=1)
 """Any text that UTF-8 can hold."""

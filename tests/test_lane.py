@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from taskctx._lane import MAX_BYTES, MAX_COMMANDS, Lane, Replies
+from taskctx._transport.lane import MAX_BYTES, MAX_COMMANDS, Lane, Replies
 from tests.helpers import wait_until
 
 

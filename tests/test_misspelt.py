@@ -10,8 +10,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 import taskctx
-from taskctx import _misspelt
 from taskctx.settings import current_settings, use_settings
+from taskctx.settings import misspelt as _misspelt
 from tests.secrets import MARKER
 
 

@@ -13,9 +13,9 @@ from docket import Docket, Worker
 from prometheus_client import CollectorRegistry
 
 import taskctx
-from taskctx._observe import Observer, docket_seen, notify, observe
 from taskctx.errors import Reason, RestoreError, SaveError
 from taskctx.operations import Capture, DocketSeen, Event, Operation, Outcome, RegistryLookup, Restore, Run, Save
+from taskctx.telemetry.observe import Observer, docket_seen, notify, observe
 from tests import secrets
 from tests.secrets import MARKER, secret
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from opentelemetry import baggage, context, trace
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
 
-from taskctx._propagation import (
+from taskctx._caller.resets import Undo
+from taskctx._caller.trace_context import (
     clear_baggage,
     current_baggage,
     current_trace,
@@ -22,7 +23,6 @@ from taskctx._propagation import (
     use_baggage,
     use_remote_context,
 )
-from taskctx._undo import Undo
 from tests.secrets import MARKER, secret
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

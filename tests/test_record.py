@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from taskctx import TaskContextSnapshot
-from taskctx._record import READABLE_SCHEMAS, SCHEMA_VERSION, Record, dump_json, parse_record, record_of
+from taskctx._snapshot.record import READABLE_SCHEMAS, SCHEMA_VERSION, Record, dump_json, parse_record, record_of
 from taskctx.errors import CaptureError, InvalidType, Reason, SnapshotError
 from tests.secrets import MARKER, secret
 from tests.strategies import FLOATS, JSON, TEXT, TEXTS

@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 import taskctx
-from taskctx._refresh import RefreshError, refreshed, use_refresh_hook
+from taskctx._worker.refresh import RefreshError, refreshed, use_refresh_hook
 from taskctx.settings import current_settings
 from tests import secrets
 from tests.helpers import wait_until

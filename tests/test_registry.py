@@ -13,7 +13,7 @@ from docket import Docket, Worker
 from prometheus_client import CollectorRegistry
 
 import taskctx
-from taskctx._registry import WeakRegistry, servers, sessions
+from taskctx._caller.registries import WeakRegistry, servers, sessions
 from taskctx.errors import InvalidArgument, InvalidType
 from tests import secrets
 from tests.conftest import our_keys

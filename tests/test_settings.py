@@ -9,7 +9,6 @@ import pytest
 from pydantic import SecretStr
 
 import taskctx
-from taskctx._keyring import generate_key
 from taskctx.errors import ConfigurationError, Reason
 from taskctx.settings import (
     DENIED_HEADERS,
@@ -20,6 +19,7 @@ from taskctx.settings import (
     load_settings,
     use_settings,
 )
+from taskctx.settings.keyring import generate_key
 from tests.secrets import MARKER
 
 DEFAULTS: dict[str, object] = {

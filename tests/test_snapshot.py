@@ -17,9 +17,9 @@ from opentelemetry import baggage, context, trace
 
 import taskctx
 from taskctx import TaskContextSnapshot
-from taskctx._ambient import Caller
-from taskctx._record import SCHEMA_VERSION
-from taskctx._token import token_from_json
+from taskctx._caller.caller import Caller
+from taskctx._caller.token import token_from_json
+from taskctx._snapshot.record import SCHEMA_VERSION
 from taskctx.errors import InvalidType, Reason, SaveError, SnapshotError
 from tests import secrets
 from tests.conftest import our_keys

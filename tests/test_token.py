@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taskctx import AccessToken, InvalidType
-from taskctx._token import bearer, is_expired, life_left, token_from_json, token_scope
+from taskctx._caller.token import bearer, is_expired, life_left, token_from_json, token_scope
 from taskctx.errors import Reason, SnapshotError
 from tests import secrets
 from tests.secrets import MARKER, secret

@@ -119,7 +119,7 @@ class ReferenceTable(SphinxDirective):
         return made.children
 
 
-MOVED: Final = {"taskctx.worker_dependencies": ("taskctx._worker", "worker_dependencies")}
+MOVED: Final = {"taskctx.worker_dependencies": ("taskctx._worker.dependency", "worker_dependencies")}
 """Data that is public under another name than where its docstring stands."""
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from taskctx._keyring import KEY_ID_RULE, generate_key, is_key_id
+from taskctx.settings.keyring import KEY_ID_RULE, generate_key, is_key_id
 
 from ._problem import Problem
 

@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from functools import cached_property
 
-from .._ambient import Caller
-from .._token import AccessToken
+from .._caller.caller import Caller
+from .._caller.token import AccessToken
 from . import _upstream
 
 REQUEST_ID = "x-request-id"
 
 
 class FastMCPCallers:
-    """A :class:`taskctx._ambient.CallerSource`: what FastMCP says of the request it handles."""
+    """A :class:`taskctx._caller.caller.CallerSource`: what FastMCP says of the request it handles."""
 
     _latest: ContextVar[Caller | None] = ContextVar("taskctx_fastmcp_caller", default=None)
 

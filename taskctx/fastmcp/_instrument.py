@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, NamedTuple, cast
 
-from .._ambient import current_caller
-from .._observe import docket_seen
+from .._caller.caller import current_caller
 from ..errors import ConfigurationError
+from ..telemetry.observe import docket_seen
 from . import _upstream
 from ._caller import FastMCPCallers
 from ._registries import find_server, find_session, register_server, register_session

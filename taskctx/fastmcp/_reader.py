@@ -7,16 +7,16 @@ from dataclasses import replace
 
 from docket import Docket
 
-from .. import _store
-from .._ambient import Caller, constant_token, lowered
-from .._bounded import bounded
-from .._credential import usable_token
-from .._disguise import is_fernet
-from .._keys import TaskKeyParts
-from .._record import Record
-from .._restore import Fetched, Restored, usable_carried
-from .._snapshot import TaskContextSnapshot, present_fields
-from .._token import AccessToken, token_from_json
+from .._caller.caller import Caller, constant_token, lowered
+from .._caller.token import AccessToken, token_from_json
+from .._snapshot.disguise import is_fernet
+from .._snapshot.keys import TaskKeyParts
+from .._snapshot.record import Record
+from .._snapshot.snapshot import TaskContextSnapshot, present_fields
+from .._transport import commands
+from .._transport.deadline import bounded
+from .._worker.credential import usable_token
+from .._worker.restoration import Fetched, Restored, usable_carried
 from ..errors import Reason, SnapshotError
 from ..operations import Restore
 from ..settings import Settings
@@ -77,7 +77,7 @@ class SnapshotReader:
     async def _fetch(self) -> tuple[FastMCPSnapshot, Fetched]:
         operation, parts = self._operation, self._parts
         key = _upstream.snapshot_redis_key(self._docket, parts.task_scope, parts.task_id)
-        stored = await _store.fetch(self._docket, key)
+        stored = await commands.fetch(self._docket, key)
         if stored is None:
             raise SnapshotError(Reason.MISSING)
         self._by_fastmcp = is_fernet(stored.value)
@@ -106,7 +106,7 @@ class SnapshotReader:
         operation = self._operation
         operation.ttl_remaining = ttl if ttl >= 0 else None
         if rider is not None and rider.stored_at is not None and rider.ttl is not None:
-            operation.age = max(0.0, await _store.server_time(self._docket) - rider.stored_at)
+            operation.age = max(0.0, await commands.server_time(self._docket) - rider.stored_at)
             operation.ttl = max(ttl, rider.ttl)
 
 

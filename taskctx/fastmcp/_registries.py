@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .._registry import WeakRegistry, servers, sessions
+from .._caller.registries import WeakRegistry, servers, sessions
 
 Register = Callable[[str, Any], None]
 Find = Callable[[str], Any]

@@ -10,13 +10,13 @@ from typing import Any
 from docket import Docket
 from docket.dependencies import TaskKey, current_docket, current_execution
 
-from .._current import TaskContextInfo, foreign_task
-from .._keys import PLAIN_TASK, TaskKeyParts
-from .._observe import docket_seen
-from .._restore import Restored, attempt, become_nobody, restore_operation
-from .._undo import Undo
-from .._worker import TaskContext, watching_body
+from .._caller.resets import Undo
+from .._snapshot.keys import PLAIN_TASK, TaskKeyParts
+from .._worker.current_task import TaskContextInfo, foreign_task
+from .._worker.dependency import TaskContext, watching_body
+from .._worker.restoration import Restored, attempt, become_nobody, restore_operation
 from ..settings import current_settings
+from ..telemetry.observe import docket_seen
 from . import _upstream
 from ._reader import SnapshotReader
 from ._upstream import FastMCPSnapshot
@@ -109,7 +109,7 @@ def task_key_parts(key: str) -> TaskKeyParts | None:
 
 
 async def restore(key: str, parts: TaskKeyParts, here: Docket, undo: Undo) -> Restored | None:
-    """As :func:`taskctx._restore.restore`, from FastMCP's snapshot, and for FastMCP's getters too."""
+    """As :func:`taskctx._worker.restoration.restore`, from FastMCP's snapshot, and for FastMCP's getters too."""
     become_nobody(undo)
     _upstream.apply_snapshot(NOBODYS)
     task = TaskContextInfo(parts.task_id, parts.task_scope)

@@ -6,8 +6,8 @@ from typing import Any, cast
 
 from pydantic_core import from_json
 
-from .._record import SCHEMA_VERSION, Record, dump_json, record_of
-from .._snapshot import TaskContextSnapshot
+from .._snapshot.record import SCHEMA_VERSION, Record, dump_json, record_of
+from .._snapshot.snapshot import TaskContextSnapshot
 from ..errors import Reason, SnapshotError
 
 MEMBER = "taskctx"

@@ -7,8 +7,8 @@ it has no key for, and fails the task; otherwise it would run it as nobody.
 
 from __future__ import annotations
 
-from .._codec import codec_for, known_key_id
-from .._disguise import disguised, is_fernet, is_sealed, revealed
+from .._snapshot.codec import codec_for, known_key_id
+from .._snapshot.disguise import disguised, is_fernet, is_sealed, revealed
 from ..errors import Reason, SnapshotError
 from ..operations import Restore
 from ..settings import Settings

@@ -10,16 +10,16 @@ from typing import Any
 
 from docket import Docket
 
-from .. import _store
-from .._bounded import bounded
-from .._carry import capture_carried
-from .._observe import docket_seen, observe
-from .._propagation import BAGGAGE, Baggage, current_baggage, current_trace, use_baggage
-from .._snapshot import TaskContextSnapshot, describe_capture, present_fields, saving
-from .._undo import Undo
+from .._caller.carried import capture_carried
+from .._caller.resets import Undo
+from .._caller.trace_context import BAGGAGE, Baggage, current_baggage, current_trace, use_baggage
+from .._snapshot.snapshot import TaskContextSnapshot, describe_capture, present_fields, saving
+from .._transport import commands
+from .._transport.deadline import bounded
 from ..errors import CaptureError, Reason, SaveError
 from ..operations import Capture, Save
 from ..settings import Settings, current_settings
+from ..telemetry.observe import docket_seen, observe
 from . import _upstream
 from ._rider import with_rider
 from ._sealing import seal
@@ -76,7 +76,7 @@ def saving_snapshots(_theirs: Callable[..., Any]) -> object:
             with saving(Save(docket_name=docket.name, docket_task=self.owning_tool_name or "")) as operation:
                 async with bounded():
                     value = await _stored_form(self, docket, key, ttl_seconds, operation)
-                    await _store.put(docket, key, value, ttl_seconds)
+                    await commands.put(docket, key, value, ttl_seconds)
         except (CaptureError, SaveError):
             if current_settings().on_save_failure == "raise":
                 raise
@@ -94,7 +94,7 @@ async def _stored_form(snapshot: FastMCPSnapshot, docket: Docket, key: str, ttl:
         # made by hand
         value = seal(text, key, settings)
     else:
-        stored_at = await _store.server_time(docket)
+        stored_at = await commands.server_time(docket)
         ours = captured[1]
         if here := current_trace():
             ours = replace(ours, trace_context=ours.trace_context | here)

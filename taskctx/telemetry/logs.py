@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .._observe import Observer, logger
 from ..errors import Reason
 from ..operations import Capture, Operation, Outcome, Restore, Save
+from .observe import Observer, logger
 
 INTERVAL = 10.0
 """Seconds between lines about the same thing."""

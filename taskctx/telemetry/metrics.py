@@ -16,9 +16,8 @@ from opentelemetry import trace
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
-from .._observe import Observer
-from .._propagation import TRACEPARENT, span_context
-from .._record import READABLE_SCHEMAS, SCHEMA_VERSION
+from .._caller.trace_context import TRACEPARENT, span_context
+from .._snapshot.record import READABLE_SCHEMAS, SCHEMA_VERSION
 from .._version import __version__
 from ..errors import Reason
 from ..operations import (
@@ -38,6 +37,7 @@ from ..settings import Settings, current_settings
 from . import names
 from .capture_fields import FieldCounts, ToldCounter
 from .names import OTHER_TASK, UNKNOWN_KEY, Metric, TraceResult
+from .observe import Observer
 
 CAPTURE_OUTCOMES = (Outcome.OK, Outcome.PARTIAL, Outcome.EMPTY, Outcome.FAILED)
 SAVE_OUTCOMES = (Outcome.OK, Outcome.SKIPPED, Outcome.FAILED)

@@ -24,12 +24,12 @@ from opentelemetry import context, trace
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TracerProvider
 from opentelemetry.trace import Span as OTelSpan
 
-from .._observe import Observer
-from .._propagation import parent_context, span_context
+from .._caller.trace_context import parent_context, span_context
 from .._version import __version__
 from ..operations import Capture, Operation, Outcome, Restore, Run, Save
 from ..settings import current_settings
 from .names import Attribute, Span
+from .observe import Observer
 
 MESSAGING_SYSTEM = "docket"
 

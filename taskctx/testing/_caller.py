@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 from .. import AccessToken, InvalidType, bind_caller
-from .._ambient import lowered, optional_text
-from .._token import token_scope
+from .._caller.caller import lowered, optional_text
+from .._caller.token import token_scope
 
 END_OF_CENTURY: Final = 4_102_444_800
 """2100-01-01, in seconds since the epoch: fixed, so that two callers made alike are equal."""

@@ -10,11 +10,12 @@ from opentelemetry.trace import TracerProvider
 from prometheus_client import CollectorRegistry
 
 from .. import Observer, Settings
-from .._observe import checked_observers, current_observers, use_observers
-from .._refresh import RefreshHook, checked_hook, current_refresh_hook, use_refresh_hook
+from .._worker.refresh import RefreshHook, checked_hook, current_refresh_hook, use_refresh_hook
 from ..settings import SettingsOverrides, current_settings, load_settings, use_settings
-from ..telemetry import PrometheusObserver, TracingObserver
 from ..telemetry.arguments import check_registry, check_tracer_provider
+from ..telemetry.metrics import PrometheusObserver
+from ..telemetry.observe import checked_observers, current_observers, use_observers
+from ..telemetry.tracing import TracingObserver
 
 
 @contextmanager

@@ -9,13 +9,14 @@ from typing import Final
 
 from docket import Docket
 
-from .. import AccessToken, InvalidArgument, InvalidType, Reason, _store
-from .._bounded import bounded
-from .._codec import FAMILY, SealingCodec, codec_for, is_sealed
-from .._keyring import generate_key, parse_keyring
-from .._restore import redis_key
-from .._token import token_from_json
+from .. import AccessToken, InvalidArgument, InvalidType, Reason
+from .._caller.token import token_from_json
+from .._snapshot.codec import FAMILY, SealingCodec, codec_for, is_sealed
+from .._transport import commands
+from .._transport.deadline import bounded
+from .._worker.restoration import redis_key
 from ..settings import current_settings
+from ..settings.keyring import generate_key, parse_keyring
 
 LONG_AGO: Final = 60
 """Seconds by which a token has expired."""
@@ -46,14 +47,14 @@ async def damage(docket: Docket, task_key: str, reason: Reason) -> None:
     """
     key = redis_key(docket, task_key)
     async with bounded():
-        stored = await _store.fetch(docket, key)
+        stored = await commands.fetch(docket, key)
         if stored is None:
             raise InvalidArgument("there is no snapshot to damage: it was not saved, or has expired")
         value = DAMAGES[reason](stored.value, key)
         if value is None:
-            await _store.compare_and_set(docket, key, stored.value, None)
+            await commands.compare_and_set(docket, key, stored.value, None)
         else:
-            await _store.put(docket, key, value, stored.ttl)
+            await commands.put(docket, key, value, stored.ttl)
 
 
 def _removed(_stored: bytes, _key: str) -> None:

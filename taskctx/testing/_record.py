@@ -12,9 +12,9 @@ from docket.dependencies import Dependency, current_execution
 from docket.execution import Execution
 
 from .. import Reason, RestoreError
-from .._keys import parse_task_key
-from .._observe import current_observers, use_observers
+from .._snapshot.keys import parse_task_key
 from ..operations import Event, Operation, Outcome, Restore
+from ..telemetry.observe import current_observers, use_observers
 from ._seen import SeenContext
 
 R = TypeVar("R")

@@ -22,10 +22,10 @@ from .. import (
     build_task_key,
     worker_dependencies,
 )
-from .._keys import PLAIN_TASK
-from .._restore import restore
-from .._token import token_from_json, token_scope
-from .._undo import Undo
+from .._caller.resets import Undo
+from .._caller.token import token_from_json, token_scope
+from .._snapshot.keys import PLAIN_TASK
+from .._worker.restoration import restore
 from ..settings import current_settings
 from ._caller import FakeCaller
 from ._failures import check_failure, damage

@@ -17,11 +17,11 @@ from .. import (
     get_request_id,
     get_task_context,
 )
-from .._ambient import current_caller, lowered
-from .._carry import capture_carried
-from .._headers import allowed_headers
-from .._propagation import BAGGAGE, current_baggage
-from .._token import token_from_json, token_scope
+from .._caller.caller import current_caller, lowered
+from .._caller.carried import capture_carried
+from .._caller.headers import allowed_headers
+from .._caller.token import token_from_json, token_scope
+from .._caller.trace_context import BAGGAGE, current_baggage
 from ..settings import current_settings
 from ._caller import FakeCaller
 

@@ -16,7 +16,7 @@ from typing import Any
 from docket import Docket
 
 import taskctx
-from taskctx._keyring import generate_key
+from taskctx.settings.keyring import generate_key
 from tests.helpers import ADA, Caller, wait_until
 from tests.ports import free_port
 from tests.processes.support import ROOT, Process, Start, scrape

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from taskctx._record import Record
+from taskctx._snapshot.record import Record
 from taskctx.cli._url import shown
 from taskctx.cli.doctor.backend import check_backend
 from taskctx.cli.doctor.finding import Finding, Severity, not_looked, worst

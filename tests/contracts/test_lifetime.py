@@ -26,7 +26,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import CollectorRegistry
 
 import taskctx
-from taskctx import _store
+from taskctx._transport import commands
 from tests.conftest import MakeDocket, make_worker, our_keys
 from tests.contracts.shapes import REDELIVERY, SHAPES, Shape, Stage, shape_name
 from tests.helpers import ADA, Caller, redis_key, running, shut_down_in_mid_task, state, ttl, wait_until
@@ -602,10 +602,10 @@ async def test_a_perpetual_run_that_leaves_after_its_task_has_ended(
     docket: Docket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that found another to come does not lengthen what the end of that one has shortened."""
-    looked: list[_store.Run] = []
-    look = _store.life_of
+    looked: list[commands.Run] = []
+    look = commands.life_of
 
-    async def look_and_dawdle(*args: Any) -> tuple[int, _store.Run]:
+    async def look_and_dawdle(*args: Any) -> tuple[int, commands.Run]:
         found = await look(*args)
         looked.append(found[1])
         if len(looked) == 1:
@@ -616,7 +616,7 @@ async def test_a_perpetual_run_that_leaves_after_its_task_has_ended(
         if looked:
             perpetual.cancel()
 
-    monkeypatch.setattr(_store, "life_of", look_and_dawdle)
+    monkeypatch.setattr(commands, "life_of", look_and_dawdle)
     execution = await taskctx.add(docket, task)()
     await work_until(docket, execution, "completed", "cancelled")
 

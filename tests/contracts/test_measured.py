@@ -14,14 +14,14 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import CollectorRegistry
 
 import taskctx
-from taskctx import _restore
-from taskctx._bounded import BackendError
-from taskctx._keyring import generate_key
-from taskctx._record import Record
-from taskctx._restore import _measure
+from taskctx._snapshot.record import Record
+from taskctx._transport.deadline import BackendError
+from taskctx._worker import restoration as _restore
+from taskctx._worker.restoration import _measure
 from taskctx.errors import Reason
 from taskctx.operations import FIELDS, DocketSeen, Event, Operation, Outcome, Restore
 from taskctx.settings import load_settings
+from taskctx.settings.keyring import generate_key
 from tests.contracts.outcomes import work
 from tests.helpers import ADA
 
@@ -93,7 +93,7 @@ async def test_age_and_life(
     async def now(_docket: Docket) -> float:
         return NOW
 
-    monkeypatch.setattr(_restore._store, "server_time", now)
+    monkeypatch.setattr(_restore.commands, "server_time", now)
     assert await measured(docket, record, remaining) == expected
 
 
@@ -103,7 +103,7 @@ async def test_without_the_servers_time_there_is_no_age(docket: Docket, monkeypa
     async def away(_docket: Docket) -> float:
         raise BackendError(Reason.BACKEND_TIMEOUT)
 
-    monkeypatch.setattr(_restore._store, "server_time", away)
+    monkeypatch.setattr(_restore.commands, "server_time", away)
     assert await measured(docket, {"stored_at": NOW, "ttl": 100}, 50) == (None, 100)
 
 

@@ -10,8 +10,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import CollectorRegistry
 
 import taskctx
-from taskctx._keyring import generate_key
 from taskctx.errors import Reason
+from taskctx.settings.keyring import generate_key
 from tests import secrets
 from tests.conftest import our_keys
 from tests.secrets import MARKER

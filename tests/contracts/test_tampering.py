@@ -20,8 +20,8 @@ from prometheus_client import CollectorRegistry
 
 import taskctx
 from taskctx import Reason
-from taskctx._codec import FAMILY, MAGIC, NONCE_BYTES, TAG_BYTES, SealingCodec
-from taskctx._keyring import generate_key, parse_keyring
+from taskctx._snapshot.codec import FAMILY, MAGIC, NONCE_BYTES, TAG_BYTES, SealingCodec
+from taskctx.settings.keyring import generate_key, parse_keyring
 from tests.conftest import MakeDocket, make_worker
 from tests.contracts.test_failure_contract import Mode, each_mode, failures, our_lines
 from tests.helpers import ADA, BOB, BYSTANDER, NOBODY, Caller, Sight, look, redis_key, state, stored

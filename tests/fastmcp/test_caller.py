@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import taskctx
-from taskctx._carry import stop_carrying
+from taskctx._caller.carried import stop_carrying
 from tests.fastmcp.conftest import Service
 from tests.fastmcp.server import ADA, BOB, LOCALE, mark
 

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 import taskctx
-from taskctx._keyring import generate_key
+from taskctx.settings.keyring import generate_key
 from tests.fastmcp.conftest import HEADERS, Service
 from tests.fastmcp.server import ADA, BOB, mark
 from tests.secrets import secret

@@ -10,8 +10,8 @@ from fastmcp_tasks import creation, lifespan
 from prometheus_client import CollectorRegistry
 
 import taskctx
-from taskctx._keyring import generate_key
 from taskctx.fastmcp import instrument, uninstrument
+from taskctx.settings.keyring import generate_key
 from tests.fastmcp.conftest import Service
 from tests.fastmcp.server import ADA, mark
 

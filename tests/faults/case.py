@@ -17,8 +17,8 @@ from typing import Any
 from docket import Docket
 from redis.asyncio import Redis
 
-from taskctx._keyring import generate_key
 from taskctx.errors import Reason
+from taskctx.settings.keyring import generate_key
 from tests.faults.ledger import DIRECTORY, Ledger, Whose
 from tests.faults.orders import Order
 from tests.faults.report import Row

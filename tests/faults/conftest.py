@@ -11,7 +11,7 @@ import pytest
 from docket import Docket
 
 import taskctx
-from taskctx._carry import stop_carrying
+from taskctx._caller.carried import stop_carrying
 from tests.faults.case import Case
 from tests.faults.ledger import Pen
 from tests.faults.report import Row, as_markdown, as_page

@@ -12,7 +12,7 @@ from dataclasses import replace
 from docket import Docket
 from docket.execution import Execution
 
-from taskctx._ambient import current_caller
+from taskctx._caller.caller import current_caller
 from tests.faults import tasks
 from tests.faults.orders import Job, Order
 from tests.faults.submitter import Submitter, note_saves

@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 from types import FrameType
 
-from taskctx._registry import servers, sessions
+from taskctx._caller.registries import servers, sessions
 from tests.faults.ledger import Entry, Pen
 
 _PROC = Path("/proc/self")

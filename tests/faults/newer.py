@@ -17,7 +17,7 @@ from typing import Any, cast
 SCHEMA = "TASKCTX_FAULTS_SCHEMA"
 """Environment variable: the version of the schema that is written; all versions up to it are read."""
 
-MODULE = "taskctx._record"
+MODULE = "taskctx._snapshot.record"
 
 
 class _Rewriting(SourceFileLoader):

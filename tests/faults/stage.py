@@ -15,8 +15,9 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 import taskctx
-from taskctx import Observer, Settings, _store
-from taskctx._keys import parse_task_key
+from taskctx import Observer, Settings
+from taskctx._snapshot.keys import parse_task_key
+from taskctx._transport import commands
 from taskctx.operations import Operation, Restore
 from tests.conftest import make_worker
 from tests.faults.callers import caller_of, whose
@@ -131,7 +132,7 @@ class Stage:
         executions = await self.add(job)
         await self.docket.cancel(executions[0].key)
         key = redis_key(self.docket, executions[0].key)
-        await _store.expire(self.docket, key, Settings().completed_ttl)
+        await commands.expire(self.docket, key, Settings().completed_ttl)
         return []
 
     async def cancelled(self, number: int, submit: Submit, nth: int, *, answered: bool, company: int) -> bool:
@@ -152,7 +153,7 @@ class Stage:
 
     def forget_clock(self) -> None:
         """As a minute later: the server is asked for its time again."""
-        _store._clocks.of(self.docket).check_at = 0.0  # pyright: ignore[reportPrivateUsage]
+        commands._clocks.of(self.docket).check_at = 0.0  # pyright: ignore[reportPrivateUsage]
 
     async def live(self) -> set[str]:
         """Docket keys of the tasks that are scheduled."""
@@ -160,7 +161,7 @@ class Stage:
             redis: Redis = client  # type: ignore[assignment]
             prefix = self.docket.runs_key("")
             keys = [key.decode().removeprefix(prefix) async for key in redis.scan_iter(f"{prefix}*", count=1000)]
-        return {key for key in keys if (await _store.run_of(self.docket, key)).live}
+        return {key for key in keys if (await commands.run_of(self.docket, key)).live}
 
     async def work_off(self) -> None:
         """Run everything there is, and what other workers left behind."""

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from docket import Docket
 from redis.asyncio import Redis
 
-from taskctx._keys import parse_task_key
+from taskctx._snapshot.keys import parse_task_key
 from tests.faults.case import Case
 from tests.helpers import wait_until
 

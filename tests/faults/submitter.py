@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY
 from redis.exceptions import RedisClusterException, RedisError
 
 import taskctx
-from taskctx._keys import parse_task_key
+from taskctx._snapshot.keys import parse_task_key
 from taskctx.errors import Reason
 from tests.faults import tasks
 from tests.faults.callers import caller_of

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from taskctx import Settings
-from taskctx._keys import parse_task_key
+from taskctx._snapshot.keys import parse_task_key
 from tests.conftest import make_worker
 from tests.faults.case import Case
 from tests.faults.interruption import FirstExecution

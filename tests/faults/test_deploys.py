@@ -8,8 +8,8 @@ import sys
 import pytest
 from redis.asyncio import Redis
 
-from taskctx._codec import SealingCodec
-from taskctx._keyring import generate_key, parse_keyring
+from taskctx._snapshot.codec import SealingCodec
+from taskctx.settings.keyring import generate_key, parse_keyring
 from tests.faults.case import MANY, PATIENT, SETTLING, Case, Worker
 from tests.faults.ledger import Ledger
 from tests.faults.newer import SCHEMA

@@ -10,9 +10,9 @@ from typing import TypeVar
 
 from opentelemetry import baggage, trace
 
-from taskctx import _observe
-from taskctx._ambient import NOBODY, current_caller
+from taskctx._caller.caller import NOBODY, current_caller
 from taskctx.errors import Reason, RestoreError, SnapshotError
+from taskctx.telemetry import observe as _observe
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Exception)

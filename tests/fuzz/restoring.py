@@ -12,12 +12,12 @@ from docket import Docket
 from docket.dependencies import current_docket
 
 import taskctx
-from taskctx import _store
-from taskctx._ambient import NOBODY, current_caller
-from taskctx._carry import stop_carrying
-from taskctx._keys import build_task_key, snapshot_key
-from taskctx._restore import restore
-from taskctx._undo import Undo
+from taskctx._caller.caller import NOBODY, current_caller
+from taskctx._caller.carried import stop_carrying
+from taskctx._caller.resets import Undo
+from taskctx._snapshot.keys import build_task_key, snapshot_key
+from taskctx._transport import commands
+from taskctx._worker.restoration import restore
 from taskctx.errors import Reason, RestoreError
 from taskctx.settings import Settings, current_settings, use_settings
 from tests.fuzz.contract import assert_is_its_reason, leaving_nobody
@@ -49,7 +49,7 @@ async def _restored(values: Iterable[bytes]) -> None:
             with Undo() as undo:
                 undo.set(current_docket, docket)
                 for value in values:
-                    await _store.put(docket, docket.key(snapshot_key("taskctx", SCOPE, "1")), value, ttl=10)
+                    await commands.put(docket, docket.key(snapshot_key("taskctx", SCOPE, "1")), value, ttl=10)
                     await _restore_once()
     finally:
         stop_carrying("fuzz")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from taskctx import AccessToken, TaskContextSnapshot, build_task_key
-from taskctx._record import Record
+from taskctx._snapshot.record import Record
 from tests.fuzz.restoring import SCOPE
 from tests.fuzz.targets import KEYRING_TEXT, PLACE, SEALING
 

@@ -18,11 +18,9 @@ from opentelemetry import baggage, context, trace
 
 import taskctx
 from taskctx import TaskContextSnapshot
-from taskctx._codec import MAGIC, PlaintextCodec, SealingCodec, SnapshotCodec, is_sealed, known_key_id, sealing_key_id
-from taskctx._headers import allowed_headers
-from taskctx._keyring import KEY_BYTES, Keyring, parse_keyring
-from taskctx._keys import TaskKeyParts, build_task_key, parse_task_key, snapshot_key
-from taskctx._propagation import (
+from taskctx._caller.headers import allowed_headers
+from taskctx._caller.resets import Undo
+from taskctx._caller.trace_context import (
     clear_baggage,
     current_baggage,
     current_trace,
@@ -31,12 +29,22 @@ from taskctx._propagation import (
     span_context,
     use_baggage,
 )
-from taskctx._record import READABLE_SCHEMAS, Record, parse_record
-from taskctx._snapshot import snapshot_of
-from taskctx._undo import Undo
+from taskctx._snapshot.codec import (
+    MAGIC,
+    PlaintextCodec,
+    SealingCodec,
+    SnapshotCodec,
+    is_sealed,
+    known_key_id,
+    sealing_key_id,
+)
+from taskctx._snapshot.keys import TaskKeyParts, build_task_key, parse_task_key, snapshot_key
+from taskctx._snapshot.record import READABLE_SCHEMAS, Record, parse_record
+from taskctx._snapshot.snapshot import snapshot_of
 from taskctx.asgi import REQUEST_ID, SESSION_ID, TaskContextMiddleware
 from taskctx.errors import ConfigurationError, InvalidArgument, Reason, SnapshotError
 from taskctx.settings import Settings, current_settings, load_settings
+from taskctx.settings.keyring import KEY_BYTES, Keyring, parse_keyring
 from tests.fuzz.contract import assert_fixed_text, assert_is_its_reason, attempt, is_utf8, leaving_nobody, text_of
 from tests.fuzz.restoring import restoring
 

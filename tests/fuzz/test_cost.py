@@ -21,13 +21,15 @@ from typing import Any
 import pytest
 from opentelemetry.baggage import propagation
 
-from taskctx import TaskContextError, TaskContextSnapshot, _keyring, _keys
-from taskctx._codec import MAGIC
-from taskctx._keyring import _decoded, parse_keyring
-from taskctx._keys import parse_task_key
-from taskctx._propagation import span_context, use_baggage
-from taskctx._undo import Undo
+from taskctx import TaskContextError, TaskContextSnapshot
+from taskctx._caller.resets import Undo
+from taskctx._caller.trace_context import span_context, use_baggage
+from taskctx._snapshot import keys as _keys
+from taskctx._snapshot.codec import MAGIC
+from taskctx._snapshot.keys import parse_task_key
 from taskctx.asgi import TaskContextMiddleware
+from taskctx.settings import keyring as _keyring
+from taskctx.settings.keyring import _decoded, parse_keyring
 from tests.fuzz.seeds import TRACEPARENT
 from tests.fuzz.targets import PLACE, SEALING, run
 from tests.instructions import counting_instructions

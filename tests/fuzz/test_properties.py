@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from taskctx import AccessToken
-from taskctx._codec import MAGIC
-from taskctx._record import Record
+from taskctx._snapshot.codec import MAGIC
+from taskctx._snapshot.record import Record
 from tests.fuzz import targets
 from tests.fuzz.seeds import BAGGAGE, SEEDS, TRACEPARENT, TRACESTATE, WORDS
 from tests.fuzz.targets import TARGETS

@@ -36,7 +36,7 @@ class Mutant:
         """The module with the change, which the shared tree has from now on: to be called in a process of its own."""
         self._place.put(self._replacement)
         tree = ast.fix_missing_locations(self._tree)
-        return compile(tree, str(PACKAGE / f"{self.module}.py"), "exec", dont_inherit=True)
+        return compile(tree, str(path_of(self.module)), "exec", dont_inherit=True)
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,14 @@ class _Place:
             getattr(self.holder, self.field)[self.index] = node
 
 
+def path_of(module: str) -> Path:
+    """Where a module of ours is, by its name below the package."""
+    return PACKAGE.joinpath(*module.split(".")).with_suffix(".py")
+
+
 def mutants_of(module: str) -> list[Mutant]:
     """Every mutant of a module of ours."""
-    return mutants_in((PACKAGE / f"{module}.py").read_text("utf-8"), module)
+    return mutants_in(path_of(module).read_text("utf-8"), module)
 
 
 def mutants_in(source: str, module: str) -> list[Mutant]:

@@ -19,17 +19,17 @@ class Target:
 
 
 TARGETS = (
-    Target("_keys", ("test_keys.py", "contracts/test_identity.py")),
-    Target("_keyring", ("test_keyring.py", "test_codec.py")),
-    Target("_record", ("test_record.py",)),
-    Target("_headers", ("test_headers.py",)),
+    Target("_snapshot.keys", ("test_keys.py", "contracts/test_identity.py")),
+    Target("settings.keyring", ("test_keyring.py", "test_codec.py")),
+    Target("_snapshot.record", ("test_record.py",)),
+    Target("_caller.headers", ("test_headers.py",)),
     Target("errors", ("test_errors.py", "contracts/test_failure_contract.py")),
-    Target("settings", ("test_settings.py", "test_keyring.py", "test_headers.py")),
-    Target("_token", ("test_token.py", "contracts/test_identity.py")),
-    Target("_codec", ("test_codec.py", "contracts/test_sealed.py")),
-    Target("_current", ("test_current.py",)),
+    Target("settings.__init__", ("test_settings.py", "test_keyring.py", "test_headers.py")),
+    Target("_caller.token", ("test_token.py", "contracts/test_identity.py")),
+    Target("_snapshot.codec", ("test_codec.py", "contracts/test_sealed.py")),
+    Target("_worker.current_task", ("test_current.py",)),
     Target(
-        "_restore",
+        "_worker.restoration",
         (
             "contracts/test_measured.py",
             "test_current.py",
@@ -43,12 +43,12 @@ TARGETS = (
         ),
         on_a_server=True,
     ),
-    Target("_bounded", ("test_bounded.py", "test_errors.py")),
-    Target("_bulk", ("test_bulk.py",), on_a_server=True),
-    Target("_credential", ("contracts/test_refresh.py", "contracts/test_failure_contract.py")),
-    Target("_refresh", ("test_refresh.py", "contracts/test_refresh.py")),
+    Target("_transport.deadline", ("test_bounded.py", "test_errors.py")),
+    Target("_transport.bulk", ("test_bulk.py",), on_a_server=True),
+    Target("_worker.credential", ("contracts/test_refresh.py", "contracts/test_failure_contract.py")),
+    Target("_worker.refresh", ("test_refresh.py", "contracts/test_refresh.py")),
     Target(
-        "_worker",
+        "_worker.dependency",
         (
             "test_current.py",
             "contracts/test_lifetime.py",
@@ -58,7 +58,9 @@ TARGETS = (
         on_a_server=True,
     ),
     Target(
-        "_lifetime", ("contracts/test_lifetime.py", "test_snapshot.py", "contracts/test_attempts.py"), on_a_server=True
+        "_worker.rerun",
+        ("contracts/test_lifetime.py", "test_snapshot.py", "contracts/test_attempts.py"),
+        on_a_server=True,
     ),
-    Target("_reservation", ("contracts/test_atomicity.py", "contracts/test_lifetime.py"), on_a_server=True),
+    Target("_submit.reservation", ("contracts/test_atomicity.py", "contracts/test_lifetime.py"), on_a_server=True),
 )

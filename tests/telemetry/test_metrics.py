@@ -23,14 +23,14 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.exposition import generate_latest
 
 import taskctx
-from taskctx._carry import stop_carrying
-from taskctx._observe import docket_seen, observe
+from taskctx._caller.carried import stop_carrying
+from taskctx._configure import make_observers
 from taskctx.errors import Reason
 from taskctx.operations import Restore
 from taskctx.settings import load_settings
-from taskctx.telemetry import make_observers
 from taskctx.telemetry.metrics import PrometheusObserver
 from taskctx.telemetry.names import METRICS
+from taskctx.telemetry.observe import docket_seen, observe
 from tests import secrets
 from tests.telemetry import families
 

@@ -10,9 +10,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import CollectorRegistry
 
 import taskctx
-from taskctx._observe import current_observers, use_observers
 from taskctx.operations import Event, Operation
 from taskctx.settings import current_settings, use_settings
+from taskctx.telemetry.observe import current_observers, use_observers
 from taskctx.testing import RecordedMetrics, configured, recorded_metrics
 from taskctx.testing.spans import recorded_spans
 

@@ -9,7 +9,7 @@ from docket import Docket
 
 import taskctx
 from taskctx import Reason
-from taskctx._keyring import generate_key
+from taskctx.settings.keyring import generate_key
 from taskctx.testing import NOBODY, assert_restored, configured, fake_caller, restored, run_as_worker
 from tests.secrets import MARKER
 

@@ -14,8 +14,8 @@ from prometheus_client import CollectorRegistry
 
 import taskctx
 from taskctx import Reason
-from taskctx._carry import stop_carrying
-from taskctx._observe import current_observers
+from taskctx._caller.carried import stop_carrying
+from taskctx.telemetry.observe import current_observers
 from taskctx.testing import NOBODY, SeenContext, assert_restored, configured, fake_caller, restored, run_as_worker
 from tests.conftest import our_keys
 

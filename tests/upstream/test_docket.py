@@ -89,7 +89,7 @@ async def task() -> None:
     """A task that does nothing."""
 
 
-# Docket's record of a task key: _store._read_run
+# Docket's record of a task key: commands._read_run
 
 
 async def test_the_record_of_a_task_scheduled_ahead(docket: Docket) -> None:
@@ -717,7 +717,7 @@ def test_a_cron_tells_its_next_time_once() -> None:
     assert cron._next_when is None
 
 
-# Redis, Valkey and burner-redis: _store, _backend
+# Redis, Valkey and burner-redis: commands, _backend
 
 
 def pipeline_of(redis: Any) -> Any:
@@ -729,7 +729,7 @@ def pipeline_of(redis: Any) -> Any:
 
 
 async def test_a_pipeline_answers_in_bytes_and_in_order(docket: Docket) -> None:
-    """Else ``_store.fetch`` and ``look`` read one command's answer for another's."""
+    """Else ``commands.fetch`` and ``look`` read one command's answer for another's."""
     key, record = docket.key("value"), docket.key("record")
     async with docket.redis() as redis:
         await redis.hset(record, "state", "queued")

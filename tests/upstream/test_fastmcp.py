@@ -28,9 +28,9 @@ from fastmcp_tasks.keys import build_task_key, leg_execution_key, parse_task_key
 from mcp.server.auth.middleware.auth_context import auth_context_var
 
 from taskctx import ConfigurationError
-from taskctx._disguise import FERNET, SEALED
-from taskctx._keys import build_task_key as build_ours
-from taskctx._keys import parse_task_key as parse_ours
+from taskctx._snapshot.disguise import FERNET, SEALED
+from taskctx._snapshot.keys import build_task_key as build_ours
+from taskctx._snapshot.keys import parse_task_key as parse_ours
 from taskctx.fastmcp._available import require_supported
 from taskctx.fastmcp._instrument import PATCHES
 from taskctx.fastmcp._restoration import Restoration

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from taskctx._codec import codec_for
-from taskctx._record import Record, parse_record
+from taskctx._snapshot.codec import codec_for
+from taskctx._snapshot.record import Record, parse_record
 from taskctx.errors import Reason, SnapshotError
 from taskctx.settings import current_settings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 
-from taskctx._propagation import span_context
+from taskctx._caller.trace_context import span_context
 
 from ..operating.words import counted
 from .finding import Finding, Severity, ok

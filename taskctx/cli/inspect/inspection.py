@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from taskctx._codec import codec_for
-from taskctx._record import Record, parse_record
-from taskctx._snapshot import TaskContextSnapshot, snapshot_of
-from taskctx._token import AccessToken, token_from_json
+from taskctx._caller.token import AccessToken, token_from_json
+from taskctx._snapshot.codec import codec_for
+from taskctx._snapshot.record import Record, parse_record
+from taskctx._snapshot.snapshot import TaskContextSnapshot, snapshot_of
 from taskctx.errors import Reason, SnapshotError
 from taskctx.settings import current_settings
 

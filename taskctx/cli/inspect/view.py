@@ -7,9 +7,9 @@ from typing import Any
 
 from opentelemetry import trace
 
-from taskctx._propagation import BAGGAGE, span_context
-from taskctx._snapshot import TaskContextSnapshot
-from taskctx._token import AccessToken, life_left
+from taskctx._caller.token import AccessToken, life_left
+from taskctx._caller.trace_context import BAGGAGE, span_context
+from taskctx._snapshot.snapshot import TaskContextSnapshot
 
 from .inspection import Inspection, Opened, Run, Stored
 

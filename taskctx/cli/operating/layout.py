@@ -13,7 +13,7 @@ from enum import Enum
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
-from taskctx._keys import PLAIN_TASK, parse_task_key, snapshot_key
+from taskctx._snapshot.keys import PLAIN_TASK, parse_task_key, snapshot_key
 from taskctx.settings import current_settings
 
 _OWNER = r"(?:anon|auth:(?P<scope>[^:]+))"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from taskctx._codec import FAMILY, sealing_key_id
-from taskctx._disguise import is_fernet, is_sealed, revealed_beginning
+from taskctx._snapshot.codec import FAMILY, sealing_key_id
+from taskctx._snapshot.disguise import is_fernet, is_sealed, revealed_beginning
 from taskctx.errors import SnapshotError
 
 BEGINNING = 128

@@ -16,8 +16,8 @@ from typing import Any
 
 import httpx
 
-from taskctx._codec import PlaintextCodec, SealingCodec, SnapshotCodec
-from taskctx._keyring import generate_key, parse_keyring
+from taskctx._snapshot.codec import PlaintextCodec, SealingCodec, SnapshotCodec
+from taskctx.settings.keyring import generate_key, parse_keyring
 from tests.conftest import running_valkey
 from tests.ports import free_port
 from tests.processes.read_access import attacker

@@ -1,0 +1,217 @@
+"""The current caller: who asked, in a request handler and in the task it submitted alike.
+
+One ContextVar holds one frozen :class:`Caller`, so the caller changes as a whole or not at all.  A framework that
+keeps the caller of its requests by itself (FastMCP) can be made a :class:`CallerSource`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar, Token
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Final, Protocol, cast
+
+from ..errors import InvalidType
+from .token import AccessToken, token_scope
+
+TokenSource = Callable[[], AccessToken | None]
+"""Gives the caller's token when it is asked for: an authenticator may run after the caller was bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Everything known of a caller.  ``repr`` shows nothing of it.
+
+    Attributes:
+        request: the source's request that it was bound in, None outside of one.
+    """
+
+    token_source: TokenSource | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    request_id: str | None = field(default=None, repr=False)
+    session_id: str | None = field(default=None, repr=False)
+    session: object = field(default=None, repr=False)
+    server: object = field(default=None, repr=False)
+    request: object = field(default=None, repr=False, compare=False)
+
+    @property
+    def access_token(self) -> AccessToken | None:
+        return self.token_source() if self.token_source else None
+
+
+NOBODY: Final = Caller()
+
+
+class CallerSource(Protocol):
+    """A framework that knows the caller of each request it handles."""
+
+    def request(self) -> object | None:
+        """The request that is being handled here; None outside of one."""
+        ...
+
+    def caller(self, request: object) -> Caller: ...
+
+
+class _CurrentCaller:
+    """A ContextVar that asks the source first.
+
+    A session's tasks may have been started by an earlier request and have inherited what was bound there.  So what is
+    bound counts inside a request of the source's only if it was bound in that very request.
+    """
+
+    def __init__(self) -> None:
+        self._bound: ContextVar[Caller] = ContextVar("taskctx_caller", default=NOBODY)
+        self._source: CallerSource | None = None
+
+    def use_source(self, source: CallerSource | None) -> None:
+        self._source = source
+
+    def get(self) -> Caller:
+        bound, source = self._bound.get(), self._source
+        request = None if source is None else source.request()
+        if source is None or request is None or bound.request is request:
+            return bound
+        return source.caller(request)
+
+    def set(self, caller: Caller) -> Token[Caller]:
+        request = None if self._source is None else self._source.request()
+        return self._bound.set(caller if caller.request is request else replace(caller, request=request))
+
+    def reset(self, token: Token[Caller]) -> None:
+        self._bound.reset(token)
+
+
+current_caller: Final = _CurrentCaller()
+
+
+class _Unset(Enum):
+    """The default of arguments for which None means something."""
+
+    UNSET = "unset"
+
+
+UNSET: Final = _Unset.UNSET
+
+
+@contextmanager
+def bind_caller(
+    *,
+    access_token: object = UNSET,
+    headers: Mapping[str, str] | _Unset | None = UNSET,
+    request_id: str | _Unset | None = UNSET,
+    session_id: str | _Unset | None = UNSET,
+    session: object = UNSET,
+    server: object = UNSET,
+) -> Generator[None]:
+    """Bind the current caller for the length of a ``with`` block.
+
+    What is not given stays as an enclosing block (or the middleware) bound it; an explicit None clears it.
+    So a handler that authenticates by itself adds the token to what the middleware knows::
+
+        with bind_caller(access_token=token):
+            await taskctx.add(docket, make_report)(42)
+
+    Args:
+        access_token: a :class:`taskctx.AccessToken`, or any object with its attributes (the MCP SDK's,
+            FastMCP's).  It must have been verified: it decides the task's authorization scope.
+        headers: HTTP headers; names are lower-cased.
+        request_id: the request's id, ``x-request-id`` as a rule.
+        session_id: the session's id, ``mcp-session-id`` as a rule.
+        session: the live session object; ``add`` registers it, so that workers in this process find it with
+            :func:`taskctx.get_task_session`.  Held weakly there.
+        server: the live server object, found with :func:`taskctx.get_task_server`.
+
+    Raises:
+        InvalidType: a value has the wrong type.
+    """
+    outer = current_caller.get()
+    caller = Caller(
+        token_source=outer.token_source if access_token is UNSET else constant_token(_coerced(access_token)),
+        headers=outer.headers if isinstance(headers, _Unset) else lowered(headers),
+        request_id=outer.request_id if isinstance(request_id, _Unset) else optional_text("request_id", request_id),
+        session_id=outer.session_id if isinstance(session_id, _Unset) else optional_text("session_id", session_id),
+        session=outer.session if session is UNSET else session,
+        server=outer.server if server is UNSET else server,
+        request=outer.request,
+    )
+    token = current_caller.set(caller)
+    try:
+        yield
+    finally:
+        current_caller.reset(token)
+
+
+@contextmanager
+def use_caller(caller: Caller) -> Generator[None]:
+    """Make ``caller`` the current one, as a whole, for the length of a ``with`` block."""
+    token = current_caller.set(caller)
+    try:
+        yield
+    finally:
+        current_caller.reset(token)
+
+
+def get_access_token() -> AccessToken | None:
+    """The current caller's access token: in a handler the one presented, in a worker the one captured.
+
+    None for an anonymous caller, and in a task whose token expired while it was queued and was not refreshed.
+    """
+    return current_caller.get().access_token
+
+
+def get_http_headers() -> dict[str, str]:
+    """The current caller's HTTP headers, names in lower case; in a worker, those the header policy let through."""
+    return dict(current_caller.get().headers)
+
+
+def get_request_id() -> str | None:
+    """The id of the request that the current code, or the task it runs in, comes from."""
+    return current_caller.get().request_id
+
+
+def get_task_scope() -> str | None:
+    """The current caller's authorization scope.
+
+    ``client_id|sub`` when the token has a non-empty ``sub`` claim, else ``client_id``; None for an anonymous
+    caller.  The raw value: it is encoded only where keys are built.
+    """
+    return token_scope(get_access_token())
+
+
+def constant_token(token: AccessToken | None) -> TokenSource | None:
+    """The source of a token that is there already."""
+    return None if token is None else lambda: token
+
+
+def _coerced(access_token: object) -> AccessToken | None:
+    return None if access_token is None else AccessToken.coerce(access_token)
+
+
+def lowered(headers: Mapping[str, str] | None) -> dict[str, str]:
+    """Headers with their names in lower case; none for None.
+
+    Raises:
+        InvalidType: they are no mapping of strings to strings.
+    """
+    if headers is None:
+        return {}
+    if not isinstance(cast("object", headers), Mapping):
+        raise InvalidType(f"headers must be a mapping of names to values, not {type(headers).__name__}")
+    try:
+        # str's own methods take nothing but strings
+        return dict(zip(map(str.lower, headers), map(str.__str__, headers.values()), strict=True))
+    except (TypeError, ValueError):
+        raise InvalidType("headers must map strings to strings") from None
+
+
+def optional_text(name: str, value: object) -> str | None:
+    """A text that may be missing, as it is.
+
+    Raises:
+        InvalidType: it is something else.
+    """
+    if value is not None and not isinstance(value, str):
+        raise InvalidType(f"{name} must be a string or None, not {type(value).__name__}")
+    return value

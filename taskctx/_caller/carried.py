@@ -1,0 +1,167 @@
+"""ContextVars of the user's that ride along with a task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextvars import Context
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
+
+from ..errors import CaptureError, ConfigurationError, InvalidArgument, InvalidType
+from .resets import Undo
+
+
+class CarriedVar(Protocol):
+    """What :func:`carry` needs of a variable: a ``contextvars.ContextVar`` has it, and so can an adapter of yours."""
+
+    def get(self) -> Any: ...
+    def set(self, value: Any, /) -> Any: ...
+    def reset(self, token: Any, /) -> None: ...
+
+
+class _Unset:
+    """Stands for "no value": the variable is not set and has no default."""
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+_UNSET = _Unset()
+_NOT_JSON = (ValueError, TypeError, RecursionError)
+
+
+@dataclass(frozen=True, slots=True)
+class _Carried:
+    name: str
+    var: CarriedVar
+    adapter: TypeAdapter[Any]
+    default: Any = field(repr=False)
+    default_json: bytes | None = field(repr=False)
+
+
+_carried: dict[str, _Carried] = {}
+
+
+def carry(var: CarriedVar, *, name: str | None = None, type: Any = Any) -> None:  # noqa: A002 - the public API's word
+    """Have a ContextVar's value captured with every task, and set in the worker before the task's body runs.
+
+    Call it once at import, in submitters and workers alike.  A task whose snapshot does not hold the variable
+    sees the variable's own default (None where it has none), never a value left in the worker.
+
+    Args:
+        var: a ``ContextVar``, or an object with its ``get``, ``set`` and ``reset``.
+        name: under which it is stored; a ContextVar's own name by default.
+        type: what pydantic validates the value as on the far side.
+
+    Raises:
+        ConfigurationError: another variable is carried under this name.
+        InvalidArgument: there is no name.
+        InvalidType: ``var`` is not such an object, or ``type`` is none that pydantic can validate.
+    """
+    if not all(callable(getattr(var, method, None)) for method in ("get", "set", "reset")):
+        raise InvalidType("carry takes a ContextVar, or an object with its get, set and reset")
+    name = name or getattr(var, "name", None)
+    if not isinstance(name, str) or not name:
+        raise InvalidArgument("carry needs a name for this variable: carry(var, name=...)")
+    known = _carried.get(name)
+    if known is not None and known.var is not var:
+        raise ConfigurationError(f"another variable is already carried under the name {name!r}")
+    # an empty Context shows the variable as no one has set it
+    default = Context().run(_value, var)
+    adapter = _adapter(type)
+    _carried[name] = _Carried(name, var, adapter, default, _as_json(adapter, default))
+
+
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """What validates values of a type, made in full: pydantic puts it off for a name that it does not find."""
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(kind)
+        adapter.rebuild()
+    except Exception as error:  # pydantic's own are of no one kind
+        raise InvalidType(
+            "carry needs a type that pydantic can validate: carry(var, type=dict[str, str]), or a pydantic model"
+        ) from error
+    return adapter
+
+
+def stop_carrying(name: str) -> None:
+    """Undo :func:`carry`, for tests."""
+    _carried.pop(name, None)
+
+
+def capture_carried() -> dict[str, Any]:
+    """The carried variables that are set to something other than their defaults, as JSON values by name.
+
+    Raises:
+        CaptureError: a value has no JSON form; the message names the variable, not the value.
+    """
+    return dict(_capture())
+
+
+def _capture() -> Iterator[tuple[str, Any]]:
+    for carried in _carried.values():
+        value = _value(carried.var)
+        if value is carried.default:
+            continue
+        try:
+            dumped = carried.adapter.dump_json(value, warnings="error")
+        except _NOT_JSON:
+            raise CaptureError(
+                f"the carried variable {carried.name!r} holds a value that its type cannot write as JSON; "
+                "register a type that can: carry(var, type=...)"
+            ) from None
+        # compared as JSON, because to Python 0, 0.0 and False are equal
+        if dumped != carried.default_json:
+            yield carried.name, from_json(dumped)
+
+
+def _as_json(adapter: TypeAdapter[Any], value: Any) -> bytes | None:
+    try:
+        return adapter.dump_json(value, warnings="error")
+    except _NOT_JSON:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Carried values as validated in the worker, and the names of those that were not valid."""
+
+    values: Mapping[str, Any] = field(repr=False)
+    invalid: frozenset[str]
+
+
+def load_carried(stored: Mapping[str, Any]) -> Loaded:
+    """Validate what a snapshot holds.  Names not registered in this process are left alone."""
+    values: dict[str, Any] = {}
+    invalid: set[str] = set()
+    for name, carried in _carried.items():
+        if name not in stored:
+            continue
+        try:
+            values[name] = carried.adapter.validate_python(stored[name])
+        except ValidationError:
+            invalid.add(name)
+    return Loaded(values, frozenset(invalid))
+
+
+def set_carried(values: Mapping[str, Any], undo: Undo) -> None:
+    """Give every carried variable its value from ``values``, or else its default; ``undo`` takes it back."""
+    for carried in _carried.values():
+        value = values.get(carried.name, carried.default)
+        if value is _UNSET:
+            # A ContextVar cannot be unset.  None is the nearest to "no value" for one that has no default
+            # and was set before the worker started.
+            if _value(carried.var) is _UNSET:
+                continue
+            value = None
+        undo.set(carried.var, value)
+
+
+def _value(var: CarriedVar) -> Any:
+    try:
+        return var.get()
+    except LookupError:
+        return _UNSET

@@ -1,0 +1,104 @@
+"""The access token: what it is, whose scope it gives, when it is past."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..errors import InvalidType, Reason, SnapshotError
+
+
+class AccessToken(BaseModel):
+    """An access token, shaped like the MCP SDK's ``mcp.server.auth.provider.AccessToken``.
+
+    Attributes:
+        token: the bearer token itself; never shown in ``repr``.
+        client_id: the OAuth client that holds it.
+        scopes: granted OAuth scopes.
+        expires_at: whole seconds since the epoch, or None when it does not expire.
+        resource: RFC 8707 resource indicator.
+        claims: the token's claims; ``sub`` is part of the task scope.
+
+    Fields beyond these (an issuer's own, or a newer SDK's) are carried along untouched.
+    """
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True, extra="allow", from_attributes=True, hide_input_in_errors=True
+    )
+
+    token: str = Field(repr=False)
+    client_id: str
+    scopes: list[str] = Field(default_factory=list[str])
+    expires_at: int | None = Field(default=None, ge=-(2**63), lt=2**63)
+    resource: str | None = None
+    claims: dict[str, Any] | None = Field(default=None, repr=False)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        shown = ("client_id", "scopes", "expires_at", "resource")
+        return ((name, getattr(self, name)) for name in shown)
+
+    @classmethod
+    def coerce(cls, value: object) -> AccessToken:
+        """``value``, any object with a token's attributes, as the AccessToken that a worker will find restored.
+
+        So it goes to JSON and back: what has no JSON form is refused here, not when a task is submitted.
+
+        Raises:
+            InvalidType: ``value`` is neither; the message names the attributes at fault.
+        """
+        kind = type(value).__name__
+        try:
+            # a model's own JSON keeps the fields of subclasses and of newer versions
+            value = value if isinstance(value, BaseModel) else cls.model_validate(value)
+            return cls.model_validate_json(value.model_dump_json())
+        except ValidationError as error:
+            faults = ", ".join(sorted({str(problem["loc"][0]) for problem in error.errors() if problem["loc"]}))
+        except ValueError:
+            faults = "a value that is not JSON"
+        finally:
+            # error reporters send the locals of every frame that an exception passes
+            del value
+        raise InvalidType(
+            f"access_token must have the attributes of taskctx.AccessToken; "
+            f"{kind} is at fault in: {faults or 'its type'}"
+        )
+
+
+def token_scope(token: AccessToken | None) -> str | None:
+    """The authorization scope of a token: ``client_id|sub``, else ``client_id``, else None."""
+    if token is None:
+        return None
+    subject = (token.claims or {}).get("sub")
+    return f"{token.client_id}|{subject}" if subject else token.client_id
+
+
+def token_from_json(text: str | None) -> AccessToken | None:
+    """The token in a snapshot's ``access_token_json``.
+
+    Raises:
+        SnapshotError: (``malformed``) the text is not an access token's JSON.
+    """
+    if text is None:
+        return None
+    try:
+        return AccessToken.model_validate_json(text)
+    except ValidationError:
+        raise SnapshotError(Reason.MALFORMED) from None
+
+
+def is_expired(token: AccessToken, now: float) -> bool:
+    """Whether the token's life is over at ``now`` (seconds since the epoch), as the MCP SDK judges it."""
+    return token.expires_at is not None and token.expires_at < int(now)
+
+
+def life_left(token: AccessToken, now: float) -> float | None:
+    """Seconds that the token has left at ``now``, negative when it is past; None when it does not expire."""
+    return None if token.expires_at is None else token.expires_at - now
+
+
+def bearer(authorization: str | None) -> str | None:
+    """The token in an ``Authorization: Bearer …`` header (RFC 6750), if that is what it is."""
+    scheme, _, credentials = (authorization or "").partition(" ")
+    return credentials.strip() or None if scheme.lower() == "bearer" else None

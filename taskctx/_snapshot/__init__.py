@@ -1,0 +1,1 @@
+"""What travels: the snapshot, its keys, its stored form and its lifetime."""

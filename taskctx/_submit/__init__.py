@@ -1,0 +1,1 @@
+"""The sending end: a task and its snapshot are submitted together."""

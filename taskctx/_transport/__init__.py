@@ -1,0 +1,1 @@
+"""How a snapshot travels: the only code that speaks to Redis."""

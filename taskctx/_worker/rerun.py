@@ -1,0 +1,142 @@
+"""What may make a task run again, and so what its snapshot's life must cover."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from docket import Worker
+from docket.dependencies import (
+    AdmissionBlocked,
+    CompletionHandler,
+    ConcurrencyLimit,
+    Cron,
+    Dependency,
+    FailureHandler,
+    Perpetual,
+    Retry,
+    get_annotation_dependencies,
+    get_dependency_parameters,
+)
+from docket.execution import Execution
+from uncalled_for import current_frame
+from uncalled_for.frames import Frame
+
+from .._snapshot.lifetime import seconds_until
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a task's body ended, as far as its snapshot is concerned.
+
+    Attributes:
+        runs_again: it will run again, or None when only Docket's record can tell.
+        delay: seconds until then.
+    """
+
+    runs_again: bool | None
+    delay: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RerunHandlers:
+    """What may make a task run again, declared on the task or on the worker.
+
+    Attributes:
+        failure: its retry.
+        completion: its perpetuation.
+        parks: a concurrency limit, which may park it.
+    """
+
+    failure: FailureHandler[Any] | None
+    completion: CompletionHandler[Any] | None
+    parks: bool
+    _frame: Frame | None
+    _names: dict[int, str]
+
+    @classmethod
+    def of(cls, execution: Execution, worker: Worker) -> RerunHandlers:
+        """Look them up.  Must be called while Docket resolves the task's dependencies."""
+        failure = completion = None
+        parks = False
+        for dependency in _declared(execution, worker):
+            if isinstance(dependency, FailureHandler):
+                failure = failure or dependency
+            if isinstance(dependency, CompletionHandler):
+                completion = completion or dependency
+            if isinstance(dependency, ConcurrencyLimit):
+                parks = True
+        if failure is None and completion is None:
+            return _PARKED_AT_MOST if parks else _NEVER_AGAIN
+        names = {id(handler): name for name, handler in get_dependency_parameters(execution.function).items()}
+        return cls(failure, completion, parks, current_frame(), names)
+
+    def __bool__(self) -> bool:
+        return self.parks or self.failure is not None or self.completion is not None
+
+    def ending(self, execution: Execution, error: BaseException | None) -> Ending | None:
+        """What an end of the task's body, with or without an exception, means for its snapshot; None: nothing."""
+        match error:
+            case None:
+                # Docket has recorded a success by now, and a perpetual task has scheduled its next run
+                return Ending(runs_again=None if self.completion else False)
+            case AdmissionBlocked(handled=True):
+                # parked: it may have been run by now, and its snapshot shortened, which must not be undone
+                return None
+            case AdmissionBlocked():
+                delay = error.retry_delay or timedelta(0)
+                return Ending(error.reschedule, delay.total_seconds())
+            case asyncio.CancelledError():
+                # cancelled for good (Docket's record says so already), or the worker stops and it is redelivered
+                return Ending(runs_again=None)
+            case Exception():
+                return self._after_failure(execution)
+            case _:
+                return Ending(runs_again=True)
+
+    def _after_failure(self, execution: Execution) -> Ending:
+        """Docket acts on a failure only after us: what it is going to do follows from the handlers."""
+        if self.failure is not None:
+            handler = self._resolved(self.failure)
+            if not isinstance(handler, Retry):
+                return Ending(runs_again=True)
+            if handler.attempts is None or execution.attempt < handler.attempts:
+                return Ending(runs_again=True, delay=handler.delay.total_seconds())
+        if self.completion is not None:
+            completion = self._resolved(self.completion)
+            if not (isinstance(completion, Perpetual) and completion.cancelled):
+                return Ending(runs_again=True, delay=_next_run(completion))
+        return Ending(runs_again=False)
+
+    def _resolved(self, declared: Dependency[Any]) -> Any:
+        """The instance that the task's body was given, on which it may have set another delay."""
+        name = self._names.get(id(declared), "")
+        return declared if self._frame is None else self._frame.resolved.get(name, declared)
+
+
+_NEVER_AGAIN = RerunHandlers(None, None, parks=False, _frame=None, _names={})
+_PARKED_AT_MOST = RerunHandlers(None, None, parks=True, _frame=None, _names={})
+
+
+def _declared(execution: Execution, worker: Worker) -> Iterator[Dependency[Any]]:
+    yield from worker.dependencies.values()
+    yield from get_dependency_parameters(execution.function).values()
+    for dependencies in get_annotation_dependencies(execution.function).values():
+        yield from dependencies
+
+
+def _next_run(handler: Any) -> float:
+    """Seconds until a task that failed for good perpetuates itself all the same."""
+    if not isinstance(handler, Perpetual):
+        return 0.0
+    # private in Docket: where after() and at() leave what the body asked for (tests/upstream/test_docket.py)
+    asked: datetime | None = getattr(handler, "_next_when", None)
+    if asked is not None:
+        return seconds_until(asked)
+    if isinstance(handler, Cron):
+        # a fresh one, because asking takes the next time off the handler
+        return seconds_until(Cron(handler.expression, tz=handler.tz).initial_when)
+    return handler.every.total_seconds()

@@ -1,0 +1,227 @@
+"""Settings: frozen, from ``TASKCTX_*`` variables or :func:`taskctx.configure`.
+
+The environment is read when the settings are first needed, not at import.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Literal, TypedDict, cast
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from ..errors import ConfigurationError, Reason
+from .keyring import Keyring, parse_keyring
+from .misspelt import tell_misspelt
+
+ENVIRONMENT_PREFIX = "TASKCTX_"
+
+DENIED_HEADERS = (
+    # credentials: the access token travels as the token
+    "*authorization",
+    "authentication",
+    "cookie",
+    "cookie2",
+    "set-cookie",
+    "*api-key",
+    "*apikey",
+    "*-access-key",
+    "*-subscription-key",
+    "x-functions-key",
+    "x-auth-*",
+    "*-token",
+    "*-secret",
+    "*password*",
+    "*jwt*",
+    "dpop",
+    # identities that gateways and clouds put in, signed or not, and certificates
+    "x-amzn-oidc-*",
+    "x-ms-client-principal*",
+    "*-client-cert",
+    # hop-by-hop (RFC 9110 section 7.6.1), and what describes the request's own body
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "content-length",
+    "expect",
+    # already carried as the trace context, and wrong as a header in the task
+    "traceparent",
+    "tracestate",
+    "baggage",
+)
+
+
+def _split_commas(value: object) -> object:
+    """``"a, b"`` from the environment becomes ``("a", "b")``."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Patterns = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
+"""Shell patterns (``*``, ``?``), matched without regard to case; comma-separated in the environment."""
+
+
+class Settings(BaseSettings):
+    """Every setting with its default.  Durations are seconds, sizes are bytes."""
+
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True
+    )
+
+    on_restore_failure: Literal["continue", "fail"] = "continue"
+    """Run the task anonymous, or fail it, when its context cannot be restored; ``fail`` once a key is configured."""
+
+    on_save_failure: Literal["raise", "continue"] = "raise"
+    """Refuse to schedule, or schedule without context, when the context cannot be captured or saved."""
+
+    pending_ttl: int = Field(default=86_400, ge=1)
+    """How long a snapshot outlives the time its task is due; a backlog longer than this loses callers."""
+
+    completed_ttl: int = Field(default=900, ge=1)
+    """What is left to the snapshot of a finished task; keep it above Docket's redelivery timeout."""
+
+    max_snapshot_bytes: int = Field(default=65_536, ge=256)
+    """A snapshot larger than this, as stored, is refused at save."""
+
+    headers_allow: Patterns = ("*",)
+    """Headers that may be captured."""
+
+    headers_deny: Patterns = DENIED_HEADERS
+    """Headers that are never captured, whatever ``headers_allow`` says."""
+
+    on_expired_token: Literal["drop", "keep", "fail"] = "drop"
+    """What to do with a token that expired while its task was queued."""
+
+    trace_mode: Literal["link", "parent"] = "link"
+    """Link the task's trace to its origin, or run the task's body inside the origin's trace."""
+
+    baggage_keys: Patterns = ("*",)
+    """W3C baggage keys that are carried."""
+
+    encryption_keys: SecretStr | None = None
+    """``id:BASE64,id:BASE64``: the first key seals, all open."""
+
+    accept_plaintext: bool = False
+    """Read snapshots that are not sealed although there are keys: while migrating."""
+
+    key_prefix: str = Field(default="taskctx", pattern=r"^[A-Za-z0-9._-]+$")
+    """First segment of every Redis key, behind the docket's own prefix."""
+
+    session_registry_size: int = Field(default=10_000, ge=1)
+    server_registry_size: int = Field(default=10_000, ge=1)
+    """Entries; the oldest go out first."""
+
+    backend_timeout: float = Field(default=5.0, gt=0)
+    """How long one save or restore may take against Redis, its retries included."""
+
+    refresh_timeout: float = Field(default=5.0, gt=0)
+    """How long the ``refresh_token`` hook may take."""
+
+    metrics: bool = True
+    tracing: bool = True
+    """Switches for the Prometheus metrics and the OpenTelemetry spans."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fail_once_there_are_keys(cls, values: Any) -> Any:
+        """Somebody who seals contexts does not mean tasks to run without them."""
+        given = cast("dict[str, Any]", values)
+        if given.get("encryption_keys") is None:
+            return given
+        return {"on_restore_failure": "fail", **given}
+
+    @field_validator("encryption_keys")
+    @classmethod
+    def _check_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            parse_keyring(value.get_secret_value())
+        return value
+
+    @cached_property
+    def keyring(self) -> Keyring | None:
+        """The encryption keys, parsed."""
+        return None if self.encryption_keys is None else parse_keyring(self.encryption_keys.get_secret_value())
+
+    def fails_task(self, reason: Reason) -> bool:
+        """Whether a failed restore fails the task.
+
+        A process without keys that meets a sealed snapshot fails the task too, unless it was told to continue: whoever
+        sealed it did not mean the task to run without it.
+        """
+        if self.on_restore_failure == "fail":
+            return True
+        return reason is Reason.DECRYPT_UNKNOWN_KEY and "on_restore_failure" not in self.model_fields_set
+
+
+class SettingsOverrides(TypedDict, total=False):
+    """The keyword arguments of :func:`taskctx.configure`; one for each field of :class:`Settings`."""
+
+    on_restore_failure: Literal["continue", "fail"]
+    on_save_failure: Literal["raise", "continue"]
+    pending_ttl: int
+    completed_ttl: int
+    max_snapshot_bytes: int
+    headers_allow: tuple[str, ...]
+    headers_deny: tuple[str, ...]
+    on_expired_token: Literal["drop", "keep", "fail"]
+    trace_mode: Literal["link", "parent"]
+    baggage_keys: tuple[str, ...]
+    encryption_keys: SecretStr | str | None
+    accept_plaintext: bool
+    key_prefix: str
+    session_registry_size: int
+    server_registry_size: int
+    backend_timeout: float
+    refresh_timeout: float
+    metrics: bool
+    tracing: bool
+
+
+_current: Settings | None = None
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings from the environment, with ``overrides`` on top.
+
+    Raises:
+        ConfigurationError: naming the variable or argument at fault, never its value.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        problems = [(str(problem["loc"][0]), problem["msg"]) for problem in error.errors()]
+    raise ConfigurationError("; ".join(_describe(name, message, overrides) for name, message in problems))
+
+
+def _describe(name: str, message: str, overrides: dict[str, Any]) -> str:
+    source = name if name in overrides else f"{ENVIRONMENT_PREFIX}{name.upper()}"
+    return f"{source}: {message.removeprefix('Value error, ')}"
+
+
+def current_settings() -> Settings:
+    """The settings in force, read from the environment on first use."""
+    global _current
+    if _current is None:
+        _current = load_settings()
+        _tell_misspelt()
+    return _current
+
+
+def use_settings(settings: Settings | None) -> None:
+    """Put ``settings`` in force; None has them read from the environment again."""
+    global _current
+    _current = settings
+    if settings is not None:
+        _tell_misspelt()
+
+
+def _tell_misspelt() -> None:
+    """Not at import, whose log lines few programs see: they set up logging later."""
+    tell_misspelt(ENVIRONMENT_PREFIX, Settings.model_fields)
