@@ -24,6 +24,7 @@ class Metric:
         labels: all of them closed sets.
         buckets: upper bounds of a histogram.
         multiprocess: how a gauge's values of several processes become one (prometheus_client's modes).
+        exemplars: whether it shows the last sampled span as an exemplar.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Metric:
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
     multiprocess: Literal["livesum", "livemax", "all"] = "livemax"
+    exemplars: bool = False
 
 
 CAPTURES = Metric(
@@ -57,9 +59,19 @@ CREDENTIAL_TTL_AT_CAPTURE = Metric(
     (),
     _CREDENTIAL_LIFE,
 )
-SAVES = Metric("taskctx_saves_total", "counter", "Snapshots saved, by outcome; skipped are duplicates.", ("outcome",))
-SAVE_FAILURES = Metric("taskctx_save_failures_total", "counter", "Snapshots not saved, by reason.", ("reason",))
-SAVE_DURATION = Metric("taskctx_save_duration_seconds", "histogram", "Time to save a snapshot.", (), _LATENCY)
+SAVES = Metric(
+    "taskctx_saves_total",
+    "counter",
+    "Snapshots saved, by outcome; skipped are duplicates.",
+    ("outcome",),
+    exemplars=True,
+)
+SAVE_FAILURES = Metric(
+    "taskctx_save_failures_total", "counter", "Snapshots not saved, by reason.", ("reason",), exemplars=True
+)
+SAVE_DURATION = Metric(
+    "taskctx_save_duration_seconds", "histogram", "Time to save a snapshot.", (), _LATENCY, exemplars=True
+)
 SNAPSHOT_SIZE = Metric(
     "taskctx_snapshot_size_bytes",
     "histogram",
@@ -71,18 +83,29 @@ SNAPSHOT_SIZE_LIMIT = Metric(
     "taskctx_snapshot_size_limit_bytes", "gauge", "The max_snapshot_bytes setting: larger snapshots are refused."
 )
 RESTORES = Metric(
-    "taskctx_restores_total", "counter", "Restores before a task's body, by outcome.", ("docket_name", "outcome")
+    "taskctx_restores_total",
+    "counter",
+    "Restores before a task's body, by outcome.",
+    ("docket_name", "outcome"),
+    exemplars=True,
 )
 RESTORE_FAILURES = Metric(
-    "taskctx_restore_failures_total", "counter", "Failed and degraded restores, by reason.", ("docket_name", "reason")
+    "taskctx_restore_failures_total",
+    "counter",
+    "Failed and degraded restores, by reason.",
+    ("docket_name", "reason"),
+    exemplars=True,
 )
 TASK_RESTORE_FAILURES = Metric(
     "taskctx_task_restore_failures_total",
     "counter",
     f"Failed and degraded restores, by task; at most {MAX_TASK_NAMES} names, then {OTHER_TASK}.",
     ("docket_task",),
+    exemplars=True,
 )
-RESTORE_DURATION = Metric("taskctx_restore_duration_seconds", "histogram", "Time to restore a snapshot.", (), _LATENCY)
+RESTORE_DURATION = Metric(
+    "taskctx_restore_duration_seconds", "histogram", "Time to restore a snapshot.", (), _LATENCY, exemplars=True
+)
 SNAPSHOT_AGE = Metric(
     "taskctx_snapshot_age_seconds",
     "histogram",
@@ -104,6 +127,7 @@ SNAPSHOT_AGE = Metric(
         3 * _DAY,
         7 * _DAY,
     ),
+    exemplars=True,
 )
 SNAPSHOT_TTL_REMAINING = Metric(
     "taskctx_snapshot_ttl_remaining_ratio",
@@ -111,6 +135,7 @@ SNAPSHOT_TTL_REMAINING = Metric(
     "Share of a snapshot's life that was left when it was restored.",
     (),
     (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0),
+    exemplars=True,
 )
 SNAPSHOT_TTL = Metric(
     "taskctx_snapshot_ttl_seconds",
@@ -123,6 +148,7 @@ CREDENTIAL_TTL_REMAINING = Metric(
     "Life left to access tokens when restored; 0 when it was over.",
     (),
     _CREDENTIAL_LIFE,
+    exemplars=True,
 )
 REGISTRY_LOOKUPS = Metric(
     "taskctx_registry_lookups_total",
