@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import docket
-from opentelemetry import trace
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from .._caller.trace_context import TRACEPARENT, span_context
 from .._snapshot.record import READABLE_SCHEMAS, SCHEMA_VERSION
 from .._version import __version__
 from ..errors import Reason
@@ -41,6 +38,7 @@ from .counting import Counts, Labels, PlainCounts, Series
 from .multiprocess import SharedCounts
 from .names import OTHER_TASK, UNKNOWN_KEY, TraceResult
 from .observe import Observer
+from .origin import trace_result
 
 CAPTURE_OUTCOMES = (Outcome.OK, Outcome.PARTIAL, Outcome.EMPTY, Outcome.FAILED)
 SAVE_OUTCOMES = (Outcome.OK, Outcome.SKIPPED, Outcome.FAILED)
@@ -70,12 +68,10 @@ class PrometheusObserver(Observer):
         self._counts: Counts = (SharedCounts if several_processes else PlainCounts)(names.METRICS, registry)
         self._task_names: set[str] = set()
         self._find_families()
-        self._count_operation: dict[type[Operation], Callable[[Any], None]] = {
+        self._count: dict[type[Operation | Event], Callable[[Any], None]] = {
             Capture: self._captured,
             Save: self._saved,
             Restore: self._restored,
-        }
-        self._count_event: dict[type[Event], Callable[[Any], None]] = {
             CryptoOperation: self._sealed_or_opened,
             RegistryLookup: self._looked_up,
             RegistryEviction: self._evicted,
@@ -90,12 +86,12 @@ class PrometheusObserver(Observer):
         self._counts.close()
 
     def on_end(self, operation: Operation, state: None) -> None:
-        count = self._count_operation.get(type(operation))
+        count = self._count.get(type(operation))
         if count is not None:
             count(operation)
 
     def on_event(self, event: Event) -> None:
-        self._count_event[type(event)](event)
+        self._count[type(event)](event)
 
     def _captured(self, capture: Capture) -> None:
         labels = (capture.docket_name,)
@@ -130,8 +126,7 @@ class PrometheusObserver(Observer):
         if restore.credential_ttl is not None:
             observed.append((self._credential_ttl_remaining, max(0.0, restore.credential_ttl)))
         if restore.schema_version is not None:
-            traceparent = restore.origin.get(TRACEPARENT)
-            result = TraceResult.ABSENT if traceparent is None else _trace_result(traceparent, restore.origin)
+            result = trace_result(restore.origin) if restore.origin else TraceResult.ABSENT
             counters.append(self._trace_contexts[result,])
         self._counts.add(counters, observed, traced=True)
 
@@ -244,19 +239,3 @@ def _each(family: Mapping[Labels, Series], values: Iterable[str], *before: str) 
     """Create the series of each of these values of the last label."""
     for value in values:
         family[*before, value]
-
-
-_USUAL_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]([0-9a-f])")
-
-
-def _trace_result(traceparent: str, carrier: Mapping[str, str]) -> TraceResult:
-    usual = _USUAL_TRACEPARENT.fullmatch(traceparent)
-    if usual is not None:
-        sampled = int(usual[1], 16) & trace.TraceFlags.SAMPLED
-    else:
-        # OpenTelemetry has the last word, but it takes ten times as long
-        origin = span_context(carrier)
-        if origin is None:
-            return TraceResult.INVALID
-        sampled = origin.trace_flags.sampled
-    return TraceResult.CONTINUED if sampled else TraceResult.UNSAMPLED

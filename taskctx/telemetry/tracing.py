@@ -15,32 +15,44 @@ Docket's own span too: Docket loses it on retries and on tasks that were schedul
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextvars import Token
-from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 from opentelemetry import context, trace
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TracerProvider
 from opentelemetry.trace import Span as OTelSpan
 
-from .._caller.trace_context import parent_context, span_context
+from .._caller.trace_context import parent_context
 from .._version import __version__
-from ..operations import Capture, Operation, Outcome, Restore, Run, Save
+from ..operations import FIELDS, Capture, FieldResult, Operation, Outcome, Restore, Run, Save
 from ..settings import current_settings
 from .names import Attribute, Span
 from .observe import Observer
+from .origin import origin_span
 
-MESSAGING_SYSTEM = "docket"
+_Started = tuple[OTelSpan, OTelSpan, Token[context.Context] | None]
+"""A span under way, the span it is inside of, and how to leave it; None where there is nothing to enter."""
 
+_Attributes = dict[str, Any]
 
-@dataclass(frozen=True, slots=True)
-class _Started:
-    """A span under way, the span it is inside of, and how to leave it; None where there is nothing to enter."""
-
-    span: OTelSpan
-    outer: OTelSpan
-    token: Token[context.Context] | None
+# plain strings: OpenTelemetry looks at each name, and a member of an enumeration takes it longer
+_SYSTEM: Final = Attribute.MESSAGING_SYSTEM.value
+_DESTINATION: Final = Attribute.MESSAGING_DESTINATION.value
+_OPERATION: Final = Attribute.MESSAGING_OPERATION.value
+_BATCH_COUNT: Final = Attribute.MESSAGING_BATCH_COUNT.value
+_DOCKET_NAME: Final = Attribute.DOCKET_NAME.value
+_DOCKET_TASK: Final = Attribute.DOCKET_TASK.value
+_ATTEMPT: Final = Attribute.DOCKET_ATTEMPT.value
+_ERROR_TYPE: Final = Attribute.ERROR_TYPE.value
+_OUTCOME: Final = Attribute.OUTCOME.value
+_FIELDS: Final = Attribute.FIELDS.value
+_SIZE: Final = Attribute.SNAPSHOT_SIZE.value
+_AGE: Final = Attribute.SNAPSHOT_AGE.value
+_TTL_REMAINING: Final = Attribute.SNAPSHOT_TTL_REMAINING.value
+_SCHEMA_VERSION: Final = Attribute.SNAPSHOT_SCHEMA_VERSION.value
+_KEY_ID: Final = Attribute.ENCRYPTION_KEY_ID.value
 
 
 class TracingObserver(Observer):
@@ -50,35 +62,43 @@ class TracingObserver(Observer):
         self._tracer = trace.get_tracer("taskctx", __version__, tracer_provider)
         self._has_provider = tracer_provider is not None
 
+    def wants(self, operation: type[Operation]) -> bool:
+        """Whether operations of this kind have a span now: settings and the global provider may change at any time."""
+        return self._is_wired() and (operation in _SPANS or (operation is Run and _runs_have_spans()))
+
     def on_start(self, operation: Operation) -> _Started | None:
         if not self._is_wired():
             return None
         outer = trace.get_current_span()
-        match operation:
-            case Capture():
-                span = self._tracer.start_span(Span.CAPTURE, kind=SpanKind.INTERNAL)
-            case Save():
-                span = self._tracer.start_span(Span.SAVE, kind=SpanKind.PRODUCER)
-            case Restore():
-                span = self._tracer.start_span(Span.RESTORE, kind=SpanKind.INTERNAL)
-            case Run() if current_settings().trace_mode == "parent":
-                span = self._start_process(operation, outer)
-            case _:
-                return None
+        known = _SPANS.get(type(operation))
+        if known is not None:
+            name, kind = known
+            span = self._tracer.start_span(name, kind=kind)
+        elif isinstance(operation, Run) and _runs_have_spans():
+            span = self._start_process(operation, outer)
+        else:
+            return None
         if span.get_span_context() == outer.get_span_context():
             # there is no SDK: the span is the one that it is inside of
-            return _Started(span, outer, None)
-        return _Started(span, outer, context.attach(trace.set_span_in_context(span)))
+            return span, outer, None
+        return span, outer, context.attach(trace.set_span_in_context(span))
 
     def on_end(self, operation: Operation, state: _Started | None) -> None:
         if state is None:
             return
-        if state.token is not None:
-            context.detach(state.token)
+        span, outer, token = state
+        if token is not None:
+            context.detach(token)
         try:
-            self._describe(operation, state)
+            is_recording = span.is_recording()
+            if isinstance(operation, Restore) and (is_recording or outer.is_recording()):
+                _link_origin(operation, span, outer)
+            if is_recording:
+                span.set_attributes(_attributes(operation))
+                if operation.outcome is Outcome.FAILED:
+                    span.set_status(Status(StatusCode.ERROR))
         finally:
-            state.span.end()
+            span.end()
 
     def _is_wired(self) -> bool:
         """Whether anybody makes spans here: the global provider may be set at any time."""
@@ -95,22 +115,18 @@ class TracingObserver(Observer):
             links=[Link(docket_span)] if docket_span.is_valid else [],
         )
 
-    def _describe(self, operation: Operation, state: _Started) -> None:
-        if isinstance(operation, Restore):
-            self._link_origin(operation, state)
-        if not state.span.is_recording():
-            return
-        state.span.set_attributes(_attributes(operation))
-        if operation.outcome is Outcome.FAILED:
-            state.span.set_status(Status(StatusCode.ERROR))
 
-    def _link_origin(self, restore: Restore, state: _Started) -> None:
-        origin = span_context(restore.origin)
-        if origin is None:
-            return
-        for span in (state.span, state.outer):
-            if span.is_recording() and not _is_linked(span, origin):
-                span.add_link(origin)
+def _runs_have_spans() -> bool:
+    return current_settings().trace_mode == "parent"
+
+
+def _link_origin(restore: Restore, restore_span: OTelSpan, docket_span: OTelSpan) -> None:
+    origin = origin_span(restore.origin)
+    if origin is None:
+        return
+    for span in (restore_span, docket_span):
+        if span.is_recording() and not _is_linked(span, origin):
+            span.add_link(origin)
 
 
 def _is_linked(span: OTelSpan, target: SpanContext) -> bool:
@@ -119,32 +135,66 @@ def _is_linked(span: OTelSpan, target: SpanContext) -> bool:
     return any((link.context.trace_id, link.context.span_id) == (target.trace_id, target.span_id) for link in links)
 
 
-def _attributes(operation: Operation) -> dict[str, Any]:
-    attributes: dict[str, Any] = {Attribute.MESSAGING_SYSTEM: MESSAGING_SYSTEM}
-    match operation:
-        case Capture():
-            _add(attributes, operation.docket_name, "create")
-            captured = (name for name, results in operation.fields.items() if "captured" in results)
-            attributes[Attribute.FIELDS] = _plain(captured)
-        case Save():
-            _add(attributes, operation.docket_name, "send", operation.docket_task)
-            attributes[Attribute.FIELDS] = _plain(operation.fields)
-            if operation.sizes:
-                attributes[Attribute.SNAPSHOT_SIZE] = max(operation.sizes)
-            if operation.count > 1:
-                attributes[Attribute.MESSAGING_BATCH_COUNT] = operation.count
-        case Restore():
-            _add(attributes, operation.docket_name, "receive", operation.docket_task)
-            attributes |= _restore_attributes(operation)
-        case Run():
-            _add(attributes, operation.docket_name, "process", operation.docket_task)
-            attributes[Attribute.DOCKET_ATTEMPT] = operation.attempt
-        case _:
-            pass
-    attributes[Attribute.OUTCOME] = operation.outcome.value
+def _attributes(operation: Operation) -> _Attributes:
+    attributes = _DESCRIBE[type(operation)](operation)
+    attributes[_OUTCOME] = str(operation.outcome)
     if operation.outcome is Outcome.FAILED:
         error_type = operation.error_type if isinstance(operation, Run) else operation.reason
-        attributes[Attribute.ERROR_TYPE] = str(error_type or "_OTHER")
+        attributes[_ERROR_TYPE] = str(error_type or "_OTHER")
+    return attributes
+
+
+def _capture_attributes(capture: Capture) -> _Attributes:
+    attributes = _common("create", capture.docket_name)
+    attributes[_FIELDS] = _captured(tuple(capture.fields.values()))
+    return attributes
+
+
+@lru_cache(1_000)
+def _captured(found: tuple[frozenset[FieldResult], ...]) -> tuple[str, ...]:
+    """The names of captured fields: nearly all captures are alike in them."""
+    return _plain(name for name, results in zip(FIELDS, found, strict=False) if FieldResult.CAPTURED in results)
+
+
+def _save_attributes(save: Save) -> _Attributes:
+    attributes = _common("send", save.docket_name, save.docket_task)
+    attributes[_FIELDS] = _plain(save.fields)
+    if save.sizes:
+        attributes[_SIZE] = max(save.sizes)
+    if save.count > 1:
+        attributes[_BATCH_COUNT] = save.count
+    return attributes
+
+
+def _restore_attributes(restore: Restore) -> _Attributes:
+    attributes = _common("receive", restore.docket_name, restore.docket_task)
+    if restore.size is not None:
+        attributes[_SIZE] = restore.size
+    if restore.age is not None:
+        attributes[_AGE] = restore.age
+    if restore.ttl_remaining is not None:
+        attributes[_TTL_REMAINING] = restore.ttl_remaining
+    if restore.schema_version is not None:
+        attributes[_SCHEMA_VERSION] = restore.schema_version
+    if restore.key_id is not None:
+        attributes[_KEY_ID] = restore.key_id
+    attributes[_ATTEMPT] = restore.attempt
+    attributes[_FIELDS] = _plain(restore.fields)
+    return attributes
+
+
+def _run_attributes(run: Run) -> _Attributes:
+    attributes = _common("process", run.docket_name, run.docket_task)
+    attributes[_ATTEMPT] = run.attempt
+    return attributes
+
+
+def _common(operation_name: str, docket_name: str, docket_task: str = "") -> _Attributes:
+    attributes: _Attributes = {_SYSTEM: "docket", _OPERATION: operation_name}
+    if docket_name:
+        attributes[_DESTINATION] = attributes[_DOCKET_NAME] = docket_name
+    if docket_task:
+        attributes[_DOCKET_TASK] = docket_task
     return attributes
 
 
@@ -153,22 +203,16 @@ def _plain(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(map(str.__str__, texts))
 
 
-def _add(attributes: dict[str, Any], docket_name: str, operation_name: str, docket_task: str = "") -> None:
-    attributes[Attribute.MESSAGING_OPERATION] = operation_name
-    if docket_name:
-        attributes[Attribute.MESSAGING_DESTINATION] = attributes[Attribute.DOCKET_NAME] = docket_name
-    if docket_task:
-        attributes[Attribute.DOCKET_TASK] = docket_task
+_SPANS: Final[dict[type[Operation], tuple[str, SpanKind]]] = {
+    Capture: (Span.CAPTURE.value, SpanKind.INTERNAL),
+    Save: (Span.SAVE.value, SpanKind.PRODUCER),
+    Restore: (Span.RESTORE.value, SpanKind.INTERNAL),
+}
+"""The operations that have a span wherever spans are made."""
 
-
-def _restore_attributes(restore: Restore) -> dict[str, Any]:
-    known = {
-        Attribute.SNAPSHOT_SIZE: restore.size,
-        Attribute.SNAPSHOT_AGE: restore.age,
-        Attribute.SNAPSHOT_TTL_REMAINING: restore.ttl_remaining,
-        Attribute.SNAPSHOT_SCHEMA_VERSION: restore.schema_version,
-        Attribute.ENCRYPTION_KEY_ID: restore.key_id,
-        Attribute.DOCKET_ATTEMPT: restore.attempt,
-        Attribute.FIELDS: _plain(restore.fields),
-    }
-    return {name: value for name, value in known.items() if value is not None}
+_DESCRIBE: Final[dict[type[Operation], Callable[[Any], _Attributes]]] = {
+    Capture: _capture_attributes,
+    Save: _save_attributes,
+    Restore: _restore_attributes,
+    Run: _run_attributes,
+}

@@ -9,7 +9,6 @@ from base64 import b64encode
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from functools import partial
 from typing import cast
 
 import prometheus_client
@@ -132,7 +131,6 @@ Render = Callable[[Collector], bytes]
 RENDERED: dict[str, Render] = {
     "text": generate_latest,
     "openmetrics": generate_openmetrics,
-    "openmetrics, all of UTF-8": partial(generate_openmetrics, escaping="allow-utf-8"),
 }
 
 

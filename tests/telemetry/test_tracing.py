@@ -14,7 +14,9 @@ from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client import CollectorRegistry
 
 import taskctx
+from taskctx.operations import Capture, Restore, Run, Save
 from taskctx.telemetry.names import Attribute
+from taskctx.telemetry.tracing import TracingObserver
 from tests import secrets
 from tests.secrets import secret
 from tests.telemetry import tree
@@ -132,6 +134,16 @@ async def test_a_request_that_is_not_sampled_leaves_the_task_its_own_decision(
     assert tree(span_exporter.get_finished_spans()) == (
         "report CONSUMER\n    taskctx.restore INTERNAL\n    body INTERNAL"
     )
+
+
+def test_which_operations_have_a_span(registry: CollectorRegistry) -> None:
+    """A body has one in parent mode only."""
+    observer = TracingObserver(TracerProvider())
+    kinds = {Capture, Save, Restore, Run}
+    taskctx.configure(registry=registry, trace_mode="link")
+    assert {kind for kind in kinds if observer.wants(kind)} == kinds - {Run}
+    taskctx.configure(registry=registry, trace_mode="parent")
+    assert {kind for kind in kinds if observer.wants(kind)} == kinds
 
 
 async def test_a_batch_is_one_save(docket: Docket, worker: Worker, span_exporter: InMemorySpanExporter) -> None:
