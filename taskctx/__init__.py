@@ -36,7 +36,7 @@ from .errors import (
     TaskContextError,
 )
 from .settings import Settings
-from .telemetry.observe import Observer
+from .telemetry.observers import Observer
 
 __all__ = [
     "AccessToken",

@@ -1,28 +1,33 @@
-"""Putting it together: settings, a Prometheus registry, a tracer provider."""
+"""Putting it together: settings, a Prometheus registry, a tracer provider, observers and the refresh hook."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, Unpack, cast
+from typing import Unpack
 
 from opentelemetry.trace import TracerProvider
 from prometheus_client import REGISTRY, CollectorRegistry
 
+from ._caller.headers import header_policy
 from ._caller.token import AccessToken
+from ._runtime import Runtime, make_default_with, use_runtime
+from ._snapshot.codec import make_codec
 from ._submit.docket_messages import keep_baggage_out
-from ._worker.refresh import checked_hook, use_refresh_hook
+from ._worker.credential import RefreshHook, checked_hook
 from .errors import ConfigurationError, InvalidType
-from .settings import Settings, SettingsOverrides, load_settings, use_settings
-from .telemetry.arguments import check_registry, check_tracer_provider
+from .settings import ENVIRONMENT_PREFIX, Settings, SettingsOverrides, load_settings
+from .settings.misspelt import tell_misspelt
 from .telemetry.logs import LogObserver
 from .telemetry.metrics import PrometheusObserver
-from .telemetry.observe import Observer, checked_observers, default_observers, docket_seen, logger, use_observers
+from .telemetry.observe import docket_seen
+from .telemetry.observers import Observer, Observers, checked_observers, logger
 from .telemetry.tracing import TracingObserver
 
 _lock = threading.Lock()
-_installed: list[PrometheusObserver] = []
+_made: list[Observer] = []
+"""Our own observers in use: their metrics are registered."""
 
 
 def configure(
@@ -45,8 +50,8 @@ def configure(
         docket_names: dockets whose series are to exist, at 0, before this process first uses them.
         refresh_token: an async function that is asked, before a task runs, for a new token in place of one that expired
             in the queue.  It gets the expired token and returns a new one (any object with the attributes of
-            :class:`taskctx.AccessToken`), or None when there is none.  It runs as nobody, on every attempt, for
-            ``refresh_timeout`` seconds at most; what it raises is logged by type alone.
+            :class:`taskctx.AccessToken`), or None when there is none.  It runs with an anonymous caller, on every
+            attempt, for ``refresh_timeout`` seconds at most; what it raises is logged by type alone.
         settings: the fields of :class:`taskctx.Settings`, over the ``TASKCTX_*`` variables.
 
     Returns:
@@ -57,64 +62,46 @@ def configure(
         InvalidType: an argument is of the wrong type; ``refresh_token`` must be async.
     """
     loaded = load_settings(**settings)
-    check_registry(registry)
-    check_tracer_provider(tracer_provider)
-    more, names = checked_observers(observers), _checked_names(docket_names)
+    check_telemetry(registry, tracer_provider)
+    more, names = checked_observers(observers), [docket_names] if isinstance(docket_names, str) else list(docket_names)
     checked_hook(refresh_token)
     with _lock:
-        _uninstall()
-        use_settings(loaded)
-        use_refresh_hook(refresh_token)
-        use_observers([*_install(loaded, registry, tracer_provider), *more])
+        _close_observers()
+        use_runtime(make_runtime(loaded, [*_make_observers(loaded, registry, tracer_provider), *more], refresh_token))
     for name in names:
         docket_seen(name)
     return loaded
 
 
-def _checked_names(docket_names: Iterable[str]) -> list[str]:
-    names: Any = docket_names
-    if isinstance(names, str) or not isinstance(names, Iterable):
-        raise InvalidType(f"docket_names must be a sequence of names, not {type(names).__name__}")
-    listed = list(docket_names)
-    for name in cast("list[object]", listed):
-        if not isinstance(name, str):
-            raise InvalidType(f"docket_names must hold strings, not {type(name).__name__}")
-    return listed
+def make_runtime(settings: Settings, observers: Iterable[Observer], refresh_token: RefreshHook | None) -> Runtime:
+    """What taskctx runs with by these settings."""
+    # not at import, whose log lines few programs see: they set up logging later
+    tell_misspelt(ENVIRONMENT_PREFIX, Settings.model_fields)
+    return Runtime(
+        settings=settings,
+        codec=make_codec(settings.keyring, accept_plaintext=settings.accept_plaintext),
+        may_travel=header_policy(settings.headers_allow, settings.headers_deny),
+        observers=Observers(observers),
+        refresh_token=refresh_token,
+    )
 
 
-def install_defaults() -> None:
-    """As :func:`configure` without arguments, at import.
+def check_telemetry(registry: object, tracer_provider: object) -> None:
+    """See that metrics can be registered there, and that spans can be made; None is OpenTelemetry's global provider.
 
-    Series must exist, at 0, before anything happens.  The settings themselves stay unread until they are needed, and
-    one that is not valid is reported then, not here: the program may be about to call ``configure``.
+    Raises:
+        InvalidType: one of them is something else.
     """
-    keep_baggage_out()
-    default_observers(_default_observers)
-    with suppress(ConfigurationError):
-        use_observers(_default_observers())
-
-
-def _default_observers() -> list[Observer]:
-    with _lock:
-        _uninstall()
-        return _install(load_settings(), REGISTRY, None)
-
-
-def _install(settings: Settings, registry: CollectorRegistry, tracer_provider: TracerProvider | None) -> list[Observer]:
-    made = make_observers(settings, registry, tracer_provider)
-    _installed.extend(observer for observer in made if isinstance(observer, PrometheusObserver))
-    return made
-
-
-def _uninstall() -> None:
-    while _installed:
-        _installed.pop().close()
+    if not isinstance(registry, CollectorRegistry):
+        raise InvalidType(f"registry must be a prometheus_client.CollectorRegistry, not {type(registry).__name__}")
+    if tracer_provider is not None and not isinstance(tracer_provider, TracerProvider):
+        raise InvalidType(
+            f"tracer_provider must be an opentelemetry.trace.TracerProvider, not {type(tracer_provider).__name__}"
+        )
 
 
 def make_observers(
-    settings: Settings,
-    registry: CollectorRegistry = REGISTRY,
-    tracer_provider: TracerProvider | None = None,
+    settings: Settings, registry: CollectorRegistry = REGISTRY, tracer_provider: TracerProvider | None = None
 ) -> list[Observer]:
     """The observers that the settings ask for.  Spans come first, so that metrics find the current one."""
     observers: list[Observer] = []
@@ -130,3 +117,35 @@ def make_observers(
             )
     observers.append(LogObserver())
     return observers
+
+
+def install_defaults() -> None:
+    """As :func:`configure` without arguments, at import.
+
+    Series must exist, at 0, before anything happens.  The settings themselves stay unread until they are needed, and
+    one that is not valid is reported then, not here: the program may be about to call ``configure``.
+    """
+    keep_baggage_out()
+    make_default_with(_default_runtime)
+    with suppress(ConfigurationError), _lock:
+        _make_observers(load_settings(), REGISTRY, None)
+
+
+def _default_runtime() -> Runtime:
+    with _lock:
+        settings = load_settings()
+        return make_runtime(settings, _made or _make_observers(settings, REGISTRY, None), None)
+
+
+def _make_observers(
+    settings: Settings, registry: CollectorRegistry, tracer_provider: TracerProvider | None
+) -> list[Observer]:
+    _made[:] = make_observers(settings, registry, tracer_provider)
+    return _made
+
+
+def _close_observers() -> None:
+    for observer in _made:
+        if isinstance(observer, PrometheusObserver):
+            observer.close()
+    _made.clear()

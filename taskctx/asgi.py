@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ._caller.caller import Caller, use_caller
-from ._caller.token import AccessToken, bearer
+from ._caller.token import Credential, bearer
 from ._caller.trace_context import use_remote_context
 from .errors import InvalidType
 
@@ -77,7 +77,7 @@ class _Request:
             return
         headers = self._headers = _headers(self._scope.get("headers", ()))
         caller = Caller(
-            token_source=self._token,
+            credential_source=self._credential,
             headers=headers,
             request_id=headers.get(REQUEST_ID),
             session_id=headers.get(SESSION_ID),
@@ -86,7 +86,7 @@ class _Request:
         with use_caller(caller), use_remote_context(headers):
             yield
 
-    def _token(self) -> AccessToken | None:
+    def _credential(self) -> Credential | None:
         """That of the user who was authenticated.
 
         Raises:
@@ -94,7 +94,7 @@ class _Request:
         """
         claimed = self._claimed()
         try:
-            return None if claimed is None else AccessToken.coerce(claimed)
+            return None if claimed is None else Credential.of(claimed)
         finally:
             del claimed
 

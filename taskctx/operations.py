@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Literal
@@ -88,6 +88,7 @@ class Save(Operation):
     Attributes:
         count: snapshots saved together.
         sizes: bytes of each as stored.
+        sealed_with: the id of the encryption key that they are sealed with.
         ttl: seconds, of the first.
         fields: names of what the snapshot holds.
     """
@@ -95,7 +96,8 @@ class Save(Operation):
     docket_name: str
     docket_task: str = ""
     count: int = 1
-    sizes: list[int] = field(default_factory=list[int])
+    sizes: Sequence[int] = ()
+    sealed_with: str | None = None
     ttl: int | None = None
     fields: tuple[str, ...] = ()
 
@@ -107,6 +109,7 @@ class Restore(Operation):
     Attributes:
         task_id: for the log; None for keys that are not ours.
         fails_task: the restore failed, and by the failure contract the task is failed rather than run anonymous.
+        is_sealed: the snapshot says that a keyring of taskctx's sealed it.
         key_id: of the encryption key that the snapshot says it is sealed with, if this process has it.
         size: bytes as stored.
         age: seconds since it was saved.
@@ -121,6 +124,7 @@ class Restore(Operation):
     task_id: str | None = None
     attempt: int = 1
     fails_task: bool = False
+    is_sealed: bool = False
     key_id: str | None = None
     size: int | None = None
     age: float | None = None
@@ -180,17 +184,4 @@ class RegistrySize:
     capacity: int
 
 
-@dataclass(frozen=True, slots=True)
-class CryptoOperation:
-    """A snapshot was sealed or opened.
-
-    Attributes:
-        key_id: of the keyring; None for a key that is not in it.
-    """
-
-    operation: Literal["seal", "open"]
-    key_id: str | None
-    succeeded: bool = True
-
-
-Event = CryptoOperation | DocketSeen | RegistryLookup | RegistryEviction | RegistrySize
+Event = DocketSeen | RegistryLookup | RegistryEviction | RegistrySize

@@ -24,7 +24,7 @@ LOCALE: ContextVar[str | None] = ContextVar("locale", default=None)
 
 @dataclass(frozen=True)
 class Sight:
-    """All that code can see of its caller, through the public getters.  As it stands: nobody."""
+    """All that code can see of its caller, through the public getters.  As it stands: of an anonymous caller."""
 
     token: taskctx.AccessToken | None = None
     tenant_header: str | None = None

@@ -33,7 +33,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 import taskctx
-from taskctx._caller.caller import NOBODY, current_caller
+from taskctx._caller.caller import ANONYMOUS, current_caller
 from taskctx.asgi import ASGIApp, Scope, TaskContextMiddleware
 from taskctx.errors import InvalidType
 from tests import secrets
@@ -83,7 +83,7 @@ async def ask(app: Any, headers: Any = None) -> dict[str, Any]:
 
 
 async def test_a_handler_sees_its_request() -> None:
-    """Headers in lower case, the request's id and the session's; and nobody is left behind."""
+    """Headers in lower case, the request's id and the session's; and no caller is left behind."""
     seen = await ask(
         application(OURS),
         {"X-Tenant": "acme", "X-Request-Id": "request-1", "Mcp-Session-Id": secret("session")},
@@ -92,7 +92,7 @@ async def test_a_handler_sees_its_request() -> None:
     assert seen["headers"]["host"] == "server"
     assert (seen["request_id"], seen["session_id"]) == ("request-1", secret("session"))
     assert (seen["token"], seen["scope"]) == (None, None)
-    assert current_caller.get() is NOBODY
+    assert current_caller.get() is ANONYMOUS
 
 
 async def test_a_request_without_ids_has_none() -> None:
@@ -399,7 +399,7 @@ async def test_fastapis_dependencies_can_bind_the_caller() -> None:
             *(http.get(path, headers={"X-Client": f"client-{n}"}) for n, path in enumerate(paths))
         )
     assert [answer.json() for answer in answers] == [f"client-{n}" for n in range(20)]
-    assert current_caller.get() is NOBODY
+    assert current_caller.get() is ANONYMOUS
 
 
 def tenant_of_request() -> str:
@@ -475,7 +475,7 @@ async def test_an_exception_shows_no_credentials_in_locals(handler: Any) -> None
     frames = [frame.f_globals["__name__"] for frame, _ in walk_tb(caught.value.__traceback__)]
     assert "taskctx.asgi" in frames
     assert showing(caught.value) == []
-    assert current_caller.get() is NOBODY
+    assert current_caller.get() is ANONYMOUS
 
 
 async def test_the_stack_of_a_handler_shows_no_credentials_in_locals() -> None:
@@ -521,7 +521,7 @@ async def test_a_user_who_is_refused_shows_no_credentials_in_locals(user: BaseUs
     assert showing(caught.value) == []
 
 
-async def test_a_request_that_is_cancelled_leaves_nobody_behind() -> None:
+async def test_a_request_that_is_cancelled_leaves_no_caller_behind() -> None:
     """In mid-handler; the task that served it goes on with what it had."""
     began = asyncio.Event()
 
@@ -537,7 +537,7 @@ async def test_a_request_that_is_cancelled_leaves_nobody_behind() -> None:
     serving_it = asyncio.create_task(serve())
     await began.wait()
     serving_it.cancel()
-    assert await serving_it is NOBODY
+    assert await serving_it is ANONYMOUS
 
 
 # ---- the rest of ASGI ----
@@ -549,7 +549,7 @@ def test_servers_see_an_asgi_3_application() -> None:
 
 
 async def test_an_exception_goes_on_as_it_is() -> None:
-    """And nobody is left behind."""
+    """And no caller is left behind."""
     error = RuntimeError("boom")
 
     async def failing(scope: Scope, receive: Any, send: Any) -> None:
@@ -560,7 +560,7 @@ async def test_an_exception_goes_on_as_it_is() -> None:
         with pytest.raises(RuntimeError) as caught:
             await http.get("/", headers={"X-Request-Id": "r", "traceparent": TRACEPARENT})
     assert caught.value is error
-    assert current_caller.get() is NOBODY
+    assert current_caller.get() is ANONYMOUS
     assert not trace.get_current_span().get_span_context().is_valid
 
 
@@ -575,8 +575,8 @@ async def test_the_lifespan_passes_through() -> None:
         events.append("stopped")
 
     async with serving(application(OURS, lifespan=lifespan)):
-        assert events == ["started", NOBODY]
-    assert events == ["started", NOBODY, "stopped"]
+        assert events == ["started", ANONYMOUS]
+    assert events == ["started", ANONYMOUS, "stopped"]
 
 
 async def test_a_websocket_has_a_caller() -> None:
@@ -609,7 +609,7 @@ async def test_a_websocket_has_a_caller() -> None:
     scope = {"type": "websocket", "path": "/talk", "query_string": b"", "headers": headers, "subprotocols": []}
     await app(scope, receive, send)
     assert sent == ["hello r ada", "again r ada"]
-    assert current_caller.get() is NOBODY
+    assert current_caller.get() is ANONYMOUS
 
 
 async def test_a_server_given_to_the_middleware_is_found_by_its_tasks(docket: Docket, worker: Worker) -> None:

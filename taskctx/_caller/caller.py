@@ -1,7 +1,6 @@
 """The current caller: who asked, in a request handler and in the task it submitted alike.
 
-One ContextVar holds one frozen :class:`Caller`, so the caller changes as a whole or not at all.  A framework that
-keeps the caller of its requests by itself (FastMCP) can be made a :class:`CallerSource`.
+One ContextVar holds one frozen :class:`Caller`, so the caller changes as a whole or not at all.
 """
 
 from __future__ import annotations
@@ -9,75 +8,60 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Protocol, cast
 
 from ..errors import InvalidType
-from .token import AccessToken, token_scope
+from .token import AccessToken, Credential
 
-TokenSource = Callable[[], AccessToken | None]
-"""Gives the caller's token when it is asked for: an authenticator may run after the caller was bound."""
+CredentialSource = Callable[[], Credential | None]
+"""Gives the caller's credential when it is asked for: an authenticator may run after the caller was bound."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Everything known of a caller.  ``repr`` shows nothing of it.
+    """Everything known of a caller.  ``repr`` shows nothing of it."""
 
-    Attributes:
-        request: the source's request that it was bound in, None outside of one.
-    """
-
-    token_source: TokenSource | None = field(default=None, repr=False)
+    credential_source: CredentialSource | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     request_id: str | None = field(default=None, repr=False)
     session_id: str | None = field(default=None, repr=False)
     session: object = field(default=None, repr=False)
     server: object = field(default=None, repr=False)
-    request: object = field(default=None, repr=False, compare=False)
-
-    @property
-    def access_token(self) -> AccessToken | None:
-        return self.token_source() if self.token_source else None
 
 
-NOBODY: Final = Caller()
+ANONYMOUS: Final = Caller()
 
 
 class CallerSource(Protocol):
-    """A framework that knows the caller of each request it handles."""
+    """A framework that keeps the caller of its requests by itself (FastMCP)."""
 
-    def request(self) -> object | None:
-        """The request that is being handled here; None outside of one."""
+    def bind(self, caller: Caller) -> Caller:
+        """The caller in the form in which it is bound here and now."""
         ...
 
-    def caller(self, request: object) -> Caller: ...
+    def resolve(self, bound: Caller) -> Caller:
+        """The caller of the code that runs here, where ``bound`` was bound last."""
+        ...
 
 
 class _CurrentCaller:
-    """A ContextVar that asks the source first.
-
-    A session's tasks may have been started by an earlier request and have inherited what was bound there.  So what is
-    bound counts inside a request of the source's only if it was bound in that very request.
-    """
+    """A ContextVar of the caller, which a :class:`CallerSource` may look into."""
 
     def __init__(self) -> None:
-        self._bound: ContextVar[Caller] = ContextVar("taskctx_caller", default=NOBODY)
+        self._bound: ContextVar[Caller] = ContextVar("taskctx_caller", default=ANONYMOUS)
         self._source: CallerSource | None = None
 
     def use_source(self, source: CallerSource | None) -> None:
         self._source = source
 
     def get(self) -> Caller:
-        bound, source = self._bound.get(), self._source
-        request = None if source is None else source.request()
-        if source is None or request is None or bound.request is request:
-            return bound
-        return source.caller(request)
+        bound = self._bound.get()
+        return bound if self._source is None else self._source.resolve(bound)
 
     def set(self, caller: Caller) -> Token[Caller]:
-        request = None if self._source is None else self._source.request()
-        return self._bound.set(caller if caller.request is request else replace(caller, request=request))
+        return self._bound.set(caller if self._source is None else self._source.bind(caller))
 
     def reset(self, token: Token[Caller]) -> None:
         self._bound.reset(token)
@@ -128,13 +112,12 @@ def bind_caller(
     """
     outer = current_caller.get()
     caller = Caller(
-        token_source=outer.token_source if access_token is UNSET else constant_token(_coerced(access_token)),
+        credential_source=outer.credential_source if access_token is UNSET else _source_of(access_token),
         headers=outer.headers if isinstance(headers, _Unset) else lowered(headers),
         request_id=outer.request_id if isinstance(request_id, _Unset) else optional_text("request_id", request_id),
         session_id=outer.session_id if isinstance(session_id, _Unset) else optional_text("session_id", session_id),
         session=outer.session if session is UNSET else session,
         server=outer.server if server is UNSET else server,
-        request=outer.request,
     )
     token = current_caller.set(caller)
     try:
@@ -158,7 +141,8 @@ def get_access_token() -> AccessToken | None:
 
     None for an anonymous caller, and in a task whose token expired while it was queued and was not refreshed.
     """
-    return current_caller.get().access_token
+    credential = _credential()
+    return None if credential is None else credential.token
 
 
 def get_http_headers() -> dict[str, str]:
@@ -177,20 +161,21 @@ def get_task_scope() -> str | None:
     ``client_id|sub`` when the token has a non-empty ``sub`` claim, else ``client_id``; None for an anonymous
     caller.  The raw value: it is encoded only where keys are built.
     """
-    return token_scope(get_access_token())
+    credential = _credential()
+    return None if credential is None else credential.scope
 
 
-def constant_token(token: AccessToken | None) -> TokenSource | None:
-    """The source of a token that is there already."""
-    return None if token is None else lambda: token
+def _credential() -> Credential | None:
+    source = current_caller.get().credential_source
+    return None if source is None else source()
 
 
-def _coerced(access_token: object) -> AccessToken | None:
-    return None if access_token is None else AccessToken.coerce(access_token)
+def _source_of(access_token: object) -> CredentialSource | None:
+    return None if access_token is None else Credential.of(access_token).present
 
 
 def lowered(headers: Mapping[str, str] | None) -> dict[str, str]:
-    """Headers with their names in lower case; none for None.
+    """Headers with their names in lower case; empty for None.
 
     Raises:
         InvalidType: they are no mapping of strings to strings.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from ..errors import CaptureError, ConfigurationError, InvalidArgument, InvalidType
-from .resets import Undo
+from .resets import Resets
 
 
 class CarriedVar(Protocol):
@@ -42,7 +42,8 @@ class _Carried:
     default_json: bytes | None = field(repr=False)
 
 
-_carried: dict[str, _Carried] = {}
+carried_variables: dict[str, _Carried] = {}
+"""By name: what this process carries."""
 
 
 def carry(var: CarriedVar, *, name: str | None = None, type: Any = Any) -> None:  # noqa: A002 - the public API's word
@@ -66,13 +67,13 @@ def carry(var: CarriedVar, *, name: str | None = None, type: Any = Any) -> None:
     name = name or getattr(var, "name", None)
     if not isinstance(name, str) or not name:
         raise InvalidArgument("carry needs a name for this variable: carry(var, name=...)")
-    known = _carried.get(name)
+    known = carried_variables.get(name)
     if known is not None and known.var is not var:
         raise ConfigurationError(f"another variable is already carried under the name {name!r}")
     # an empty Context shows the variable as no one has set it
     default = Context().run(_value, var)
     adapter = _adapter(type)
-    _carried[name] = _Carried(name, var, adapter, default, _as_json(adapter, default))
+    carried_variables[name] = _Carried(name, var, adapter, default, _as_json(adapter, default))
 
 
 def _adapter(kind: Any) -> TypeAdapter[Any]:
@@ -89,7 +90,7 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 def stop_carrying(name: str) -> None:
     """Undo :func:`carry`, for tests."""
-    _carried.pop(name, None)
+    carried_variables.pop(name, None)
 
 
 def capture_carried() -> dict[str, Any]:
@@ -98,11 +99,8 @@ def capture_carried() -> dict[str, Any]:
     Raises:
         CaptureError: a value has no JSON form; the message names the variable, not the value.
     """
-    return dict(_capture())
-
-
-def _capture() -> Iterator[tuple[str, Any]]:
-    for carried in _carried.values():
+    captured: dict[str, Any] = {}
+    for carried in carried_variables.values():
         value = _value(carried.var)
         if value is carried.default:
             continue
@@ -115,7 +113,8 @@ def _capture() -> Iterator[tuple[str, Any]]:
             ) from None
         # compared as JSON, because to Python 0, 0.0 and False are equal
         if dumped != carried.default_json:
-            yield carried.name, from_json(dumped)
+            captured[carried.name] = from_json(dumped)
+    return captured
 
 
 def _as_json(adapter: TypeAdapter[Any], value: Any) -> bytes | None:
@@ -134,10 +133,10 @@ class Loaded:
 
 
 def load_carried(stored: Mapping[str, Any]) -> Loaded:
-    """Validate what a snapshot holds.  Names not registered in this process are left alone."""
+    """Validate what a snapshot holds.  Names that this process does not carry are left alone."""
     values: dict[str, Any] = {}
     invalid: set[str] = set()
-    for name, carried in _carried.items():
+    for name, carried in carried_variables.items():
         if name not in stored:
             continue
         try:
@@ -147,9 +146,9 @@ def load_carried(stored: Mapping[str, Any]) -> Loaded:
     return Loaded(values, frozenset(invalid))
 
 
-def set_carried(values: Mapping[str, Any], undo: Undo) -> None:
-    """Give every carried variable its value from ``values``, or else its default; ``undo`` takes it back."""
-    for carried in _carried.values():
+def set_carried(values: Mapping[str, Any], resets: Resets) -> None:
+    """Give every carried variable its value from ``values``, or else its default; ``resets`` takes it back."""
+    for carried in carried_variables.values():
         value = values.get(carried.name, carried.default)
         if value is _UNSET:
             # A ContextVar cannot be unset.  None is the nearest to "no value" for one that has no default
@@ -157,7 +156,7 @@ def set_carried(values: Mapping[str, Any], undo: Undo) -> None:
             if _value(carried.var) is _UNSET:
                 continue
             value = None
-        undo.set(carried.var, value)
+        resets.set(carried.var, value)
 
 
 def _value(var: CarriedVar) -> Any:

@@ -8,20 +8,15 @@ from fnmatch import translate
 from functools import lru_cache
 from itertools import compress
 
-from ..settings import Settings
-
 REMEMBERED_NAMES = 1024
 """Names of headers come over the wire: what was decided of them is remembered for so many."""
 
-
-def allowed_headers(headers: Mapping[str, str], settings: Settings) -> dict[str, str]:
-    """The headers that ``headers_allow`` names and ``headers_deny`` does not."""
-    may_travel = _policy(settings.headers_allow, settings.headers_deny)
-    return dict(compress(headers.items(), map(may_travel, headers)))
+HeaderPolicy = Callable[[str], bool]
+"""Whether the header of this (lower-case) name may be captured."""
 
 
-@lru_cache(maxsize=4)
-def _policy(allow: tuple[str, ...], deny: tuple[str, ...]) -> Callable[[str], bool]:
+def header_policy(allow: tuple[str, ...], deny: tuple[str, ...]) -> HeaderPolicy:
+    """Captured are the headers that a pattern in ``allow`` names and none in ``deny``."""
     allowed, denied = _any_of(allow), _any_of(deny)
 
     @lru_cache(maxsize=REMEMBERED_NAMES)
@@ -29,6 +24,11 @@ def _policy(allow: tuple[str, ...], deny: tuple[str, ...]) -> Callable[[str], bo
         return bool(allowed.fullmatch(name)) and not denied.fullmatch(name)
 
     return may_travel
+
+
+def allowed_headers(headers: Mapping[str, str], may_travel: HeaderPolicy) -> dict[str, str]:
+    """The headers that the policy lets through."""
+    return dict(compress(headers.items(), map(may_travel, headers)))
 
 
 def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:

@@ -11,9 +11,9 @@ import weakref
 from collections import OrderedDict, deque
 from typing import Any
 
+from .._runtime import current_settings
 from ..errors import InvalidArgument, InvalidType
 from ..operations import Registry, RegistryEviction, RegistryLookup, RegistrySize
-from ..settings import current_settings
 from ..telemetry.observe import notify
 
 _REMEMBERED_DEAD = 1_000

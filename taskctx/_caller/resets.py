@@ -1,4 +1,4 @@
-"""What was put in force for the length of a task, to be taken back at its end."""
+"""What was set for the length of a task, to be reset at its end."""
 
 from __future__ import annotations
 
@@ -13,35 +13,31 @@ class Resettable(Protocol):
     def reset(self, token: Any, /) -> None: ...
 
 
-class Undo:
+class Resets(list[tuple[Callable[[Any], object], Any]]):
     """A :class:`contextlib.ExitStack` of callbacks with one argument, at a fraction of its cost."""
 
-    __slots__ = ("_steps",)
-
-    def __init__(self) -> None:
-        self._steps: list[tuple[Callable[[Any], object], Any]] = []
+    __slots__ = ()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.take_back()
+        self.run()
 
     def set(self, variable: Resettable, value: Any) -> None:
         """Give a variable a value; its earlier one comes back."""
-        self._steps.append((variable.reset, variable.set(value)))
+        self.append((variable.reset, variable.set(value)))
 
     def later(self, step: Callable[[Any], object], argument: Any) -> None:
         """Have this called."""
-        self._steps.append((step, argument))
+        self.append((step, argument))
 
-    def take_back(self) -> None:
-        """Take everything back, the latest first.  A step that raises keeps none of the others from being done."""
-        steps = self._steps
+    def run(self) -> None:
+        """Reset everything, the latest first.  A step that raises keeps none of the others from being done."""
         try:
-            while steps:
-                step, argument = steps.pop()
+            while self:
+                step, argument = self.pop()
                 step(argument)
         finally:
-            if steps:
-                self.take_back()
+            if self:
+                self.run()

@@ -1,4 +1,4 @@
-"""The access token: what it is, whose scope it gives, when it is past."""
+"""The access token: what it is, the scope that it gives, when it expires."""
 
 from __future__ import annotations
 
@@ -48,30 +48,79 @@ class AccessToken(BaseModel):
         Raises:
             InvalidType: ``value`` is neither; the message names the attributes at fault.
         """
+        try:
+            return Credential.of(value).token
+        finally:
+            del value  # error reporters send the locals of every frame that an exception passes
+
+
+class Credential:
+    """A caller's access token, read once: the token, its JSON as it is stored, and the scope that it gives.
+
+    ``repr`` shows nothing of it.
+    """
+
+    __slots__ = ("json", "scope", "token")
+
+    def __init__(self, token: AccessToken, json: str) -> None:
+        self.token = token
+        self.json = json
+        self.scope = scope_of(token)
+
+    def present(self) -> Credential:
+        """Itself, where a source of a credential is asked for."""
+        return self
+
+    @classmethod
+    def of(cls, value: object) -> Credential:
+        """The credential of any object with a token's attributes.  As :meth:`AccessToken.coerce`."""
         kind = type(value).__name__
+        json: str | None = None
         try:
             # a model's own JSON keeps the fields of subclasses and of newer versions
-            value = value if isinstance(value, BaseModel) else cls.model_validate(value)
-            return cls.model_validate_json(value.model_dump_json())
+            value = value if isinstance(value, BaseModel) else AccessToken.model_validate(value)
+            json = value.model_dump_json()
+            token = AccessToken.model_validate_json(json)
+            return cls(token, json if type(value) is AccessToken else token.model_dump_json())
         except ValidationError as error:
             faults = ", ".join(sorted({str(problem["loc"][0]) for problem in error.errors() if problem["loc"]}))
         except ValueError:
             faults = "a value that is not JSON"
         finally:
             # error reporters send the locals of every frame that an exception passes
-            del value
+            del value, json
         raise InvalidType(
             f"access_token must have the attributes of taskctx.AccessToken; "
             f"{kind} is at fault in: {faults or 'its type'}"
         )
 
+    @classmethod
+    def stored(cls, json: str) -> Credential:
+        """The credential in a snapshot's ``access_token_json``.
 
-def token_scope(token: AccessToken | None) -> str | None:
-    """The authorization scope of a token: ``client_id|sub``, else ``client_id``, else None."""
-    if token is None:
-        return None
+        Raises:
+            SnapshotError: (``malformed``) the text is not an access token's JSON.
+        """
+        try:
+            return cls(AccessToken.model_validate_json(json), json)
+        except ValidationError:
+            raise SnapshotError(Reason.MALFORMED) from None
+        finally:
+            del json
+
+    def __repr__(self) -> str:
+        return "Credential(...)"
+
+
+def scope_of(token: AccessToken) -> str:
+    """The authorization scope of a token: ``client_id|sub``, else ``client_id``."""
     subject = (token.claims or {}).get("sub")
     return f"{token.client_id}|{subject}" if subject else token.client_id
+
+
+def token_scope(token: AccessToken | None) -> str | None:
+    """As :func:`scope_of`; None without a token."""
+    return None if token is None else scope_of(token)
 
 
 def token_from_json(text: str | None) -> AccessToken | None:
@@ -80,12 +129,7 @@ def token_from_json(text: str | None) -> AccessToken | None:
     Raises:
         SnapshotError: (``malformed``) the text is not an access token's JSON.
     """
-    if text is None:
-        return None
-    try:
-        return AccessToken.model_validate_json(text)
-    except ValidationError:
-        raise SnapshotError(Reason.MALFORMED) from None
+    return None if text is None else Credential.stored(text).token
 
 
 def is_expired(token: AccessToken, now: float) -> bool:

@@ -10,22 +10,27 @@ import logging
 import re
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import NamedTuple
 
-from opentelemetry import baggage, context, trace
+from opentelemetry import baggage, context, propagate, trace
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY  # pyright: ignore[reportPrivateUsage]
+from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from .resets import Undo
+from .resets import Resets
 
 BAGGAGE = "baggage"
 TRACEPARENT = "traceparent"
+TRACESTATE = "tracestate"
 
 _trace_context = TraceContextTextMapPropagator()
 _baggage = W3CBaggagePropagator()
+_USUAL = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
+"""What nearly all traceparents are.  OpenTelemetry judges the others, which takes it ten times as long."""
 _BLANKS = re.compile(r"[ \t]+")
 
 
@@ -54,10 +59,10 @@ def current_baggage(keys: tuple[str, ...]) -> Baggage:
 
 def current_trace() -> dict[str, str]:
     """The current span's context as ``traceparent`` and ``tracestate``; empty where there is no span."""
-    if not trace.get_current_span().get_span_context().is_valid:
-        return {}
     carrier: dict[str, str] = {}
-    _trace_context.inject(carrier)
+    span = trace.get_current_span()
+    if span is not trace.INVALID_SPAN and span.get_span_context().is_valid:
+        _trace_context.inject(carrier)
     return carrier
 
 
@@ -71,6 +76,10 @@ def span_context(carrier: Mapping[str, str]) -> trace.SpanContext | None:
     """The span context in a carrier, or None when there is none or it is not valid."""
     if TRACEPARENT not in carrier:
         return None
+    usual = None if TRACESTATE in carrier else _USUAL.fullmatch(carrier[TRACEPARENT])
+    if usual is not None:
+        trace_id, span_id, flags = (int(part, 16) for part in usual.groups())
+        return trace.SpanContext(trace_id, span_id, is_remote=True, trace_flags=trace.TraceFlags(flags))
     with _quiet.applied():
         extracted = _trace_context.extract(carrier, context.Context())
     found = trace.get_current_span(extracted).get_span_context()
@@ -85,20 +94,20 @@ def parent_context(carrier: Mapping[str, str]) -> context.Context:
     return trace.set_span_in_context(trace.NonRecordingSpan(found))
 
 
-def clear_baggage(undo: Undo) -> None:
-    """Have no baggage be current; ``undo`` takes it back."""
+def clear_baggage(resets: Resets) -> None:
+    """Have no baggage be current; ``resets`` takes it back."""
     if baggage.get_all():
-        undo.later(context.detach, context.attach(baggage.clear()))
+        resets.later(context.detach, context.attach(baggage.clear()))
 
 
-def use_baggage(carrier: Mapping[str, str], undo: Undo) -> None:
-    """Make the carrier's baggage, if it has any, current in place of what is; ``undo`` takes it back."""
+def use_baggage(carrier: Mapping[str, str], resets: Resets) -> None:
+    """Make the carrier's baggage, if it has any, current in place of what is; ``resets`` takes it back."""
     if BAGGAGE not in carrier:
         return
     cleared = baggage.clear()
     with _quiet.applied():
         replaced = _baggage.extract(_without_runs(carrier), cleared)
-    undo.later(context.detach, context.attach(replaced))
+    resets.later(context.detach, context.attach(replaced))
 
 
 @contextmanager
@@ -133,16 +142,46 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-class instrumentation_suppressed:  # noqa: N801 - reads as a verb: ``with instrumentation_suppressed()``
-    """Have instrumented libraries make no spans of our own Redis calls."""
+def message_carrier() -> dict[str, str] | None:
+    """What a task's message is to hold of the current trace; None where only Docket itself can write it.
 
-    __slots__ = ("_token",)
+    That is where Docket's span of this submission is recorded, or would begin a trace that may be; and where
+    propagators other than W3C's are in use, which may take more than this from where they are called.
+    """
+    span = trace.get_current_span()
+    if span.is_recording() or not _is_w3c(propagate.get_global_textmap()):
+        return None
+    if span.get_span_context().is_valid:
+        carrier: dict[str, str] = {}
+        propagate.inject(carrier)
+        return carrier
+    # private, because get_tracer_provider() makes a provider of what the environment says, as upstream tests hold
+    is_traced = trace._TRACER_PROVIDER is not None  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return None if is_traced else {}
 
-    def __enter__(self) -> None:
-        self._token = context.attach(context.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
 
-    def __exit__(self, *_: object) -> None:
-        context.detach(self._token)
+@lru_cache(maxsize=4)
+def _is_w3c(propagator: TextMapPropagator) -> bool:
+    return propagator.fields <= {TRACEPARENT, TRACESTATE, BAGGAGE}
+
+
+@contextmanager
+def inside_of(carrier: Mapping[str, str]) -> Generator[None]:
+    """Make the carrier's span the current one."""
+    token = context.attach(parent_context(carrier))
+    try:
+        yield
+    finally:
+        context.detach(token)
+
+
+def suppress_instrumentation() -> Token[context.Context]:
+    """Have instrumented libraries make no spans of our own Redis calls, until this token is detached."""
+    return context.attach(context.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+
+
+resume_instrumentation = context.detach
+"""What :func:`suppress_instrumentation` began ends."""
 
 
 class _Quiet(logging.Filter):

@@ -6,22 +6,25 @@ Plain, it is the JSON itself, which starts with ``{``.  Sealed, it is an envelop
 
 whose associated data is everything before the nonce and the full Redis key.  So a sealed value opens only under the
 key where it was stored, and nothing of its header can be changed.
+
+The envelope has a second form, as text that passes for a Fernet token.  It is that of FastMCP's snapshots that our
+keyring seals: a FastMCP that knows nothing of taskctx takes it for a token that it has no key for, and fails the task.
+It is the envelope as URL-safe base64, behind the six characters that begin every Fernet token.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import os
 from functools import lru_cache
-from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from .._runtime import SnapshotCodec
 from ..errors import Reason, SnapshotError
-from ..operations import CryptoOperation
-from ..settings import Settings
 from ..settings.keyring import Keyring
-from ..telemetry.observe import notify
 
 FAMILY = b"TCX"
 MAGIC = FAMILY + b"1"
@@ -31,29 +34,20 @@ NONCE_BYTES = 12
 TAG_BYTES = 16
 
 
-class SnapshotCodec(Protocol):
-    """Both methods get the full Redis key, so that a codec can bind a value to the place where it is stored."""
-
-    def encode(self, plaintext: bytes, key: str) -> bytes: ...
-
-    def decode(self, stored: bytes, key: str) -> bytes:
-        """The JSON in a stored value.
-
-        Raises:
-            SnapshotError: with the reason why the value cannot be read.
-        """
-        ...
-
-
 class PlaintextCodec:
     """The JSON as it is.  A sealed value is one that this process has no key for."""
+
+    sealing_key_id = None
+
+    def known_key_id(self, stored: bytes) -> str | None:
+        return None
 
     def encode(self, plaintext: bytes, key: str) -> bytes:
         return plaintext
 
     def decode(self, stored: bytes, key: str) -> bytes:
         if is_sealed(stored):
-            raise _not_opened(None, Reason.DECRYPT_UNKNOWN_KEY)
+            raise SnapshotError(Reason.DECRYPT_UNKNOWN_KEY)
         if stored.startswith(FAMILY):
             raise SnapshotError(Reason.SCHEMA_UNSUPPORTED)
         if not stored.startswith(b"{"):
@@ -67,40 +61,44 @@ class SealingCodec:
     def __init__(self, keyring: Keyring, *, accept_plaintext: bool) -> None:
         self._ciphers = {key_id: AESGCM(key) for key_id, key in keyring.keys.items()}
         self._headers = {key_id: _header(key_id) for key_id in keyring.keys}
-        self._primary = keyring.primary
+        self.sealing_key_id = keyring.primary
         self._accept_plaintext = accept_plaintext
+
+    def known_key_id(self, stored: bytes) -> str | None:
+        for key_id, header in self._headers.items():
+            if stored.startswith(header) and len(stored) >= len(header) + NONCE_BYTES + TAG_BYTES:
+                return key_id
+        return None
 
     def encode(self, plaintext: bytes, key: str) -> bytes:
         nonce = os.urandom(NONCE_BYTES)
-        header = self._headers[self._primary]
-        sealed = self._ciphers[self._primary].encrypt(nonce, plaintext, header + key.encode())
-        notify(CryptoOperation("seal", self._primary))
+        header = self._headers[self.sealing_key_id]
+        sealed = self._ciphers[self.sealing_key_id].encrypt(nonce, plaintext, header + key.encode())
         return header + nonce + sealed
 
     def decode(self, stored: bytes, key: str) -> bytes:
-        if not is_sealed(stored):
+        if not stored.startswith(MAGIC):
             plaintext = PlaintextCodec().decode(stored, key)
             if not self._accept_plaintext:
                 raise SnapshotError(Reason.PLAINTEXT_REFUSED)
             return plaintext
         envelope = _opened_envelope(stored)
         if envelope is None:
-            raise _not_opened(None, Reason.DECRYPT_FAILED)
+            raise SnapshotError(Reason.DECRYPT_FAILED)
         key_id, nonce, ciphertext = envelope
         cipher = self._ciphers.get(key_id)
         if cipher is None:
-            raise _not_opened(None, Reason.DECRYPT_UNKNOWN_KEY)
+            raise SnapshotError(Reason.DECRYPT_UNKNOWN_KEY)
         try:
-            plaintext = cipher.decrypt(nonce, ciphertext, self._headers[key_id] + key.encode())
+            return cipher.decrypt(nonce, ciphertext, self._headers[key_id] + key.encode())
         except InvalidTag:
-            raise _not_opened(key_id, Reason.DECRYPT_FAILED) from None
-        notify(CryptoOperation("open", key_id))
-        return plaintext
+            raise SnapshotError(Reason.DECRYPT_FAILED) from None
 
 
-def codec_for(settings: Settings) -> SnapshotCodec:
-    """The codec that the settings ask for."""
-    return _codec(settings.keyring, accept_plaintext=settings.accept_plaintext)
+@lru_cache(maxsize=4)
+def make_codec(keyring: Keyring | None, *, accept_plaintext: bool) -> SnapshotCodec:
+    """The codec of a keyring; without one, snapshots are plain."""
+    return PlaintextCodec() if keyring is None else SealingCodec(keyring, accept_plaintext=accept_plaintext)
 
 
 def is_sealed(stored: bytes) -> bool:
@@ -114,23 +112,52 @@ def sealing_key_id(stored: bytes) -> str | None:
     return None if envelope is None else envelope[0]
 
 
-def known_key_id(stored: bytes, settings: Settings) -> str | None:
-    """As :func:`sealing_key_id`, but None for a key that is not in the keyring: what telemetry may show."""
-    if settings.keyring is None:
-        return None
-    key_id = sealing_key_id(stored)
-    return key_id if key_id in settings.keyring.keys else None
+FERNET = b"gAAAAA"
+"""Begins every Fernet token: the version of the format, and the leading zeros of a timestamp."""
+
+SEALED_AS_TEXT = FERNET + base64.urlsafe_b64encode(MAGIC)[:5]
+"""Begins every envelope as text.  A Fernet token has a timestamp there, which gets to this in the year 2650 or so."""
+
+_GROUP = 4
+"""Characters of base64 that hold whole bytes."""
+
+
+def as_text(envelope: bytes) -> bytes:
+    """The envelope as text."""
+    return FERNET + base64.urlsafe_b64encode(envelope)
+
+
+def from_text(stored: bytes) -> bytes:
+    """The envelope in a text.
+
+    Raises:
+        SnapshotError: (``decrypt_failed``) what follows the first six characters was altered.
+    """
+    try:
+        return base64.b64decode(stored[len(FERNET) :], altchars=b"-_", validate=True)
+    except binascii.Error:
+        raise SnapshotError(Reason.DECRYPT_FAILED) from None
+
+
+def beginning_from_text(beginning: bytes) -> bytes:
+    """As :func:`from_text`, as far as it goes, of a text of which only the beginning was read."""
+    whole = (len(beginning) - len(FERNET)) // _GROUP * _GROUP
+    return from_text(beginning[: len(FERNET) + whole])
+
+
+def is_sealed_as_text(stored: bytes) -> bool:
+    """Whether a stored value claims to be an envelope as text."""
+    return stored.startswith(SEALED_AS_TEXT)
+
+
+def is_fernet(stored: bytes) -> bool:
+    """Whether it is a Fernet token in truth: FastMCP's own key sealed it."""
+    return stored.startswith(FERNET) and not is_sealed_as_text(stored)
 
 
 def _header(key_id: str) -> bytes:
     encoded = key_id.encode()
     return MAGIC + bytes((len(encoded),)) + encoded
-
-
-def _not_opened(key_id: str | None, reason: Reason) -> SnapshotError:
-    """Count a sealed value that stays shut, under its key's id if that is in the keyring."""
-    notify(CryptoOperation("open", key_id, succeeded=False))
-    return SnapshotError(reason)
 
 
 def _opened_envelope(stored: bytes) -> tuple[str, bytes, bytes] | None:
@@ -144,8 +171,3 @@ def _opened_envelope(stored: bytes) -> tuple[str, bytes, bytes] | None:
     except UnicodeDecodeError:
         return None
     return key_id, stored[end : end + NONCE_BYTES], stored[end + NONCE_BYTES :]
-
-
-@lru_cache(maxsize=4)
-def _codec(keyring: Keyring | None, *, accept_plaintext: bool) -> SnapshotCodec:
-    return PlaintextCodec() if keyring is None else SealingCodec(keyring, accept_plaintext=accept_plaintext)

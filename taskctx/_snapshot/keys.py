@@ -24,7 +24,7 @@ PLAIN_TASK = "task"
 
 
 REMEMBERED = 1024
-"""Segments that need quoting are scopes as a rule, and one caller's come again and again."""
+"""Scopes and functions, and segments that need quoting, come again and again."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.~-]+")
 """What quoting leaves as it is (RFC 3986's unreserved characters): most ids, and all that are made for a task."""
@@ -49,8 +49,15 @@ def build_task_key(task_scope: str | None, task_id: str, task_type: str, compone
         InvalidArgument: a segment is empty or cannot be written as UTF-8.
         InvalidType: a segment is not a string.
     """
-    owned = _owned(task_scope, task_id)
-    return f"{owned}:{_quoted('task type', task_type)}:{_quoted('component', component)}"
+    is_plain = isinstance(task_id, str) and _PLAIN.fullmatch(task_id)  # pyright: ignore[reportUnnecessaryIsInstance]
+    quoted = task_id if is_plain else _quoted("task id", task_id)
+    try:
+        return f"{_owner(task_scope)}:{quoted}:{_kind(task_type, component)}"
+    except TypeError:
+        # what has no hash is no string: quoting says which segment it is
+        for name, segment in (("task scope", task_scope or "-"), ("task type", task_type), ("component", component)):
+            _quoted(name, segment)
+        raise
 
 
 def parse_task_key(key: str) -> TaskKeyParts | None:
@@ -58,25 +65,32 @@ def parse_task_key(key: str) -> TaskKeyParts | None:
     found = _TASK_KEY.fullmatch(key)
     if found is None:
         return None
-    # the scope's is None where there is none
-    decoded = [segment and _unquoted(segment) for segment in found.groups()]
-    return None if "" in decoded else TaskKeyParts(*decoded)
+    scope, task_id, task_type, component = found.groups()
+    if "%" in key:
+        # the scope is None where there is none
+        if scope is not None and "%" in scope:
+            scope = _decoded(scope)
+        if "%" in task_id:
+            task_id = _decoded(task_id)
+        task_type, component = _decoded(task_type), _decoded(component)
+        if "" in (scope, task_id, task_type, component):
+            return None
+    return TaskKeyParts(scope, task_id, task_type, component)
 
 
 def snapshot_key(prefix: str, task_scope: str | None, task_id: str) -> str:
     """Where a task's snapshot is stored, to be passed through ``docket.key()``."""
-    return f"{prefix}:task:{_owned(task_scope, task_id)}:snapshot"
+    return f"{prefix}:task:{_owner(task_scope)}:{_quoted('task id', task_id)}:snapshot"
 
 
-def snapshot_key_of(prefix: str, task_key: str) -> str:
-    """As :func:`snapshot_key`, of a task key that :func:`build_task_key` gave: its segments are quoted already."""
-    owned, _, _ = task_key.rsplit(":", 2)
-    return f"{prefix}:task:{owned}:snapshot"
+@lru_cache(REMEMBERED)
+def _owner(task_scope: str | None) -> str:
+    return "anon" if task_scope is None else f"auth:{_quoted('task scope', task_scope)}"
 
 
-def _owned(task_scope: str | None, task_id: str) -> str:
-    owner = "anon" if task_scope is None else f"auth:{_quoted('task scope', task_scope)}"
-    return f"{owner}:{_quoted('task id', task_id)}"
+@lru_cache(REMEMBERED)
+def _kind(task_type: str, component: str) -> str:
+    return f"{_quoted('task type', task_type)}:{_quoted('component', component)}"
 
 
 def _quoted(name: str, segment: object) -> str:
@@ -87,22 +101,13 @@ def _quoted(name: str, segment: object) -> str:
     if _PLAIN.fullmatch(segment):
         return segment
     try:
-        return _encoded(segment)
+        return quote(segment, safe="")
     except UnicodeEncodeError:
         raise InvalidArgument(f"the {name} must be text that UTF-8 can hold (it has a lone surrogate)") from None
 
 
-def _unquoted(segment: str) -> str:
-    """The segment's text; nothing unless quoting that text gives the segment again."""
-    return _decoded(segment) if "%" in segment else segment
-
-
-@lru_cache(REMEMBERED)
-def _encoded(text: str) -> str:
-    return quote(text, safe="")
-
-
 @lru_cache(REMEMBERED)
 def _decoded(segment: str) -> str:
+    """The segment's text; nothing unless quoting that text gives the segment again."""
     text = unquote(segment)
     return text if quote(text, safe="") == segment else ""

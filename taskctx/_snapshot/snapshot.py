@@ -1,39 +1,48 @@
-"""A caller's context at the moment a task was submitted."""
+"""A caller's context at the moment a task was submitted: the model of what is stored, and its JSON."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
-from functools import cache
-from itertools import compress
+from functools import partial
 from operator import attrgetter
-from types import MappingProxyType, TracebackType
-from typing import Any, final
+from typing import Annotated, Any, ClassVar, TypeVar, cast
 
+import pydantic_core
 from docket import Docket
 from docket.dependencies import current_docket
+from pydantic import AfterValidator, ConfigDict, Field, GetCoreSchemaHandler, TypeAdapter
+from pydantic_core import core_schema
 
-from .._caller.caller import current_caller, lowered
-from .._caller.carried import capture_carried
-from .._caller.headers import allowed_headers
-from .._caller.token import life_left
-from .._caller.trace_context import BAGGAGE, TRACEPARENT, current_baggage, current_trace
+from .._caller.trace_context import current_trace
+from .._runtime import Runtime, runtime
 from .._transport import commands
-from .._transport.backend import check_docket, check_open
-from .._transport.deadline import BackendError, bounded
-from ..errors import Reason, SaveError, SnapshotError
-from ..operations import FIELDS, Capture, Field, FieldResult, Outcome, Save
-from ..settings import current_settings
+from .._transport.connection import Connection, check_docket, check_open, connection_of
+from .._transport.deadline import BackendError, Deadline
+from ..errors import CaptureError, InvalidType, Reason, SaveError, SnapshotError
+from ..operations import Save
 from ..telemetry.observe import observe
-from .codec import codec_for
+from .capture import SCHEMA_VERSION, Origin
 from .keys import snapshot_key
 from .lifetime import whole_seconds
-from .record import SCHEMA_VERSION, Record, dump_json, parse_record
+from .parts import present_parts
+
+READABLE_SCHEMAS = range(1, SCHEMA_VERSION + 1)
 
 
-@final
+class _EmptyForNull:
+    """Metadata of a mapping that may be null in JSON, and is empty then."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        null = core_schema.no_info_after_validator_function(lambda _: dict[str, Any](), core_schema.none_schema())
+        return core_schema.union_schema([handler(source), null])
+
+
+_Name = Annotated[str, AfterValidator(str.lower)]
+_Seconds = Annotated[float | None, Field(allow_inf_nan=False)]
+
+
 @dataclass(frozen=True, slots=True)
 class TaskContextSnapshot:
     """Who asked, as captured when a task was submitted.  ``repr`` shows no credential.
@@ -49,13 +58,16 @@ class TaskContextSnapshot:
         schema_version: of the stored form.
     """
 
+    # pydantic reads snapshots, and coerces nothing; a newer taskctx may have written more fields
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="ignore", strict=True, hide_input_in_errors=True)
+
     access_token_json: str | None = field(default=None, repr=False)
-    http_headers: dict[str, str] | None = field(default=None, repr=False)
+    http_headers: dict[_Name, str] | None = field(default=None, repr=False)
     origin_request_id: str | None = field(default=None, repr=False)
     session_id: str | None = field(default=None, repr=False)
-    trace_context: dict[str, str] = field(default_factory=dict[str, str], repr=False)
-    carried: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
-    captured_at: float | None = None
+    trace_context: Annotated[dict[str, str], _EmptyForNull()] = field(default_factory=dict[str, str], repr=False)
+    carried: Annotated[dict[str, Any], _EmptyForNull()] = field(default_factory=dict[str, Any], repr=False)
+    captured_at: _Seconds = None
     schema_version: int = SCHEMA_VERSION
 
     @classmethod
@@ -66,12 +78,17 @@ class TaskContextSnapshot:
             CaptureError: a carried value has no JSON form.
             InvalidType: what the authenticator left as the access token is not one.
         """
-        docket = current_docket.get(None)
-        return capture_snapshot("" if docket is None else docket.name)
+        docket, origin = current_docket.get(None), Origin()
+        origin.capture("" if docket is None else docket.name)
+        return cls(**origin.values)
 
     def to_json(self) -> str:
-        """The snapshot as a JSON object whose keys are the field names."""
-        return dump_json(_fields_of(self)).decode()
+        """The snapshot as a JSON object whose keys are the field names.
+
+        Raises:
+            CaptureError: something in it has no JSON form.
+        """
+        return dump_json(self._values()).decode()
 
     @classmethod
     def from_json(cls, raw: str | bytes) -> TaskContextSnapshot:
@@ -79,8 +96,9 @@ class TaskContextSnapshot:
 
         Raises:
             SnapshotError: ``malformed``, or ``schema_unsupported`` when a newer taskctx wrote it.
+            InvalidType: ``raw`` is neither text nor bytes.
         """
-        return snapshot_of(parse_record(raw))
+        return _parsed(_snapshots, raw)
 
     async def save(self, docket: Docket, task_scope: str | None, task_id: str, ttl_seconds: float | timedelta) -> None:
         """Store the snapshot as one Redis key that lives for ``ttl_seconds``.
@@ -96,146 +114,121 @@ class TaskContextSnapshot:
         Raises:
             InvalidArgument: the TTL is below one second, or an id is empty.
             InvalidType: an argument is of the wrong type.
+            CaptureError: something in the snapshot has no JSON form.
             SaveError: the snapshot is too large, or the server did not take it.
         """
         check_docket(docket)
         check_open(docket)
-        ttl = whole_seconds(ttl_seconds)
-        key = docket.key(snapshot_key(current_settings().key_prefix, task_scope, task_id))
-        with saving(Save(docket_name=docket.name)) as operation:
-            async with bounded():
-                value = await stored_form(self, docket, key, ttl, operation)
-                await commands.put(docket, key, value, ttl)
-
-
-def capture_snapshot(docket_name: str) -> TaskContextSnapshot:
-    """As :meth:`TaskContextSnapshot.capture`, counted under a docket's name."""
-    settings = current_settings()
-    with observe(Capture(docket_name=docket_name)) as operation:
-        caller, now = current_caller.get(), time.time()
-        token = caller.access_token
-        baggage = current_baggage(settings.baggage_keys)
-        snapshot = TaskContextSnapshot(
-            access_token_json=None if token is None else token.model_dump_json(),
-            http_headers=allowed_headers(caller.headers, settings) or None,
-            origin_request_id=caller.request_id,
-            session_id=caller.session_id,
-            trace_context=current_trace() | baggage.carrier,
-            carried=capture_carried(),
-            captured_at=now,
-        )
-        headers_dropped = len(caller.headers) > len(snapshot.http_headers or ())
-        describe_capture(operation, snapshot, headers_dropped=headers_dropped, baggage_dropped=baggage.dropped)
-        # a token that is over is captured all the same: the worker judges it, and the task may do without
-        operation.credential_ttl = None if token is None else life_left(token, now)
-    return snapshot
-
-
-def snapshot_of(record: Record) -> TaskContextSnapshot:
-    """The snapshot in a stored record."""
-    headers = record.http_headers
-    return TaskContextSnapshot(
-        access_token_json=record.access_token_json,
-        http_headers=None if headers is None else lowered(headers),
-        origin_request_id=record.origin_request_id,
-        session_id=record.session_id,
-        trace_context=record.trace_context or {},
-        carried=record.carried or {},
-        captured_at=record.captured_at,
-        schema_version=record.schema_version,
-    )
-
-
-def present_fields(snapshot: TaskContextSnapshot) -> tuple[Field, ...]:
-    """What a snapshot holds, by name: for telemetry, which must not see the values."""
-    trace_context = snapshot.trace_context
-    values = (
-        snapshot.access_token_json,
-        snapshot.http_headers,
-        snapshot.session_id,
-        snapshot.origin_request_id,
-        trace_context.get(TRACEPARENT),
-        trace_context.get(BAGGAGE),
-        snapshot.carried,
-    )
-    return tuple(compress(FIELDS, values))
-
-
-class saving(observe[Save]):  # noqa: N801 - reads as a verb: ``with saving(Save(...)) as operation``
-    """Watch a save; whatever keeps it from succeeding becomes a :class:`SaveError`."""
-
-    __slots__ = ()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        super().__exit__(kind, error, traceback)
-        if isinstance(error, SnapshotError | BackendError):
+        within, connection, ttl = runtime(), connection_of(docket), whole_seconds(ttl_seconds)
+        key = docket.key(snapshot_key(within.settings.key_prefix, task_scope, task_id))
+        try:
+            await self._save(connection, key, ttl, within)
+        except (SnapshotError, BackendError) as error:
             raise SaveError(error.reason) from None
 
+    async def _save(self, connection: Connection, key: str, ttl: int, within: Runtime) -> None:
+        with observe(Save(docket_name=connection.docket_name), within) as operation:
+            values = self._values()
+            values["trace_context"] = self.trace_context | current_trace()
+            operation.ttl = ttl
+            operation.fields = present_parts(
+                access_token_json=self.access_token_json,
+                http_headers=self.http_headers,
+                session_id=self.session_id,
+                origin_request_id=self.origin_request_id,
+                trace_context=values["trace_context"],
+                carried=self.carried,
+            )
+            with Deadline(connection.timers, within.settings.backend_timeout):
+                stamped = values | {"stored_at": await connection.server_time(), "ttl": ttl}
+                value = within.codec.encode(dump_json(stamped), key)
+                operation.sizes, operation.sealed_with = (len(value),), within.codec.sealing_key_id
+                if len(value) > within.settings.max_snapshot_bytes:
+                    raise SnapshotError(Reason.TOO_LARGE)
+                await commands.put(connection, key, value, ttl)
 
-async def stored_form(snapshot: TaskContextSnapshot, docket: Docket, key: str, ttl: int, operation: Save) -> bytes:
-    """The bytes to store under ``key``, stamped with the server's time.
+    def _values(self) -> dict[str, Any]:
+        return dict(zip(_FIELD_NAMES, _field_values(self), strict=True))
 
-    They hold the current trace context, which inside :func:`saving` is that of the save's own span.
 
-    Raises:
-        SnapshotError: (``too_large``) they are more than ``max_snapshot_bytes``.
-        BackendError: the server's time is not to be had.
+@dataclass(frozen=True, slots=True)
+class StoredSnapshot(TaskContextSnapshot):
+    """A snapshot with the stamp of its save.
+
+    Attributes:
+        stored_at: seconds since the epoch by the server's clock, so that age needs no two hosts to agree.
+        ttl: seconds the key was given then.
     """
-    settings = current_settings()
-    operation.fields = present_fields(snapshot)
-    fields = _fields_of(snapshot)
-    if here := current_trace():
-        fields["trace_context"] = snapshot.trace_context | here
-        if Field.TRACE not in operation.fields:
-            operation.fields = (*operation.fields, Field.TRACE)
-    fields["stored_at"] = await commands.server_time(docket)
-    fields["ttl"] = ttl
-    value = codec_for(settings).encode(dump_json(fields), key)
-    operation.ttl = operation.ttl or ttl
-    operation.sizes.append(len(value))
-    if len(value) > settings.max_snapshot_bytes:
-        raise SnapshotError(Reason.TOO_LARGE)
-    return value
 
-
-def _fields_of(snapshot: TaskContextSnapshot) -> dict[str, Any]:
-    return dict(zip(_FIELD_NAMES, _field_values(snapshot), strict=True))
+    stored_at: _Seconds = None
+    ttl: Annotated[int | None, Field(ge=1)] = None
 
 
 _FIELD_NAMES = tuple(each.name for each in fields(TaskContextSnapshot))
 _field_values = attrgetter(*_FIELD_NAMES)
+_snapshots = TypeAdapter(TaskContextSnapshot)
+_stored_snapshots = TypeAdapter(StoredSnapshot)
+
+Snapshot = TypeVar("Snapshot", bound=TaskContextSnapshot)
+
+_NO_SNAPSHOT = (ValueError, TypeError, RecursionError)
+"""A TypeError is what pydantic makes of text with lone surrogates."""
 
 
-def describe_capture(
-    operation: Capture, snapshot: TaskContextSnapshot, *, headers_dropped: bool, baggage_dropped: bool
-) -> None:
-    """For each part of the context: was it there, and did all of it come along?  Some can be both."""
-    operation.fields, operation.outcome = _results(present_fields(snapshot), headers_dropped, baggage_dropped)
+def stored_from(values: object) -> StoredSnapshot:
+    """The snapshot in a JSON value that is parsed already.
+
+    Raises:
+        SnapshotError: as :func:`parse_stored`.
+    """
+    try:
+        # to pydantic, a dataclass that coerces nothing is a mapping in JSON only
+        raw = pydantic_core.to_json(values, inf_nan_mode="constants")
+    except _NO_SNAPSHOT:
+        raise SnapshotError(Reason.MALFORMED) from None
+    return parse_stored(raw)
 
 
-@cache
-def _results(
-    present: tuple[Field, ...], headers_dropped: bool, baggage_dropped: bool
-) -> tuple[Mapping[Field, frozenset[FieldResult]], Outcome]:
-    """Of captures that are alike in this, of which there are some hundreds; and their outcome."""
-    results = dict.fromkeys(FIELDS, _ABSENT) | dict.fromkeys(present, _CAPTURED)
-    if headers_dropped:
-        results[Field.HEADERS] = _ALSO_DROPPED[results[Field.HEADERS]]
-    if baggage_dropped:
-        results[Field.BAGGAGE] = _ALSO_DROPPED[results[Field.BAGGAGE]]
-    return MappingProxyType(results), _capture_outcome(frozenset(results.values()))
+def dump_json(values: Mapping[str, Any]) -> bytes:
+    """A snapshot's values as JSON.
+
+    Raises:
+        CaptureError: something in it has no JSON form.
+    """
+    try:
+        return pydantic_core.to_json(values)
+    except (ValueError, RecursionError):
+        raise CaptureError(
+            "the caller's context has no JSON form: a header, an id or a carried value holds text that is not UTF-8, "
+            "or an object that is no JSON value"
+        ) from None
 
 
-_ABSENT, _CAPTURED = frozenset({FieldResult.ABSENT}), frozenset({FieldResult.CAPTURED})
-_DROPPED = frozenset({FieldResult.DROPPED})
-_ALSO_DROPPED = {_ABSENT: _DROPPED, _CAPTURED: _CAPTURED | _DROPPED}
-_NOTHING = frozenset({_ABSENT})
+def _parsed(adapter: TypeAdapter[Snapshot], raw: str | bytes) -> Snapshot:
+    if not isinstance(raw, str | bytes):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidType(f"a snapshot's JSON must be str or bytes, not {type(raw).__name__}")
+    try:
+        snapshot: Snapshot = adapter.validator.validate_json(raw)  # without the adapter's own frames
+    except _NO_SNAPSHOT:
+        raise SnapshotError(_objection(_value_in(raw))) from None
+    if snapshot.schema_version not in READABLE_SCHEMAS:
+        raise SnapshotError(Reason.SCHEMA_UNSUPPORTED)
+    return snapshot
 
 
-def _capture_outcome(results: frozenset[frozenset[FieldResult]]) -> Outcome:
-    """Partial when a part was there and nothing of it came along; empty when there was nothing at all."""
-    if _DROPPED in results:
-        return Outcome.PARTIAL
-    return Outcome.EMPTY if results == _NOTHING else Outcome.OK
+def _objection(values: object) -> Reason:
+    """Why it is no snapshot.  A newer schema may have changed the fields' types: it is told by its version alone."""
+    version = cast("dict[str, object]", values).get("schema_version") if isinstance(values, dict) else None
+    newer = isinstance(version, int) and version not in READABLE_SCHEMAS
+    return Reason.SCHEMA_UNSUPPORTED if newer else Reason.MALFORMED
+
+
+def _value_in(raw: str | bytes) -> object:
+    try:
+        return pydantic_core.from_json(raw)
+    except _NO_SNAPSHOT:
+        return None
+
+
+parse_stored: Callable[[str | bytes], StoredSnapshot] = partial(_parsed, _stored_snapshots)
+"""The snapshot in a stored JSON text.  As :meth:`TaskContextSnapshot.from_json`."""

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace as changed
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, ParamSpec, TypeVar, overload
 
 from docket import Docket
-from docket.execution import Execution, TaskCall
+from docket.execution import Disposition, Execution, TaskCall
 
-from .._caller.caller import get_task_scope
-from .._snapshot.snapshot import capture_snapshot, saving, stored_form
-from .._transport.backend import check_docket, gate
-from .._transport.deadline import BackendError, bounded
-from ..errors import CaptureError, SaveError
+from .._snapshot.capture import Origin
+from .._snapshot.keys import PLAIN_TASK, build_task_key
+from .._snapshot.lifetime import whole_seconds
+from .._transport import commands
+from .._transport.connection import check_docket, connection_of
+from .._transport.deadline import BackendError, Deadline
+from ..errors import CaptureError, InvalidArgument, InvalidType, SaveError, SnapshotError
 from ..operations import Save
-from ..settings import current_settings
-from ..telemetry.observe import docket_seen
-from .arguments import check_chunk_size, check_when, checked_calls
-from .plan import TTL, Plan, TaskFunction
-from .reservation import Reservation, Slot, abandon_all, reserve, reserve_many, reserve_over
+from ..telemetry.observe import observe
+from .scheduling import scheduler_of
+from .submission import Standing, Submission
 
 P = ParamSpec("P")
 R = TypeVar("R")
-_Reserve = Callable[[Slot, bytes | None], Awaitable[Reservation]]
+TTL = float | timedelta | None
+TaskFunction = Callable[..., Awaitable[Any]]
 
 
 @overload
@@ -52,7 +56,7 @@ def add(
         execution = await taskctx.add(docket, make_report)(42)
 
     A live ``session`` and ``server`` bound with :func:`taskctx.bind_caller` are registered for workers in this
-    process.
+    process.  Tasks that are added at the same time travel together, each with its own answer.
 
     Args:
         docket: an open docket.
@@ -69,12 +73,15 @@ def add(
         InvalidArgument, InvalidType: an argument cannot be used.
         KeyError: ``function`` is a name that is not registered on the docket.
     """
-    plan = Plan.of(docket, function, when, key, ttl)
+    name, outlives = _checked(docket, function, when, key, ttl)
+    task_id = str(uuid.uuid4()) if key is None else key
+    due = when or datetime.now(UTC)
 
     async def submit(*args: Any, **kwargs: Any) -> Execution:
-        slot = plan.slot(get_task_scope())
-        reservation = await _reserve_for(plan, slot, reserve)
-        return await _schedule(plan, reservation, lambda: docket.add(function, when, slot.task_key)(*args, **kwargs))
+        submission = Submission(docket, name, when, Origin(), unique=key is None)
+        await _save(submission, task_id, outlives, submission.reserve)
+        call = TaskCall(docket.tasks[name], args, kwargs, submission.task_key, due, name)
+        return await submission.schedule(partial(scheduler_of(docket).add, call))
 
     return submit
 
@@ -98,14 +105,13 @@ def replace(
     Arguments and errors are those of :func:`add`; ``when`` and ``key`` must be given.
     """
     check_when(when)
-    plan = Plan.of(docket, function, when, key, ttl)
+    name, outlives = _checked(docket, function, when, key, ttl)
 
     async def submit(*args: Any, **kwargs: Any) -> Execution:
-        slot = plan.slot(get_task_scope())
-        reservation = await _reserve_for(plan, slot, reserve_over)
-        return await _schedule(
-            plan, reservation, lambda: docket.replace(function, when, slot.task_key)(*args, **kwargs)
-        )
+        submission = Submission(docket, name, when, Origin())
+        await _save(submission, key, outlives, submission.reserve_over)
+        replaced = partial(docket.replace(function, when, submission.task_key), *args, **kwargs)
+        return await submission.schedule(partial(scheduler_of(docket).alone, replaced))
 
     return submit
 
@@ -131,98 +137,161 @@ async def add_many(
         CaptureError, SaveError, InvalidArgument, InvalidType: as with :func:`add`.
     """
     check_docket(docket)
-    check_chunk_size(chunk_size)
-    plans = [Plan.of_call(docket, call, ttl) for call in checked_calls(calls)]
-    scope = get_task_scope()
-    slots = [plan.slot(scope) for plan in plans]
-    calls = [changed(plan.call, key=slot.task_key) for plan, slot in zip(plans, slots, strict=True) if plan.call]
-    reservations = await _reserve_batch(docket, slots, chunk_size)
+    if chunk_size is not None and chunk_size < 1:
+        raise InvalidArgument("chunk_size must be at least 1, or None to send all at once")
+    outlives = None if ttl is None else whole_seconds(ttl)
+    batch, origin = list(calls), Origin()
+    submissions = [
+        Submission(docket, call.function_name or call.function.__name__, check_when(call.when), origin)
+        for call in batch
+    ]
+    if submissions:
+        await _save_all(docket, submissions, [call.key for call in batch], outlives, chunk_size or len(batch))
     try:
-        for plan, reservation in zip(plans, reservations, strict=True):
-            plan.register_live(reservation)
-        executions = await docket.add_many(calls, chunk_size=chunk_size)
+        for submission in submissions:
+            submission.register_live()
+        executions = await docket.add_many(
+            [changed(call, key=submission.task_key) for call, submission in zip(batch, submissions, strict=True)],
+            chunk_size=chunk_size,
+        )
     except BaseException:
-        for plan, reservation in zip(plans, reservations, strict=True):
-            plan.forget_live(reservation)
-        await abandon_all(reservations)
+        for submission in submissions:
+            submission.forget_live()
+        if submissions:
+            await _abandon_all(submissions)
         raise
-    for plan, reservation, execution in zip(plans, reservations, executions, strict=True):
-        await _conclude(plan, reservation, execution)
+    for submission, execution in zip(submissions, executions, strict=True):
+        if execution.disposition is not Disposition.SCHEDULED or submission.standing is not Standing.OURS:
+            await submission.conclude(execution)
     return executions
 
 
-async def _reserve_for(plan: Plan, slot: Slot, reserve_in: _Reserve) -> Reservation:
+def check_when(when: object) -> datetime:
+    """A time with a time zone; Docket takes no other.
+
+    Raises:
+        InvalidType: it is none.
+    """
+    if not isinstance(when, datetime):
+        raise InvalidType(f"when must be a datetime, not {type(when).__name__}")
+    if when.utcoffset() is None:
+        raise InvalidType("when must be a datetime with a time zone, such as datetime.now(UTC) + timedelta(hours=1)")
+    return when
+
+
+def _checked(
+    docket: Docket, function: TaskFunction | str, when: datetime | None, key: str | None, ttl: TTL
+) -> tuple[str, int | None]:
+    """The name of a task that is on the docket from now on, and the seconds for which its snapshot outlives it."""
+    if not isinstance(docket, Docket):  # pyright: ignore[reportUnnecessaryIsInstance]
+        check_docket(docket)
+    if when is not None:
+        check_when(when)
+    name = function if isinstance(function, str) else getattr(function, "__name__", None)
+    if not isinstance(name, str) or not callable(docket.tasks[name] if isinstance(function, str) else function):
+        raise InvalidType(
+            "function must be an async function, or the name of one that is registered on the docket, "
+            f"not {type(function).__name__}"
+        )
+    if not isinstance(function, str) and docket.tasks.get(name) is not function:
+        # what is on it already need not be looked at again: Docket's add does so once more
+        docket.register(function)
+    if key is not None:
+        build_task_key(None, key, PLAIN_TASK, name)  # an id that cannot be used is refused now, not at submission
+    return name, None if ttl is None else whole_seconds(ttl)
+
+
+async def _save(
+    submission: Submission, task_id: str, outlives: int | None, reserve: Callable[[], Awaitable[None]]
+) -> None:
     """Capture the caller's context and store it, as the ``on_save_failure`` setting has it."""
-    docket = plan.docket
-    docket_seen(docket.name)
-    value: bytes | None = None
+    origin, is_captured = submission.origin, True
     try:
-        snapshot = capture_snapshot(docket.name)
-        with saving(Save(docket_name=docket.name, docket_task=plan.function_name)) as operation:
-            async with bounded():
-                value = await stored_form(snapshot, docket, slot.redis_key, slot.ttl, operation)
-                reservation = await reserve_in(slot, value)
-            if not reservation.written:
-                operation.skipped()
-            return reservation
-    except (CaptureError, SaveError):
-        if current_settings().on_save_failure == "raise":
+        origin.capture(submission.docket.name)
+    except CaptureError:
+        if origin.runtime.settings.on_save_failure == "raise":
             raise
-    except asyncio.CancelledError:
-        # the server may have stored it all the same
-        await Reservation(slot, value).abandon()
-        raise
-    return await _reserve_nothing(slot, reserve_in)
+        is_captured = False
+    submission.place(task_id, outlives)
+    if is_captured:
+        try:
+            return await submission.save(reserve)
+        except (CaptureError, SaveError):
+            if origin.runtime.settings.on_save_failure == "raise":
+                raise
+    return await submission.reserve_nothing(reserve)
 
 
-async def _reserve_batch(docket: Docket, slots: Sequence[Slot], chunk_size: int | None) -> list[Reservation]:
-    """As :func:`_reserve_for`, for all tasks of a batch or none."""
-    docket_seen(docket.name)
-    reservations: list[Reservation] = []
-    values: list[bytes] = []
-    try:
-        snapshot = capture_snapshot(docket.name)
-        with saving(Save(docket_name=docket.name, count=len(slots))) as operation:
-            async with bounded():
-                values = [await stored_form(snapshot, docket, slot.redis_key, slot.ttl, operation) for slot in slots]
-            size = chunk_size or max(1, len(slots))
-            for start in range(0, len(slots), size):
-                async with bounded():
-                    reservations += await reserve_many(slots[start : start + size], values[start : start + size])
-    except asyncio.CancelledError:
-        await abandon_all(Reservation(slot, value) for slot, value in zip(slots, values, strict=False))
-        raise
-    except (CaptureError, SaveError):
-        await abandon_all(reservations)
-        if current_settings().on_save_failure == "raise":
+async def _save_all(
+    docket: Docket, submissions: Sequence[Submission], task_ids: Sequence[str], outlives: int | None, chunk_size: int
+) -> None:
+    """As :func:`_save`, for all tasks of a batch or none."""
+    origin = submissions[0].origin
+    is_captured = _is_captured(origin, docket)
+    for submission, task_id in zip(submissions, task_ids, strict=True):
+        submission.place(task_id, outlives)
+    if is_captured:
+        try:
+            await _store_all(docket, submissions, chunk_size)
+        except asyncio.CancelledError:
+            await _abandon_all(submissions)
             raise
-        return [await _reserve_nothing(slot, reserve) for slot in slots]
-    return reservations
+        except (CaptureError, SaveError):
+            await _abandon_all(submissions)
+            if origin.runtime.settings.on_save_failure == "raise":
+                raise
+        else:
+            return
+    for submission in submissions:
+        await submission.reserve_nothing(submission.reserve)
 
 
-async def _reserve_nothing(slot: Slot, reserve_in: _Reserve) -> Reservation:
-    """The task is to run without context: see that it does not find an earlier run's."""
+async def _store_all(docket: Docket, submissions: Sequence[Submission], chunk_size: int) -> None:
+    runtime, connection = submissions[0].origin.runtime, connection_of(docket)
     try:
-        async with bounded():
-            return await reserve_in(slot, None)
-    except BackendError:
-        return Reservation(slot, None)
+        with observe(Save(docket_name=docket.name, count=len(submissions)), runtime) as operation:
+            try:
+                with Deadline(connection.timers, runtime.settings.backend_timeout):
+                    stored_at = await connection.server_time()
+                    for submission in submissions:
+                        submission.encode(stored_at)
+                for start in range(0, len(submissions), chunk_size):
+                    with Deadline(connection.timers, runtime.settings.backend_timeout):
+                        await _reserve_all(submissions[start : start + chunk_size])
+            finally:
+                submissions[0].describe(operation)
+                operation.sizes = [len(each.value) for each in submissions if each.value is not None]
+    except (SnapshotError, BackendError) as error:
+        raise SaveError(error.reason) from None
 
 
-async def _schedule(plan: Plan, reservation: Reservation, schedule: Callable[[], Awaitable[Execution]]) -> Execution:
-    """Have Docket schedule the task, and act on its answer."""
+def _is_captured(origin: Origin, docket: Docket) -> bool:
+    """Capture the caller's context; says whether that was possible, where ``on_save_failure`` is ``continue``."""
     try:
-        plan.register_live(reservation)
-        async with gate(plan.docket):
-            execution = await schedule()
-    except BaseException:
-        plan.forget_live(reservation)
-        await reservation.abandon()
-        raise
-    await _conclude(plan, reservation, execution)
-    return execution
+        origin.capture(docket.name)
+    except CaptureError:
+        if origin.runtime.settings.on_save_failure == "raise":
+            raise
+        return False
+    return True
 
 
-async def _conclude(plan: Plan, reservation: Reservation, execution: Execution) -> None:
-    if not await reservation.conclude(execution):
-        plan.forget_live(reservation)
+async def _reserve_all(submissions: Sequence[Submission]) -> None:
+    """As :meth:`Submission.reserve`, in one round trip but for those whose key is taken."""
+    # of two tasks with one key, the first is the one that Docket will schedule
+    first: dict[str, Submission] = {}
+    for submission in submissions:
+        if first.setdefault(submission.redis_key, submission) is not submission:
+            submission.standing = Standing.DEFERRED
+    entries = [(key, each.value or b"", each.ttl) for key, each in first.items()]
+    free = await commands.put_all_new(submissions[0].connection, entries)
+    for submission, is_free in zip(first.values(), free, strict=True):
+        if not is_free:
+            await submission.reserve_contested()
+
+
+async def _abandon_all(submissions: Sequence[Submission]) -> None:
+    """As :meth:`Submission.abandon`, for a batch, within one deadline."""
+    first = submissions[0]
+    with suppress(BackendError), Deadline(first.connection.timers, first.origin.runtime.settings.backend_timeout):
+        await asyncio.gather(*(each.take_back_unless_scheduled() for each in submissions), return_exceptions=True)

@@ -1,70 +1,18 @@
-"""Redis commands: the only module that knows them.
+"""Redis commands: each operation on a snapshot, alone and with others.
 
-They are those that Redis, Valkey, a cluster of them and ``memory://`` (burner-redis) have in common, and each that is
-sent twice does what it does once.
+The commands are those that Redis, Valkey, a cluster of them and ``memory://`` (burner-redis) have in common, and each
+operation that is sent twice does what it does once.
 """
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum
-from functools import partial
 from typing import Any, NamedTuple, cast
 
-from docket import Docket
-
-from .backend import PerDocket, call, run
-from .bulk import Bulk, Command, Pipeline
-
-CLOCK_CHECK_INTERVAL = 60.0
-"""Seconds after which a process compares its clock with the server's again."""
-
-_COMPARE_AND_SET = """
-local current = redis.call('GET', KEYS[1])
-if current == ARGV[2] then return 1 end
-if (current or '') ~= ARGV[1] then return 0 end
-if ARGV[2] == '' then
-    redis.call('DEL', KEYS[1])
-else
-    redis.call('SET', KEYS[1], ARGV[2], 'EX', tonumber(ARGV[3]))
-end
-return 1
-"""
-
-
-_SET_EACH = """
-local answers = {}
-for i = 1, #KEYS do
-    answers[i] = {redis.pcall('SET', KEYS[i], ARGV[2 * i - 1], 'EX', ARGV[2 * i])}
-end
-return answers
-"""
-
-_GET_EACH = """
-local answers = {}
-for i = 1, #KEYS do
-    answers[i] = {redis.pcall('GET', KEYS[i]), redis.pcall('TTL', KEYS[i])}
-end
-return answers
-"""
-
-_EXPIRE_EACH_UNLESS_SUPERSEDED = """
-local answers = {}
-for i = 1, #KEYS, 2 do
-    local ours, generation = tonumber(ARGV[i + 1]), redis.pcall('HGET', KEYS[i + 1], 'generation')
-    if type(generation) == 'table' then
-        answers[#answers + 1] = {generation}
-    elseif ours > 0 and generation and tonumber(generation) > ours then
-        answers[#answers + 1] = {0}
-    else
-        answers[#answers + 1] = {redis.pcall('EXPIRE', KEYS[i], ARGV[i])}
-    end
-end
-return answers
-"""
+from .batch import Kind, Operation, Pipeline, Replies
+from .connection import Connection
 
 
 class Stored(NamedTuple):
@@ -74,7 +22,7 @@ class Stored(NamedTuple):
     ttl: int
 
 
-class RunState(Enum):
+class TaskState(Enum):
     """What Docket knows of a task key."""
 
     UNKNOWN = "unknown"
@@ -84,16 +32,16 @@ class RunState(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class TaskRecord:
     """Docket's record of a task key.
 
     Attributes:
         due: seconds since the epoch.
         generation: which submission, retry or perpetuation of the key it is.
-        known: Docket holds the key for it.  A run parked at a concurrency limit is pending and yet gives way.
+        known: Docket holds the key for it.  A task parked at a concurrency limit is pending and yet gives way.
     """
 
-    state: RunState
+    state: TaskState
     due: float = 0.0
     generation: int = 0
     known: bool = False
@@ -101,166 +49,229 @@ class Run:
     @property
     def live(self) -> bool:
         """Docket would answer ALREADY_SCHEDULED to another ``add``."""
-        return self.known or self.state is RunState.RUNNING
+        return self.known or self.state is TaskState.RUNNING
 
 
-async def put(docket: Docket, key: str, value: bytes, ttl: int) -> None:
+async def put(connection: Connection, key: str, value: bytes, ttl: int) -> None:
     """Store a value for ``ttl`` seconds, over whatever was there."""
-    command = partial(_set, key, value, ttl)
-    await run(docket, Bulk(_SET_EACH, (key,), (value, str(ttl)), (command,)), size=len(value))
+    await connection.run(Operation(_PUT, (key,), (value, str(ttl))), len(value))
 
 
-async def put_new(docket: Docket, entries: Sequence[tuple[str, bytes, int]]) -> list[bool]:
-    """Store each ``(key, value, ttl)`` where there is no value yet; says for each whether its own is there now."""
-    commands: list[Command] = []
-    for key, value, ttl in entries:
-        # an answer may be lost and the command sent again: what counts is what is there
-        commands += [partial(_set_new, key, value, ttl), partial(_get, key)]
-    replies = await run(docket, *commands, size=sum(len(value) for _, value, _ in entries))
-    return [reply == value for reply, (_, value, _) in zip(replies[1::2], entries, strict=True)]
+async def put_new(connection: Connection, key: str, value: bytes, ttl: int) -> bool:
+    """Store a value for ``ttl`` seconds where there is none yet; says whether it is there now."""
+    # the answer may be lost and the command sent again: what counts is what is there
+    _, there = await connection.run(Operation(_PUT_NEW, (key,), (value, str(ttl))), len(value))
+    return there == value
 
 
-async def fetch(docket: Docket, key: str, *, renew_to: int | None = None) -> Stored | None:
+async def put_all_new(connection: Connection, entries: Sequence[tuple[str, bytes, int]]) -> list[bool]:
+    """As :func:`put_new`, for each ``(key, value, ttl)``, in one round trip."""
+    operations = [Operation(_PUT_NEW, (key,), (value, str(ttl))) for key, value, ttl in entries]
+    answers = await connection.run_all(operations)
+    return [there == value for (_, there), (_, value, _) in zip(answers, entries, strict=True)]
+
+
+async def fetch(connection: Connection, key: str, *, renew_to: int | None = None) -> Stored | None:
     """The value under a key and the seconds it had left; ``renew_to`` makes that at least so many, afterwards."""
-    commands: list[Command] = [partial(_get, key), partial(_ttl, key)]
     if renew_to is None:
-        ((value, ttl),) = await run(docket, Bulk(_GET_EACH, (key,), (), tuple(commands)))
+        value, ttl = await connection.run(Operation(_FETCH, (key,)))
     else:
-        value, ttl, _ = await run(docket, *commands, lambda pipeline: pipeline.expire(key, renew_to))
-    if value is None:
-        return None
-    if renew_to is not None and ttl > renew_to:
-        await expire(docket, key, ttl)
-    return Stored(value, ttl)
+        value, ttl, _ = await connection.run(Operation(_FETCH_AND_RENEW, (key,), (str(renew_to),)))
+        if value is not None and ttl > renew_to:
+            await expire(connection, key, ttl)
+    return None if value is None else Stored(value, ttl)
 
 
-async def look(docket: Docket, key: str, task_key: str) -> tuple[Stored | None, Run]:
+async def look(connection: Connection, key: str, record_key: str) -> tuple[Stored | None, TaskRecord]:
     """What is stored under a key, and what Docket knows of the task."""
-    value, ttl, *found = await run(docket, partial(_get, key), partial(_ttl, key), *_ask_run(docket, task_key))
-    return None if value is None else Stored(value, ttl), _read_run(found)
+    value, ttl, *record = await connection.run(Operation(_LOOK, (key, record_key)))
+    return None if value is None else Stored(value, ttl), _task_record(record)
 
 
-async def compare_and_set(docket: Docket, key: str, expected: bytes | None, value: bytes | None, ttl: int = 1) -> bool:
+async def compare_and_set(
+    connection: Connection, key: str, expected: bytes | None, value: bytes | None, ttl: int = 1
+) -> bool:
     """Put ``value`` (None: nothing) where ``expected`` (None: nothing) is; False when something else is there."""
-    arguments = (key, expected or b"", value or b"", str(ttl))
-    size = len(arguments[1]) + len(arguments[2])
-    (reply,) = await run(docket, lambda pipeline: pipeline.eval(_COMPARE_AND_SET, 1, *arguments), size=size)
-    return bool(reply)
+    arguments = (expected or b"", value or b"", str(ttl))
+    size = len(arguments[0]) + len(arguments[1])
+    (done,) = await connection.run(Operation(_COMPARE_AND_SET, (key,), arguments), size)
+    return bool(done)
 
 
-async def expire(docket: Docket, key: str, ttl: int) -> None:
+async def expire(connection: Connection, key: str, ttl: int) -> None:
     """Give a value ``ttl`` seconds from now."""
-    await run(docket, lambda pipeline: pipeline.expire(key, ttl))
+    await connection.run(Operation(_EXPIRE, (key,), (str(ttl),)))
 
 
-async def expire_unless_superseded(docket: Docket, key: str, ttl: int, task_key: str, generation: int) -> None:
+async def expire_unless_superseded(
+    connection: Connection, key: str, ttl: int, record_key: str, generation: int
+) -> None:
     """Give a value ``ttl`` seconds from now, unless Docket's record of the task is of a later generation than this."""
-    keys, arguments = (key, docket.runs_key(task_key)), (str(ttl), str(generation))
-    command = partial(_eval, _EXPIRE_EACH_UNLESS_SUPERSEDED, keys, arguments)
-    await run(docket, Bulk(_EXPIRE_EACH_UNLESS_SUPERSEDED, keys, arguments, (command,)))
+    if connection.in_process:
+        # a script of burner-redis's takes a hundred times as long as two commands, between which nothing else runs
+        record = await record_of(connection, record_key)
+        if not 0 < generation < record.generation:
+            await expire(connection, key, ttl)
+        return
+    await connection.run(Operation(_EXPIRE_UNLESS_SUPERSEDED, (key, record_key), (str(ttl), str(generation))))
 
 
-async def expire_and_look(docket: Docket, key: str, ttl: int, task_key: str) -> Run:
+async def expire_and_look(connection: Connection, key: str, ttl: int, record_key: str) -> TaskRecord:
     """Give a value ``ttl`` seconds from now; says what Docket knew of the task after that."""
-    _, *found = await run(docket, lambda pipeline: pipeline.expire(key, ttl), *_ask_run(docket, task_key))
-    return _read_run(found)
+    _, *record = await connection.run(Operation(_EXPIRE_AND_LOOK, (key, record_key), (str(ttl),)))
+    return _task_record(record)
 
 
-async def life_of(docket: Docket, key: str, task_key: str) -> tuple[int, Run]:
+async def life_of(connection: Connection, key: str, record_key: str) -> tuple[int, TaskRecord]:
     """The seconds that a value has left (negative: none, or no end), and what Docket knows of the task."""
-    ttl, *found = await run(docket, partial(_ttl, key), *_ask_run(docket, task_key))
-    return ttl, _read_run(found)
+    ttl, *record = await connection.run(Operation(_LIFE_OF, (key, record_key)))
+    return ttl, _task_record(record)
 
 
-async def run_of(docket: Docket, task_key: str) -> Run:
+async def record_of(connection: Connection, record_key: str) -> TaskRecord:
     """What Docket knows of a task key."""
-    return _read_run(await run(docket, *_ask_run(docket, task_key)))
+    return _task_record(await connection.run(Operation(_RECORD_OF, (record_key,))))
 
 
-async def server_time(docket: Docket) -> float:
-    """Now, seconds since the epoch, by the server's clock: what two hosts can compare.
-
-    One round trip a minute for each docket; in between, this process's clock with the difference found then.
-    """
-    clock = _clocks.of(docket)
-    if clock.is_due:
-        # one asks, and the others wait for the answer
-        async with clock.asking:
-            if clock.is_due:
-                clock.offset = await call(docket, _measure_offset)
-                clock.check_at = time.monotonic() + CLOCK_CHECK_INTERVAL
-    return time.time() + clock.offset
+_RECORD_FIELDS = ("state", "known", "when", "generation")
+"""Docket has no call for them that does not unpickle the task's arguments (held by tests/upstream/test_docket.py)."""
 
 
-@dataclass(slots=True)
-class _Clock:
-    offset: float = 0.0
-    check_at: float = field(default_factory=time.monotonic)
-    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    @property
-    def is_due(self) -> bool:
-        return time.monotonic() >= self.check_at
-
-
-_clocks = PerDocket(_Clock)
-
-
-async def _measure_offset(client: Any) -> float:
-    """Seconds by which the server's clock is ahead of ours."""
-    ask = cast("Callable[[], Awaitable[Any]] | None", getattr(client, "time", None))
-    if ask is None:
-        return 0.0  # memory:// is this process
-    before = time.time()
-    answer = await ask()
-    after = time.time()
-    if isinstance(answer, dict):
-        # a cluster answers for each of its nodes
-        answer = next(iter(cast("dict[str, Any]", answer).values()))
-    seconds, microseconds = answer
-    return seconds + microseconds / 1_000_000 - (before + after) / 2
-
-
-def _get(key: str, pipeline: Pipeline) -> object:
-    return pipeline.get(key)
-
-
-def _ttl(key: str, pipeline: Pipeline) -> object:
-    return pipeline.ttl(key)
-
-
-def _set(key: str, value: bytes, ttl: int, pipeline: Pipeline) -> object:
-    return pipeline.set(key, value, ex=ttl)
-
-
-def _eval(script: str, keys: Sequence[str], arguments: Sequence[str], pipeline: Pipeline) -> object:
-    return pipeline.eval(script, len(keys), *keys, *arguments)
-
-
-def _set_new(key: str, value: bytes, ttl: int, pipeline: Pipeline) -> object:
-    return pipeline.set(key, value, ex=ttl, nx=True)
-
-
-def _ask_run(docket: Docket, task_key: str) -> list[Command]:
-    # Docket has no call for this that does not unpickle the task's arguments; the record's fields are held by
-    # tests/upstream/test_docket.py.
-    record = docket.runs_key(task_key)
-    return [partial(_hget, record, name) for name in ("state", "known", "when", "generation")]
-
-
-def _hget(key: str, name: str, pipeline: Pipeline) -> object:
-    return pipeline.hget(key, name)
-
-
-def _read_run(replies: Sequence[bytes | None]) -> Run:
-    state, known, when, generation = replies
+def _task_record(fields: Replies) -> TaskRecord:
+    state, known, when, generation = fields
     match state:
         case None:
-            found = RunState.UNKNOWN
+            found = TaskState.UNKNOWN
         case b"scheduled" | b"queued":
-            found = RunState.PENDING
+            found = TaskState.PENDING
         case b"running":
-            found = RunState.RUNNING
+            found = TaskState.RUNNING
         case _:
-            found = RunState.ENDED
-    return Run(found, float(when or 0), int(generation or 0), known is not None)
+            found = TaskState.ENDED
+    return TaskRecord(found, float(when or 0), int(generation or 0), known is not None)
+
+
+# How each operation's commands are put into a pipeline.
+
+
+def _put(pipeline: Pipeline, do: Operation) -> Any:
+    value, ttl = do.arguments
+    return pipeline.set(do.keys[0], cast("bytes", value), ex=int(ttl))
+
+
+def _put_new(pipeline: Pipeline, do: Operation) -> Any:
+    value, ttl = do.arguments
+    pipeline.set(do.keys[0], cast("bytes", value), ex=int(ttl), nx=True)
+    return pipeline.get(do.keys[0])
+
+
+def _fetch(pipeline: Pipeline, do: Operation) -> Any:
+    pipeline.get(do.keys[0])
+    return pipeline.ttl(do.keys[0])
+
+
+def _fetch_and_renew(pipeline: Pipeline, do: Operation) -> Any:
+    _fetch(pipeline, do)
+    return _expire(pipeline, do)
+
+
+def _look(pipeline: Pipeline, do: Operation) -> Any:
+    _fetch(pipeline, do)
+    return _record(pipeline, do)
+
+
+def _compare_and_set(pipeline: Pipeline, do: Operation) -> Any:
+    return pipeline.eval(_COMPARE_AND_SET_SCRIPT, 1, *do.keys, *do.arguments)
+
+
+def _expire(pipeline: Pipeline, do: Operation) -> Any:
+    return pipeline.expire(do.keys[0], int(do.arguments[0]))
+
+
+def _expire_unless_superseded(pipeline: Pipeline, do: Operation) -> Any:
+    return pipeline.eval(_EXPIRE_UNLESS_SUPERSEDED_SCRIPT, 2, *do.keys, *do.arguments)
+
+
+def _expire_and_look(pipeline: Pipeline, do: Operation) -> Any:
+    _expire(pipeline, do)
+    return _record(pipeline, do)
+
+
+def _life_of(pipeline: Pipeline, do: Operation) -> Any:
+    pipeline.ttl(do.keys[0])
+    return _record(pipeline, do)
+
+
+def _record(pipeline: Pipeline, do: Operation) -> Any:
+    return [pipeline.hget(do.keys[-1], name) for name in _RECORD_FIELDS][-1]
+
+
+# Scripts.  Those that do many get the keys of all operations, and then the arguments of all.
+
+_PUT_SCRIPT = """
+local answers = {}
+for place, key in ipairs(KEYS) do
+    local value, ttl = ARGV[2 * place - 1], ARGV[2 * place]
+    answers[place] = {redis.pcall('SET', key, value, 'EX', ttl)}
+end
+return answers
+"""
+
+_PUT_NEW_SCRIPT = """
+local answers = {}
+for place, key in ipairs(KEYS) do
+    local value, ttl = ARGV[2 * place - 1], ARGV[2 * place]
+    answers[place] = {redis.pcall('SET', key, value, 'EX', ttl, 'NX'), redis.pcall('GET', key)}
+end
+return answers
+"""
+
+_FETCH_SCRIPT = """
+local answers = {}
+for place, key in ipairs(KEYS) do
+    answers[place] = {redis.pcall('GET', key), redis.pcall('TTL', key)}
+end
+return answers
+"""
+
+_EXPIRE_UNLESS_SUPERSEDED_SCRIPT = """
+local answers = {}
+for place = 1, #KEYS / 2 do
+    local key, record = KEYS[2 * place - 1], KEYS[2 * place]
+    local ttl, ours = ARGV[2 * place - 1], tonumber(ARGV[2 * place])
+    local generation = redis.pcall('HGET', record, 'generation')
+    if type(generation) == 'table' then
+        answers[place] = {generation}
+    elseif ours > 0 and generation and tonumber(generation) > ours then
+        answers[place] = {0}
+    else
+        answers[place] = {redis.pcall('EXPIRE', key, ttl)}
+    end
+end
+return answers
+"""
+
+_COMPARE_AND_SET_SCRIPT = """
+local key, expected, value, ttl = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+local current = redis.call('GET', key)
+if current == value then return 1 end
+if (current or '') ~= expected then return 0 end
+if value == '' then
+    redis.call('DEL', key)
+else
+    redis.call('SET', key, value, 'EX', tonumber(ttl))
+end
+return 1
+"""
+
+_PUT = Kind(_put, script=_PUT_SCRIPT)
+_PUT_NEW = Kind(_put_new, replies=2, script=_PUT_NEW_SCRIPT)
+_FETCH = Kind(_fetch, replies=2, script=_FETCH_SCRIPT)
+_FETCH_AND_RENEW = Kind(_fetch_and_renew, replies=3)
+_LOOK = Kind(_look, replies=2 + len(_RECORD_FIELDS))
+_COMPARE_AND_SET = Kind(_compare_and_set)
+_EXPIRE = Kind(_expire)
+_EXPIRE_UNLESS_SUPERSEDED = Kind(_expire_unless_superseded, script=_EXPIRE_UNLESS_SUPERSEDED_SCRIPT)
+_EXPIRE_AND_LOOK = Kind(_expire_and_look, replies=1 + len(_RECORD_FIELDS))
+_LIFE_OF = Kind(_life_of, replies=1 + len(_RECORD_FIELDS))
+_RECORD_OF = Kind(_record, replies=len(_RECORD_FIELDS))

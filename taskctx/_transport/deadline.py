@@ -1,4 +1,4 @@
-"""How long a save or a restore may take: one bound around all of it, retries included."""
+"""How long a save or a restore may take: one deadline around all of it, retries included."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import asyncio
 from contextvars import Context
 from types import TracebackType
 from typing import cast
-from weakref import WeakKeyDictionary
 
 from ..errors import Reason, TaskContextError
-from ..settings import current_settings
 
 
 class BackendError(TaskContextError):
@@ -20,34 +18,41 @@ class BackendError(TaskContextError):
         self.reason = reason
 
 
-class bounded:  # noqa: N801 - reads as a verb: ``async with bounded()``
-    """Bound what is done inside by ``backend_timeout``.
+class Deadline:
+    """Ends what is done inside a ``with`` block after so many seconds.
 
     Time in which the event loop stood still is not the server's: an answer that came meanwhile is read first.
 
     Raises:
-        BackendError: (``backend_timeout``) it took longer.
+        BackendError: (``backend_timeout``) the block took longer.
     """
 
-    __slots__ = ("_cancelling", "_expired", "_extension", "_task", "_watch", "deadline")
+    __slots__ = ("_cancelling", "_expired", "_extension", "_task", "_timer", "at")
 
-    async def __aenter__(self) -> None:
-        # as asyncio.timeout(), of which one a bound would cost as much again
-        self._task = cast("asyncio.Task[object]", asyncio.current_task())
+    def __init__(self, timers: Timers, seconds: float) -> None:
+        self._timer = timers[seconds]
+
+    def __enter__(self) -> None:
+        # as asyncio.timeout(), of which one a deadline would cost three times as much
+        timer = self._timer
+        # with its loop given, asyncio need not find it out: until Python 3.12 that asks the kernel for the process's id
+        self._task = cast("asyncio.Task[object]", asyncio.current_task(timer.loop))
         self._cancelling = self._task.cancelling()
         self._expired = False
         self._extension: asyncio.TimerHandle | None = None
-        self._watch = _watch(self._task.get_loop(), current_settings().backend_timeout)
-        self.deadline = self._watch.add(self)
+        self.at = timer.loop.time() + timer.seconds
+        timer.deadlines[self] = None
+        if not timer.armed:
+            timer.arm(self.at)
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._extension is None:
-            self._watch.remove(self)
+            del self._timer.deadlines[self]
             return
         self._extension.cancel()
-        # somebody else may have cancelled the task too, and that goes on
+        # the task may have been cancelled by others too, and that goes on
         ours_alone = self._expired and self._task.uncancel() <= self._cancelling
         if ours_alone and isinstance(error, asyncio.CancelledError):
             raise BackendError(Reason.BACKEND_TIMEOUT) from None
@@ -58,57 +63,50 @@ class bounded:  # noqa: N801 - reads as a verb: ``async with bounded()``
         That is next to nothing, unless it stood still.
         """
         now = loop.time()
-        self._extension = loop.call_at(now + (now - self.deadline), self._expire, context=Context())
+        self._extension = loop.call_at(now + (now - self.at), self._expire, context=Context())
 
     def _expire(self) -> None:
         self._expired = True
         self._task.cancel()
 
 
-class _Watch:
-    """One timer for everything that is bounded by as many seconds: what began first is due first.
+class Timer:
+    """One timer for all deadlines of as many seconds in one event loop: what began first is due first.
 
-    A timer of its own for each would cost more than the rest of the bound, and keep its context, and so its caller,
+    A timer of its own for each would cost more than the rest of the deadline, and keep its context, and so its caller,
     in the event loop until it fell due.
     """
 
+    __slots__ = ("armed", "deadlines", "loop", "seconds")
+
     def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        self.loop = loop
         self.seconds = seconds
-        self._loop = loop
-        self._under_way: dict[bounded, None] = {}
-        self._armed = False
+        self.deadlines: dict[Deadline, None] = {}
+        self.armed = False
 
-    def add(self, bound: bounded) -> float:
-        """Watch it; gives its deadline, by the loop's clock."""
-        deadline = self._loop.time() + self.seconds
-        self._under_way[bound] = None
-        if not self._armed:
-            self._arm(deadline)
-        return deadline
-
-    def remove(self, bound: bounded) -> None:
-        del self._under_way[bound]
-
-    def _arm(self, deadline: float) -> None:
-        self._armed = True
-        self._loop.call_at(deadline, self._look, context=Context())
+    def arm(self, at: float) -> None:
+        """Look at the deadlines at this time, by the loop's clock."""
+        self.armed = True
+        self.loop.call_at(at, self._look, context=Context())
 
     def _look(self) -> None:
-        self._armed = False
-        for bound in list(self._under_way):
-            if bound.deadline > self._loop.time():
-                self._arm(bound.deadline)
+        self.armed = False
+        for deadline in list(self.deadlines):
+            if deadline.at > self.loop.time():
+                self.arm(deadline.at)
                 return
-            del self._under_way[bound]
-            bound.extend(self._loop)
+            del self.deadlines[deadline]
+            deadline.extend(self.loop)
 
 
-_watches: WeakKeyDictionary[asyncio.AbstractEventLoop, _Watch] = WeakKeyDictionary()
+class Timers(dict[float, Timer]):
+    """The timers of one event loop, by their seconds: there is one, unless the setting changes."""
 
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._loop = loop
 
-def _watch(loop: asyncio.AbstractEventLoop, seconds: float) -> _Watch:
-    """That of an event loop; another one once the setting has changed."""
-    watch = _watches.get(loop)
-    if watch is None or watch.seconds != seconds:
-        watch = _watches[loop] = _Watch(loop, seconds)
-    return watch
+    def __missing__(self, seconds: float) -> Timer:
+        timer = self[seconds] = Timer(self._loop, seconds)
+        return timer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from docket.dependencies import current_execution
 
@@ -24,14 +25,16 @@ class TaskContextInfo:
     task_scope: str | None
 
 
-restored_snapshot: ContextVar[tuple[TaskContextInfo, TaskContextSnapshot] | None] = ContextVar(
-    "taskctx_restored_snapshot", default=None
-)
-"""Kept with the task it is of, so that one left over from another task is never taken for this one's."""
+class RestoredTask(NamedTuple):
+    """A task that was restored: its Docket key, what that key means, and its snapshot once that is in force."""
+
+    key: str
+    info: TaskContextInfo
+    snapshot: TaskContextSnapshot | None
 
 
-foreign_task: ContextVar[tuple[str, TaskContextInfo] | None] = ContextVar("taskctx_foreign_task", default=None)
-"""The Docket key of the task that runs here and what it means, where somebody else makes the keys (FastMCP)."""
+restored_task: ContextVar[RestoredTask | None] = ContextVar("taskctx_restored_task", default=None)
+"""It may be left over from another task: the key tells."""
 
 
 def get_task_context() -> TaskContextInfo | None:
@@ -39,16 +42,16 @@ def get_task_context() -> TaskContextInfo | None:
     execution = current_execution.get(None)
     if execution is None:
         return None
-    foreign = foreign_task.get()
-    if foreign is not None and foreign[0] == execution.key:
-        return foreign[1]
+    restored = restored_task.get()
+    if restored is not None and restored.key == execution.key:
+        return restored.info
     parts = parse_task_key(execution.key)
     return None if parts is None else TaskContextInfo(parts.task_id, parts.task_scope)
 
 
 def get_task_session_id() -> str | None:
     """The session that submitted the current task, from its restored snapshot; None outside a task."""
-    restored = restored_snapshot.get()
-    if restored is None or restored[0] != get_task_context():
+    restored = restored_task.get()
+    if restored is None or restored.snapshot is None or restored.info != get_task_context():
         return None
-    return restored[1].session_id
+    return restored.snapshot.session_id

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 from docket import Worker
 from docket.dependencies import (
@@ -28,8 +28,7 @@ from uncalled_for.frames import Frame
 from .._snapshot.lifetime import seconds_until
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(NamedTuple):
     """How a task's body ended, as far as its snapshot is concerned.
 
     Attributes:
@@ -62,7 +61,10 @@ class RerunHandlers:
         """Look them up.  Must be called while Docket resolves the task's dependencies."""
         failure = completion = None
         parks = False
-        for dependency in _declared(execution, worker):
+        on_task = get_dependency_parameters(execution.function)
+        annotated = get_annotation_dependencies(execution.function)
+        declared = chain(worker.dependencies.values(), on_task.values(), chain.from_iterable(annotated.values()))
+        for dependency in declared:
             if isinstance(dependency, FailureHandler):
                 failure = failure or dependency
             if isinstance(dependency, CompletionHandler):
@@ -70,12 +72,9 @@ class RerunHandlers:
             if isinstance(dependency, ConcurrencyLimit):
                 parks = True
         if failure is None and completion is None:
-            return _PARKED_AT_MOST if parks else _NEVER_AGAIN
-        names = {id(handler): name for name, handler in get_dependency_parameters(execution.function).items()}
+            return _PARKED_AT_MOST if parks else NEVER_AGAIN
+        names = {id(handler): name for name, handler in on_task.items()}
         return cls(failure, completion, parks, current_frame(), names)
-
-    def __bool__(self) -> bool:
-        return self.parks or self.failure is not None or self.completion is not None
 
     def ending(self, execution: Execution, error: BaseException | None) -> Ending | None:
         """What an end of the task's body, with or without an exception, means for its snapshot; None: nothing."""
@@ -117,15 +116,8 @@ class RerunHandlers:
         return declared if self._frame is None else self._frame.resolved.get(name, declared)
 
 
-_NEVER_AGAIN = RerunHandlers(None, None, parks=False, _frame=None, _names={})
+NEVER_AGAIN = RerunHandlers(None, None, parks=False, _frame=None, _names={})
 _PARKED_AT_MOST = RerunHandlers(None, None, parks=True, _frame=None, _names={})
-
-
-def _declared(execution: Execution, worker: Worker) -> Iterator[Dependency[Any]]:
-    yield from worker.dependencies.values()
-    yield from get_dependency_parameters(execution.function).values()
-    for dependencies in get_annotation_dependencies(execution.function).values():
-        yield from dependencies
 
 
 def _next_run(handler: Any) -> float:

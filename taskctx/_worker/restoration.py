@@ -8,31 +8,30 @@ whole or not at all.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from typing import NamedTuple
 
 from docket import Docket
 from docket.dependencies import TaskKey, current_docket, current_execution
 
-from .._caller.caller import NOBODY, Caller, constant_token, current_caller
-from .._caller.carried import Loaded, load_carried, set_carried
-from .._caller.resets import Undo
-from .._caller.token import token_from_json
-from .._caller.trace_context import clear_baggage, use_baggage
-from .._snapshot.codec import codec_for, known_key_id
-from .._snapshot.keys import TaskKeyParts, parse_task_key, snapshot_key_of
-from .._snapshot.record import Record, parse_record
-from .._snapshot.snapshot import TaskContextSnapshot, present_fields, snapshot_of
+from .._caller.caller import ANONYMOUS, current_caller
+from .._caller.carried import carried_variables, load_carried, set_carried
+from .._caller.resets import Resets
+from .._caller.token import Credential, is_expired, life_left
+from .._caller.trace_context import BAGGAGE, clear_baggage, use_baggage
+from .._runtime import runtime
+from .._snapshot.keys import TaskKeyParts
+from .._snapshot.parts import present_parts
+from .._snapshot.snapshot import StoredSnapshot
+from .._snapshot.wire import PLAIN, Wire
 from .._transport import commands
-from .._transport.deadline import BackendError, bounded
+from .._transport.connection import Connection, connection_of
+from .._transport.deadline import BackendError, Deadline
 from ..errors import InvalidType, Reason, RestoreError, SnapshotError, TaskContextError
-from ..operations import Outcome, Restore
-from ..settings import Settings, current_settings
+from ..operations import Restore
 from ..telemetry.observe import docket_seen, observe
-from .credential import usable_token
-from .current_task import TaskContextInfo, restored_snapshot
+from .credential import ExpiredCredential
+from .current_task import RestoredTask, TaskContextInfo, restored_task
 
 
 async def restore_task_snapshot(key: str = TaskKey()) -> None:
@@ -45,179 +44,240 @@ async def restore_task_snapshot(key: str = TaskKey()) -> None:
 
     Raises:
         RestoreError: the context could not be restored, and ``on_restore_failure`` is ``fail``.
+        TaskContextError: no docket is current.
         InvalidType: the key is not a string.
     """
     if not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidType(f"a task key must be a string, not {type(key).__name__}")
-    await restore(key, Undo())
+    await Restoration(key).run()
 
 
-class Fetched(NamedTuple):
-    """A snapshot as it was stored, and the seconds that its key had left when it was fetched."""
+class Restoration:
+    """One restoration of a task's caller: clear, read, open, judge, apply.
 
-    snapshot: TaskContextSnapshot
-    redis_key: str
-    ttl: int
-    fetched_at: float
-
-
-class Restored(NamedTuple):
-    """A snapshot ready to be put in force."""
-
-    fetched: Fetched
-    caller: Caller
-    carried: Loaded
-
-    @property
-    def snapshot(self) -> TaskContextSnapshot:
-        return self.fetched.snapshot
-
-
-async def restore(key: str, undo: Undo, *, renew: bool = False) -> Restored | None:
-    """Clear what was inherited, then put the snapshot of the task with this key in force."""
-    become_nobody(undo)
-    parts = parse_task_key(key)
-    docket = current_docket.get(None)
-    if docket is None:
-        if parts is None:
-            return None
-        raise TaskContextError(
-            "no docket is current: restore_task_snapshot runs in a Docket worker, "
-            "or where docket.dependencies.current_docket is set"
-        )
-    settings = current_settings()
-    docket_seen(docket.name)
-    operation = restore_operation(docket)
-    if parts is None:
-        with observe(operation):
-            operation.skipped()
-        return None
-
-    async def find() -> Restored:
-        async with bounded():
-            fetched = await _fetch(docket, redis_key(docket, key), operation, settings, renew)
-        # a refreshed token takes its time, which is not Redis's
-        snapshot = fetched.snapshot
-        stored = token_from_json(snapshot.access_token_json)
-        token = await usable_token(stored, parts.task_scope, operation, settings)
-        caller = Caller(
-            token_source=constant_token(token),
-            headers=snapshot.http_headers or {},
-            request_id=snapshot.origin_request_id,
-            session_id=snapshot.session_id,
-        )
-        return Restored(fetched, caller, usable_carried(snapshot, operation))
-
-    return await attempt(operation, parts, find, settings.fails_task, undo)
-
-
-async def attempt(
-    operation: Restore,
-    parts: TaskKeyParts,
-    find: Callable[[], Awaitable[Restored]],
-    fails_task: Callable[[Reason], bool],
-    undo: Undo,
-) -> Restored | None:
-    """Put what ``find`` gives in force, or do as the failure contract says.
-
-    Raises:
-        RestoreError: there is nothing to put in force, and ``fails_task`` said of the reason that this fails the task.
+    Attributes:
+        resets: of everything that it set.
+        is_in_force: the snapshot was restored.
+        snapshot: what was stored; None until it was read and opened.
+        redis_key: where.
     """
-    operation.task_id = parts.task_id
-    with observe(operation):
-        restored = await _found(operation, find, fails_task, undo)
-    if isinstance(restored, Reason):
-        set_carried({}, undo)
-        if operation.fails_task:
-            raise RestoreError(restored)
-        return None
-    # outside the operation, whose observers put back the OpenTelemetry context that they found
-    _apply(restored, parts, undo)
-    return restored
 
-
-async def _found(
-    operation: Restore, find: Callable[[], Awaitable[Restored]], fails_task: Callable[[Reason], bool], undo: Undo
-) -> Restored | Reason:
-    """What is to be put in force, whose carried values are already; or why there is nothing."""
-    try:
-        found = await find()
-        set_carried(found.carried.values, undo)
-    except (SnapshotError, BackendError) as error:
-        reason = error.reason
-    except Exception:  # noqa: BLE001
-        # a bug (ours, or of a carried variable's set) must not run a task as somebody else
-        reason = Reason.INTERNAL
-    else:
-        return found
-    operation.failed(reason)
-    operation.fails_task = fails_task(reason)
-    return reason
-
-
-def become_nobody(undo: Undo) -> None:
-    """Become nobody: no caller, no carried values, no baggage, no snapshot."""
-    undo.set(current_caller, NOBODY)
-    undo.set(restored_snapshot, None)
-    set_carried({}, undo)
-    clear_baggage(undo)
-
-
-def restore_operation(docket: Docket) -> Restore:
-    """Of the task that runs here."""
-    execution = current_execution.get(None)
-    return Restore(
-        docket_name=docket.name,
-        docket_task="" if execution is None else execution.function_name,
-        attempt=1 if execution is None else execution.attempt,
+    __slots__ = (
+        "_age",
+        "_caller",
+        "_credential_life",
+        "_degraded",
+        "_expired",
+        "_is_sealed",
+        "_key",
+        "_key_id",
+        "_parts",
+        "_read_at",
+        "_remaining",
+        "_size",
+        "_ttl",
+        "_wire",
+        "connection",
+        "is_in_force",
+        "redis_key",
+        "resets",
+        "runtime",
+        "snapshot",
     )
 
+    connection: Connection
+    _parts: TaskKeyParts
 
-def redis_key(docket: Docket, task_key: str) -> str:
-    """Where the snapshot of a task of ours is stored."""
-    return docket.key(snapshot_key_of(current_settings().key_prefix, task_key))
+    def __init__(self, key: str, wire: Wire = PLAIN, resets: Resets | None = None) -> None:
+        self.resets = resets or Resets()
+        self.is_in_force = False
+        self.snapshot: StoredSnapshot | None = None
+        self.redis_key = ""
+        self._key = key
+        self._wire = wire
+        self.runtime = runtime()
+        self._caller = ANONYMOUS
+        self._degraded: Reason | None = None
+        self._size: int | None = None
+        self._is_sealed = False
+        self._key_id: str | None = None
+        self._remaining: int | None = None
+        self._ttl = self._read_at = 0.0
+        self._age: float | None = None
+        self._credential_life: float | None = None
+        self._expired: ExpiredCredential | None = None
+
+    async def run(self, *, renew: bool = False) -> None:
+        """Clear what was inherited, then put the snapshot of the task in force.
+
+        Args:
+            renew: the task may run again, so its snapshot gets ``pending_ttl`` once more.
+
+        Raises:
+            RestoreError: the context could not be restored, and by the failure contract that fails the task.
+            TaskContextError: no docket is current.
+        """
+        self._clear()
+        parts, docket = self._wire.parse(self._key), current_docket.get(None)
+        if docket is None:
+            if parts is None:
+                return
+            raise TaskContextError(
+                "no docket is current: restore_task_snapshot runs in a Docket worker, "
+                "or where docket.dependencies.current_docket is set"
+            )
+        if docket.name not in self.runtime.observers.dockets_seen:
+            docket_seen(docket.name, within=self.runtime)
+        execution = current_execution.get(None)
+        operation = Restore(
+            docket_name=docket.name,
+            docket_task="" if execution is None else execution.function_name,
+            attempt=1 if execution is None else execution.attempt,
+        )
+        if parts is None:
+            with observe(operation, self.runtime):
+                operation.skipped()
+            return
+        self._parts = parts
+        task = RestoredTask(self._key, TaskContextInfo(parts.task_id, parts.task_scope), None)
+        self.resets.set(restored_task, task)
+        with observe(operation, self.runtime):
+            reason = await self._restored(docket, renew=renew)
+            self._describe(operation, reason)
+        if reason is not None:
+            set_carried({}, self.resets)
+            if operation.fails_task:
+                raise RestoreError(reason)
+            return
+        # outside the operation, whose observers put back the OpenTelemetry context that they found
+        self._apply(task)
+
+    def ttl_left(self) -> int:
+        """Seconds that are left to the snapshot by now; negative for none, or no end."""
+        return math.ceil(self._ttl - (time.monotonic() - self._read_at))
+
+    def _clear(self) -> None:
+        """No caller, no carried values, no baggage, no snapshot."""
+        self.resets.set(current_caller, ANONYMOUS)
+        self.resets.set(restored_task, None)
+        if carried_variables:
+            set_carried({}, self.resets)
+        clear_baggage(self.resets)
+
+    async def _restored(self, docket: Docket, *, renew: bool) -> Reason | None:
+        """Read, open and judge; None when all is ready to take effect, or else the reason why it is not."""
+        try:
+            snapshot = await self._read(docket, renew=renew)
+            # a refreshed token takes its time, which is not Redis's
+            credential = await self._judge(snapshot.access_token_json)
+            self._degraded = (self._expired and self._expired.degraded) or self._wire.degraded
+            self._caller = self._wire.caller(self._parts, snapshot, credential)
+            if carried_variables:
+                self._carry(snapshot)
+        except (SnapshotError, BackendError) as error:
+            return error.reason
+        except Exception:  # noqa: BLE001
+            # a bug (ours, or of a carried variable's set) must not run a task as another caller
+            return Reason.INTERNAL
+        return None
+
+    def _carry(self, snapshot: StoredSnapshot) -> None:
+        """Give the carried variables the values that are valid."""
+        carried = load_carried(snapshot.carried)
+        if carried.invalid and self._degraded is None:
+            self._degraded = Reason.CARRIED_INVALID
+        set_carried(carried.values, self.resets)
+
+    async def _read(self, docket: Docket, *, renew: bool) -> StoredSnapshot:
+        """Fetch and open the snapshot; nothing takes effect yet."""
+        within, settings = self.runtime, self.runtime.settings
+        self.connection = connection = connection_of(docket)
+        self.redis_key = key = self._wire.key(docket, self._key, self._parts, within)
+        with Deadline(connection.timers, settings.backend_timeout):
+            renew_to = settings.pending_ttl if renew else None
+            stored = await commands.fetch(connection, key, renew_to=renew_to)
+            if stored is None:
+                raise SnapshotError(Reason.MISSING)
+            self._read_at = time.monotonic()
+            self._ttl = max(stored.ttl, renew_to or 0)
+            self._size, self._remaining = len(stored.value), stored.ttl
+            if (envelope := self._wire.envelope(stored.value)) is not None:
+                self._is_sealed, self._key_id = True, within.codec.known_key_id(envelope)
+            self.snapshot = snapshot = self._wire.decode(stored.value, key, within)
+            written = snapshot.stored_at or snapshot.captured_at
+            if written is not None:
+                try:
+                    # by the server's clock alone, whoever wrote it
+                    self._age = max(0.0, await connection.server_time() - written)
+                except BackendError:
+                    self._age = None
+        return snapshot
+
+    async def _judge(self, access_token_json: str | None) -> Credential | None:
+        """The credential that the task gets: of its key's scope, alive, and refreshed or left out where it is not.
+
+        Raises:
+            SnapshotError: (``malformed``, ``scope_mismatch``, or for an expired token what fails the task).
+        """
+        if access_token_json is None:
+            return None
+        credential = Credential.stored(access_token_json)
+        if credential.scope != self._parts.task_scope:
+            raise SnapshotError(Reason.SCOPE_MISMATCH)
+        expires_at = credential.token.expires_at
+        if expires_at is None:
+            return credential
+        now = time.time()
+        self._credential_life = expires_at - now
+        if not is_expired(credential.token, now):
+            return credential
+        self._expired = ExpiredCredential(credential, self.runtime)
+        new = await self._expired.replaced(may_keep=self._wire.keeps_expired_tokens)
+        if new is not None and new is not credential:
+            self._credential_life = life_left(new.token, time.time())
+        return new
+
+    def _apply(self, task: RestoredTask) -> None:
+        """Put what was restored in force.  Nothing in here can fail."""
+        self.is_in_force = True
+        current_caller.set(self._caller)
+        restored_task.set(task._replace(snapshot=self.snapshot))
+        if self.snapshot is not None and BAGGAGE in self.snapshot.trace_context:
+            use_baggage(self.snapshot.trace_context, self.resets)
+
+    def _describe(self, operation: Restore, reason: Reason | None) -> None:
+        """Tell telemetry what was found, and why it failed if it did."""
+        operation.task_id = self._parts.task_id
+        operation.size, operation.ttl_remaining = self._size, self._remaining
+        operation.is_sealed, operation.key_id = self._is_sealed, self._key_id
+        operation.credential_ttl = self._credential_life
+        if self._expired is not None:
+            operation.refresh_failure = self._expired.refresh_failure
+        if (snapshot := self.snapshot) is not None:
+            operation.origin = snapshot.trace_context
+            operation.fields = present_parts(
+                access_token_json=snapshot.access_token_json,
+                http_headers=snapshot.http_headers,
+                session_id=snapshot.session_id,
+                origin_request_id=snapshot.origin_request_id,
+                trace_context=snapshot.trace_context,
+                carried=snapshot.carried,
+            )
+            if (lifetimes := self._wire.lifetimes(snapshot, self.runtime)) is not None:
+                given, renewal = lifetimes
+                remaining = self._remaining or 0
+                renewed = self._age is not None and self._age + remaining > given + 1
+                operation.age = self._age
+                operation.ttl = max(remaining, renewal) if renewed else given
+                operation.schema_version = snapshot.schema_version
+        if reason is not None:
+            operation.failed(reason)
+            operation.fails_task = self._wire.fails_task(reason, self.runtime)
+        elif self._degraded is not None:
+            operation.degraded(self._degraded)
 
 
-async def _fetch(docket: Docket, key: str, operation: Restore, settings: Settings, renew: bool) -> Fetched:
-    """Read the task's snapshot; nothing takes effect yet."""
-    renew_to = settings.pending_ttl if renew else None
-    stored = await commands.fetch(docket, key, renew_to=renew_to)
-    if stored is None:
-        raise SnapshotError(Reason.MISSING)
-    operation.size, operation.ttl_remaining = len(stored.value), stored.ttl
-    operation.key_id = known_key_id(stored.value, settings)
-    record = parse_record(codec_for(settings).decode(stored.value, key))
-    snapshot = snapshot_of(record)
-    await _measure(operation, docket, record, settings)
-    operation.schema_version = snapshot.schema_version
-    operation.fields = present_fields(snapshot)
-    operation.origin = snapshot.trace_context
-    return Fetched(snapshot, key, max(stored.ttl, renew_to or 0), time.monotonic())
-
-
-async def _measure(operation: Restore, docket: Docket, record: Record, settings: Settings) -> None:
-    """Age, and the TTL that what remains is a part of, by the server's clock alone."""
-    written = record.stored_at or record.captured_at
-    if written is not None:
-        with suppress(BackendError):
-            operation.age = max(0.0, await commands.server_time(docket) - written)
-    remaining = operation.ttl_remaining or 0
-    lifetime = record.ttl or settings.pending_ttl
-    renewed = operation.age is not None and operation.age + remaining > lifetime + 1
-    operation.ttl = max(remaining, settings.pending_ttl) if renewed else lifetime
-
-
-def usable_carried(snapshot: TaskContextSnapshot, operation: Restore) -> Loaded:
-    """The carried values that are valid."""
-    carried = load_carried(snapshot.carried)
-    if carried.invalid and operation.outcome is Outcome.OK:
-        operation.degraded(Reason.CARRIED_INVALID)
-    return carried
-
-
-def _apply(restored: Restored, parts: TaskKeyParts, undo: Undo) -> None:
-    """Put what was restored in force.  Nothing in here can fail."""
-    undo.set(current_caller, restored.caller)
-    task = TaskContextInfo(parts.task_id, parts.task_scope)
-    undo.set(restored_snapshot, (task, restored.snapshot))
-    use_baggage(restored.snapshot.trace_context, undo)
+def snapshot_key(docket: Docket, task_key: str) -> str | None:
+    """Where the snapshot of a task of ours is stored; None for another task."""
+    parts = PLAIN.parse(task_key)
+    return None if parts is None else PLAIN.key(docket, task_key, parts, runtime())

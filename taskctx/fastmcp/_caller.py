@@ -4,30 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from .._caller.caller import Caller
-from .._caller.token import AccessToken
+from .._caller.token import Credential
 from . import _upstream
 
 REQUEST_ID = "x-request-id"
 
 
+@dataclass(frozen=True, slots=True)
+class _RequestCaller(Caller):
+    """A caller that was bound in, or is of, a request of FastMCP's."""
+
+    request: object = field(default=None, repr=False, compare=False)
+
+
 class FastMCPCallers:
-    """A :class:`taskctx._caller.caller.CallerSource`: what FastMCP says of the request it handles."""
+    """A :class:`taskctx._caller.caller.CallerSource`: what FastMCP says of the request it handles.
 
-    _latest: ContextVar[Caller | None] = ContextVar("taskctx_fastmcp_caller", default=None)
+    A session's tasks may have been started by an earlier request and have inherited what was bound there.  So what is
+    bound counts inside a request only if it was bound in that very request.
+    """
 
-    def request(self) -> object | None:
-        request = _upstream.fastmcp_request_ctx.get()
-        if request is not None:
-            return request
-        try:
-            return _upstream.get_http_request()
-        except RuntimeError:
-            return None
+    _latest: ContextVar[_RequestCaller | None] = ContextVar("taskctx_fastmcp_caller", default=None)
 
-    def caller(self, request: object) -> Caller:
+    def bind(self, caller: Caller) -> Caller:
+        request = _request()
+        if request is None:
+            return caller
+        return _RequestCaller(
+            caller.credential_source,
+            caller.headers,
+            caller.request_id,
+            caller.session_id,
+            caller.session,
+            caller.server,
+            request,
+        )
+
+    def resolve(self, bound: Caller) -> Caller:
+        request = _request()
+        if request is None or (isinstance(bound, _RequestCaller) and bound.request is request):
+            return bound
         latest = self._latest.get()
         if latest is None or latest.request is not request:
             latest = _caller(request)
@@ -36,7 +56,7 @@ class FastMCPCallers:
 
 
 class SeenHeaders(Mapping[str, str]):
-    """What FastMCP's own getter gives in a task, asked when somebody asks: most tasks look at no header."""
+    """What FastMCP's own getter gives in a task, asked when it is looked at: most tasks look at no header."""
 
     def __getitem__(self, name: str) -> str:
         return self._seen[name]
@@ -57,18 +77,29 @@ def request_id(headers: Mapping[str, str], fallback: str | None) -> str | None:
     return headers.get(REQUEST_ID) or fallback
 
 
-def current_token() -> AccessToken | None:
+def current_credential() -> Credential | None:
     """FastMCP's current access token, as one of ours."""
     token = _upstream.get_access_token()
-    return None if token is None else AccessToken.coerce(token)
+    return None if token is None else Credential.of(token)
 
 
-def _caller(request: object) -> Caller:
+def _request() -> object | None:
+    """The request that is being handled here; None outside of one."""
+    request = _upstream.fastmcp_request_ctx.get()
+    if request is not None:
+        return request
+    try:
+        return _upstream.get_http_request()
+    except RuntimeError:
+        return None
+
+
+def _caller(request: object) -> _RequestCaller:
     headers = _upstream.get_http_headers()
     message = _upstream.fastmcp_request_ctx.get()
     session_id, server = _session()
-    return Caller(
-        token_source=current_token,
+    return _RequestCaller(
+        credential_source=current_credential,
         headers=headers,
         request_id=request_id(headers, None if message is None else message.request_id),
         session_id=session_id,

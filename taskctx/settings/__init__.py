@@ -1,7 +1,4 @@
-"""Settings: frozen, from ``TASKCTX_*`` variables or :func:`taskctx.configure`.
-
-The environment is read when the settings are first needed, not at import.
-"""
+"""Settings: frozen, from ``TASKCTX_*`` variables or :func:`taskctx.configure`."""
 
 from __future__ import annotations
 
@@ -13,7 +10,6 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ..errors import ConfigurationError, Reason
 from .keyring import Keyring, parse_keyring
-from .misspelt import tell_misspelt
 
 ENVIRONMENT_PREFIX = "TASKCTX_"
 
@@ -131,7 +127,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _fail_once_there_are_keys(cls, values: Any) -> Any:
-        """Somebody who seals contexts does not mean tasks to run without them."""
+        """Whoever seals contexts does not want tasks to run without them."""
         given = cast("dict[str, Any]", values)
         if given.get("encryption_keys") is None:
             return given
@@ -153,7 +149,7 @@ class Settings(BaseSettings):
         """Whether a failed restore fails the task.
 
         A process without keys that meets a sealed snapshot fails the task too, unless it was told to continue: whoever
-        sealed it did not mean the task to run without it.
+        sealed the snapshot did not want the task to run without it.
         """
         if self.on_restore_failure == "fail":
             return True
@@ -184,9 +180,6 @@ class SettingsOverrides(TypedDict, total=False):
     tracing: bool
 
 
-_current: Settings | None = None
-
-
 def load_settings(**overrides: Any) -> Settings:
     """Settings from the environment, with ``overrides`` on top.
 
@@ -203,25 +196,3 @@ def load_settings(**overrides: Any) -> Settings:
 def _describe(name: str, message: str, overrides: dict[str, Any]) -> str:
     source = name if name in overrides else f"{ENVIRONMENT_PREFIX}{name.upper()}"
     return f"{source}: {message.removeprefix('Value error, ')}"
-
-
-def current_settings() -> Settings:
-    """The settings in force, read from the environment on first use."""
-    global _current
-    if _current is None:
-        _current = load_settings()
-        _tell_misspelt()
-    return _current
-
-
-def use_settings(settings: Settings | None) -> None:
-    """Put ``settings`` in force; None has them read from the environment again."""
-    global _current
-    _current = settings
-    if settings is not None:
-        _tell_misspelt()
-
-
-def _tell_misspelt() -> None:
-    """Not at import, whose log lines few programs see: they set up logging later."""
-    tell_misspelt(ENVIRONMENT_PREFIX, Settings.model_fields)

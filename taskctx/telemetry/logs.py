@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ..errors import Reason
 from ..operations import Capture, Operation, Outcome, Restore, Save
-from .observe import Observer, logger
+from .observers import Observer, logger
 
 INTERVAL = 10.0
 """Seconds between lines about the same thing."""
@@ -32,6 +32,9 @@ class _Topic:
 
 class LogObserver(Observer):
     """Logs failed and degraded restores, failed saves and failed captures to the ``taskctx`` logger."""
+
+    operations = (Capture, Save, Restore)
+    reasons_only = True
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

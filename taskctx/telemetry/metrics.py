@@ -9,18 +9,20 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Iterable, Mapping
+from itertools import repeat
 from typing import Any
 
 import docket
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from .._snapshot.record import READABLE_SCHEMAS, SCHEMA_VERSION
+from .._caller.trace_context import TRACEPARENT, span_context
+from .._runtime import current_settings
+from .._snapshot.snapshot import READABLE_SCHEMAS, SCHEMA_VERSION
 from .._version import __version__
 from ..errors import Reason
 from ..operations import (
     FIELDS,
     Capture,
-    CryptoOperation,
     DocketSeen,
     Event,
     FieldResult,
@@ -32,13 +34,12 @@ from ..operations import (
     Restore,
     Save,
 )
-from ..settings import Settings, current_settings
+from ..settings import Settings
 from . import names
 from .counting import Counts, Labels, PlainCounts, Series
 from .multiprocess import SharedCounts
 from .names import OTHER_TASK, UNKNOWN_KEY, TraceResult
-from .observe import Observer
-from .origin import trace_result
+from .observers import Observer
 
 CAPTURE_OUTCOMES = (Outcome.OK, Outcome.PARTIAL, Outcome.EMPTY, Outcome.FAILED)
 SAVE_OUTCOMES = (Outcome.OK, Outcome.SKIPPED, Outcome.FAILED)
@@ -47,12 +48,16 @@ REGISTRIES = ("session", "server")
 LOOKUP_RESULTS = ("hit", "miss", "dead")
 EVICTION_CAUSES = ("dead", "capacity", "removed")
 
+_NOT_OPENED = (Reason.DECRYPT_UNKNOWN_KEY, Reason.DECRYPT_FAILED)
+
 _SEVERAL_PROCESSES = bool({"PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"} & os.environ.keys())
 """Whether processes count together.  Decided at import, as prometheus_client decides."""
 
 
 class PrometheusObserver(Observer):
     """Counts into a prometheus_client registry; several in one process need a registry each."""
+
+    operations = (Capture, Save, Restore)
 
     def __init__(
         self,
@@ -68,11 +73,12 @@ class PrometheusObserver(Observer):
         self._counts: Counts = (SharedCounts if several_processes else PlainCounts)(names.METRICS, registry)
         self._task_names: set[str] = set()
         self._find_families()
-        self._count: dict[type[Operation | Event], Callable[[Any], None]] = {
+        self.counters: dict[type[Operation], Callable[[Any, None], None]] = {
             Capture: self._captured,
             Save: self._saved,
             Restore: self._restored,
-            CryptoOperation: self._sealed_or_opened,
+        }
+        self.event_counters: dict[type[Event], Callable[[Any], None]] = {
             RegistryLookup: self._looked_up,
             RegistryEviction: self._evicted,
             RegistrySize: self._sized,
@@ -86,14 +92,12 @@ class PrometheusObserver(Observer):
         self._counts.close()
 
     def on_end(self, operation: Operation, state: None) -> None:
-        count = self._count.get(type(operation))
-        if count is not None:
-            count(operation)
+        self.counters[type(operation)](operation, state)
 
     def on_event(self, event: Event) -> None:
-        self._count[type(event)](event)
+        self.event_counters[type(event)](event)
 
-    def _captured(self, capture: Capture) -> None:
+    def _captured(self, capture: Capture, state: None) -> None:
         labels = (capture.docket_name,)
         observed = [(self._capture_duration[labels], capture.duration)]
         if capture.credential_ttl is not None:
@@ -102,14 +106,20 @@ class PrometheusObserver(Observer):
         fields = self._known_fields.get(found) or self._fields(found)
         self._counts.add((self._captures[capture.docket_name, capture.outcome], *fields), observed)
 
-    def _saved(self, save: Save) -> None:
+    def _saved(self, save: Save, state: None) -> None:
         counters = [self._saves[save.outcome,]]
         if save.reason is not None:
             counters.append(self._save_failures[save.reason,])
-        observed = [(self._save_duration, save.duration), *[(self._snapshot_size, size) for size in save.sizes]]
+        observed = [(self._save_duration, save.duration), *zip(repeat(self._snapshot_size), save.sizes, strict=False)]
+        if save.sealed_with is not None and save.sizes:
+            sealed = self._crypto_operations["seal", save.sealed_with, Outcome.OK]
+            if len(save.sizes) == save.count:
+                counters.append(sealed)
+            else:
+                self._counts.add((sealed,), (), len(save.sizes))
         self._counts.add(counters, observed, save.count, traced=True)
 
-    def _restored(self, restore: Restore) -> None:
+    def _restored(self, restore: Restore, state: None) -> None:
         counters = [self._restores[restore.docket_name, restore.outcome]]
         if restore.outcome is Outcome.SKIPPED:
             self._counts.add(counters, traced=True)
@@ -125,14 +135,13 @@ class PrometheusObserver(Observer):
             observed.append((self._snapshot_ttl_remaining, restore.ttl_remaining / restore.ttl))
         if restore.credential_ttl is not None:
             observed.append((self._credential_ttl_remaining, max(0.0, restore.credential_ttl)))
+        if restore.is_sealed:
+            outcome = Outcome.FAILED if restore.reason in _NOT_OPENED else Outcome.OK
+            counters.append(self._crypto_operations["open", restore.key_id or UNKNOWN_KEY, outcome])
         if restore.schema_version is not None:
-            result = trace_result(restore.origin) if restore.origin else TraceResult.ABSENT
+            result = _trace_result(restore.origin) if restore.origin else TraceResult.ABSENT
             counters.append(self._trace_contexts[result,])
         self._counts.add(counters, observed, traced=True)
-
-    def _sealed_or_opened(self, done: CryptoOperation) -> None:
-        outcome = Outcome.OK if done.succeeded else Outcome.FAILED
-        self._counts.add((self._crypto_operations[done.operation, done.key_id or UNKNOWN_KEY, outcome],))
 
     def _looked_up(self, lookup: RegistryLookup) -> None:
         self._counts.add((self._registry_lookups[lookup.registry, lookup.result],))
@@ -239,3 +248,13 @@ def _each(family: Mapping[Labels, Series], values: Iterable[str], *before: str) 
     """Create the series of each of these values of the last label."""
     for value in values:
         family[*before, value]
+
+
+def _trace_result(origin: Mapping[str, str]) -> TraceResult:
+    """What a restored snapshot's trace context is worth."""
+    if TRACEPARENT not in origin:
+        return TraceResult.ABSENT
+    found = span_context(origin)
+    if found is None:
+        return TraceResult.INVALID
+    return TraceResult.CONTINUED if found.trace_flags.sampled else TraceResult.UNSAMPLED

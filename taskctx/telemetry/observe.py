@@ -6,124 +6,21 @@
         ...
         operation.failed(Reason.MISSING)
 
-Nothing here knows of counters or spans.  An observer that raises is reported once and otherwise ignored: it
-can neither fail a task nor replace the error that was on its way.
+Nothing here knows of counters or spans.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
-from ..errors import InvalidType, Reason, TaskContextError
+from .._runtime import Runtime, runtime
+from ..errors import Reason, TaskContextError
 from ..operations import DocketSeen, Event, Operation, Outcome
-
-logger: logging.Logger = logging.getLogger("taskctx")
-
-
-class Observer(Protocol):
-    """Something that watches operations: metrics, traces, logs, or one of yours (see :func:`taskctx.configure`).
-
-    A subclass inherits methods that do nothing, and those are not called.
-    """
-
-    def on_start(self, operation: Operation) -> Any:
-        """An operation begins; what is returned comes back to :meth:`on_end`."""
-        return None
-
-    def on_end(self, operation: Operation, state: Any) -> None:
-        """The operation ended, on the same task; its outcome, reason and duration are set."""
-        return
-
-    def on_event(self, event: Event) -> None:
-        """Something happened that has no length."""
-        return
-
-
-class _Watching(NamedTuple):
-    """The observers in use, and which of them have something to do when."""
-
-    observers: tuple[Observer, ...]
-    from_the_start: tuple[Observer, ...]
-    at_the_end: tuple[tuple[Observer, None], ...]
-    """Those who do nothing at the start, the last one first, and what they returned there."""
-    for_events: tuple[Observer, ...]
-
-    @classmethod
-    def of(cls, observers: Iterable[Observer]) -> _Watching:
-        everybody = tuple(observers)
-        return cls(
-            everybody,
-            tuple(each for each in everybody if _has_own(each, "on_start")),
-            tuple(
-                (each, None)
-                for each in reversed(everybody)
-                if not _has_own(each, "on_start") and _has_own(each, "on_end")
-            ),
-            tuple(each for each in everybody if _has_own(each, "on_event")),
-        )
-
-
-def _has_own(observer: Observer, method: str) -> bool:
-    return getattr(type(observer), method, None) is not getattr(Observer, method)
-
-
-ObserverFactory = Callable[[], Sequence[Observer]]
-
-_watching: _Watching | None = None
-_default_observers: ObserverFactory = tuple
-_seen: set[str] = set()
-_reported: set[tuple[int, type[BaseException]]] = set()
-
-
-def default_observers(factory: ObserverFactory) -> None:
-    """Say where observers come from when none were put in use; they are made on first need."""
-    global _default_observers
-    _default_observers = factory
-
-
-def checked_observers(observers: object) -> tuple[Observer, ...]:
-    """Observers of the user's, each with what an :class:`Observer` has.
-
-    Raises:
-        InvalidType: one is none, or they are no sequence.
-    """
-    if not isinstance(observers, Iterable):
-        raise InvalidType(f"observers must be a sequence of observers, not {type(observers).__name__}")
-    given: tuple[Any, ...] = tuple(cast("Iterable[Any]", observers))
-    for observer in given:
-        if isinstance(observer, type):
-            raise InvalidType(f"observers must hold an observer in place of its class, {observer.__name__}")
-        if not all(callable(getattr(observer, method, None)) for method in ("on_start", "on_end", "on_event")):
-            raise InvalidType(
-                f"an observer needs the methods on_start, on_end and on_event (see taskctx.Observer); "
-                f"{type(observer).__name__} has not all of them"
-            )
-    return given
-
-
-def use_observers(observers: Sequence[Observer] | None) -> None:
-    """Put these observers in use; None goes back to the default ones."""
-    global _watching
-    _watching = None if observers is None else _Watching.of(observers)
-    _reported.clear()
-    _seen.clear()
-
-
-def current_observers() -> tuple[Observer, ...]:
-    return _current().observers
-
-
-def _current() -> _Watching:
-    global _watching
-    if _watching is None:
-        _watching = _Watching.of(_default_observers())
-    return _watching
-
+from .observers import NOT_WATCHED, End, Observer
 
 Op = TypeVar("Op", bound=Operation)
 
@@ -131,24 +28,29 @@ Op = TypeVar("Op", bound=Operation)
 class observe(Generic[Op]):  # noqa: N801 - reads as a verb: ``with observe(Restore(...)) as operation``
     """Watch an operation for the length of a ``with`` block.
 
-    An exception that leaves the block makes the operation a failure, with the exception's own reason.  Cancellation
-    is nobody's failure: the operation counts as skipped.
+    An exception that leaves the block makes the operation a failure, with the exception's own reason.  A cancelled
+    operation counts as skipped.
     """
 
-    __slots__ = ("_operation", "_started", "_states", "_watching")
+    __slots__ = ("_observers", "_operation", "_started", "_started_by", "_watch")
 
-    def __init__(self, operation: Op) -> None:
+    def __init__(self, operation: Op, within: Runtime | None = None) -> None:
         self._operation = operation
+        self._observers = (within or runtime()).observers
 
     def __enter__(self) -> Op:
         operation = self._operation
-        self._watching = watching = _current()
-        self._states = states = list[tuple[Observer, Any]]()
-        for observer in watching.from_the_start:
+        self._watch = watch = self._observers.watches[type(operation)]
+        started: list[tuple[Observer, End, Any]] = []
+        self._started_by = started
+        for observer in watch.starting:
             try:
-                states.append((observer, observer.on_start(operation)))
+                state = observer.on_start(operation)
             except Exception as error:  # noqa: BLE001
-                _report(observer, error)
+                self._observers.report(observer, error)
+            else:
+                if state is not NOT_WATCHED:
+                    started.append((observer, observer.on_end, state))
         self._started = time.perf_counter()
         return operation
 
@@ -158,15 +60,17 @@ class observe(Generic[Op]):  # noqa: N801 - reads as a verb: ``with observe(Rest
         operation = self._operation
         operation.duration = time.perf_counter() - self._started
         if error is not None:
-            _blame(operation, error)
-        for observer, state in (*self._watching.at_the_end, *reversed(self._states)):
+            _judge(operation, error)
+        watch = self._watch
+        failing = watch.failing if operation.reason is not None else ()
+        for observer, end, state in (*watch.ending, *failing, *reversed(self._started_by)):
             try:
-                observer.on_end(operation, state)
+                end(operation, state)
             except Exception as failure:  # noqa: BLE001
-                _report(observer, failure)
+                self._observers.report(observer, failure)
 
 
-def _blame(operation: Operation, error: BaseException) -> None:
+def _judge(operation: Operation, error: BaseException) -> None:
     """Judge an operation by the exception that left its block.
 
     Cancelled, it is skipped.  Else it failed, unless its block has judged it: for the exception's own reason; none for
@@ -182,29 +86,19 @@ def _blame(operation: Operation, error: BaseException) -> None:
         operation.failed(Reason.INTERNAL)
 
 
-def notify(event: Event) -> None:
+def notify(event: Event, within: Runtime | None = None) -> None:
     """Tell the observers of an event."""
-    for observer in _current().for_events:
+    observers = (within or runtime()).observers
+    for observer, tell in observers.event_watches[type(event)]:
         try:
-            observer.on_event(event)
+            tell(event)
         except Exception as error:  # noqa: BLE001
-            _report(observer, error)
+            observers.report(observer, error)
 
 
-def docket_seen(docket_name: str, docket_tasks: Sequence[str] = ()) -> None:
+def docket_seen(docket_name: str, docket_tasks: Sequence[str] = (), within: Runtime | None = None) -> None:
     """Tell the observers of a docket the first time it is used in this process, and of its tasks."""
-    if docket_name not in _seen or docket_tasks:
-        _seen.add(docket_name)
+    seen = (within or runtime()).observers.dockets_seen
+    if docket_name not in seen or docket_tasks:
+        seen.add(docket_name)
         notify(DocketSeen(docket_name, tuple(docket_tasks)))
-
-
-def _report(observer: Observer, error: Exception) -> None:
-    """Say once for each observer and kind of error that telemetry is failing, without the error's own text."""
-    kind = (id(observer), type(error))
-    if kind not in _reported:
-        _reported.add(kind)
-        logger.warning(
-            "taskctx telemetry failed and was ignored: %s raised %s; tasks are not affected",
-            type(observer).__name__,
-            type(error).__name__,
-        )

@@ -24,13 +24,12 @@ from opentelemetry import context, trace
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TracerProvider
 from opentelemetry.trace import Span as OTelSpan
 
-from .._caller.trace_context import parent_context
+from .._caller.trace_context import parent_context, span_context
+from .._runtime import current_settings
 from .._version import __version__
 from ..operations import FIELDS, Capture, FieldResult, Operation, Outcome, Restore, Run, Save
-from ..settings import current_settings
 from .names import Attribute, Span
-from .observe import Observer
-from .origin import origin_span
+from .observers import NOT_WATCHED, Observer
 
 _Started = tuple[OTelSpan, OTelSpan, Token[context.Context] | None]
 """A span under way, the span it is inside of, and how to leave it; None where there is nothing to enter."""
@@ -62,30 +61,31 @@ class TracingObserver(Observer):
         self._tracer = trace.get_tracer("taskctx", __version__, tracer_provider)
         self._has_provider = tracer_provider is not None
 
-    def wants(self, operation: type[Operation]) -> bool:
-        """Whether operations of this kind have a span now: settings and the global provider may change at any time."""
-        return self._is_wired() and (operation in _SPANS or (operation is Run and _runs_have_spans()))
+    @property
+    def operations(self) -> tuple[type[Operation], ...]:
+        """What has a span.  A task's body has one with ``trace_mode="parent"`` only."""
+        return (*_SPANS, Run) if current_settings().trace_mode == "parent" else tuple(_SPANS)
 
-    def on_start(self, operation: Operation) -> _Started | None:
-        if not self._is_wired():
-            return None
+    def on_start(self, operation: Operation) -> _Started | object:
+        # Without an SDK there is nothing to do.  Private, because get_tracer_provider() reads the environment as long
+        # as there is none, which costs as much as all of the rest (tests/upstream/test_opentelemetry.py).
+        if not self._has_provider and trace._TRACER_PROVIDER is None:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+            return NOT_WATCHED
         outer = trace.get_current_span()
         known = _SPANS.get(type(operation))
         if known is not None:
             name, kind = known
             span = self._tracer.start_span(name, kind=kind)
-        elif isinstance(operation, Run) and _runs_have_spans():
+        elif isinstance(operation, Run):
             span = self._start_process(operation, outer)
         else:
-            return None
+            return NOT_WATCHED
         if span.get_span_context() == outer.get_span_context():
             # there is no SDK: the span is the one that it is inside of
             return span, outer, None
         return span, outer, context.attach(trace.set_span_in_context(span))
 
-    def on_end(self, operation: Operation, state: _Started | None) -> None:
-        if state is None:
-            return
+    def on_end(self, operation: Operation, state: _Started) -> None:
         span, outer, token = state
         if token is not None:
             context.detach(token)
@@ -100,12 +100,6 @@ class TracingObserver(Observer):
         finally:
             span.end()
 
-    def _is_wired(self) -> bool:
-        """Whether anybody makes spans here: the global provider may be set at any time."""
-        # private, because get_tracer_provider() reads the environment as long as there is none, which costs as much as
-        # all of the rest (tests/upstream/test_opentelemetry.py)
-        return self._has_provider or trace._TRACER_PROVIDER is not None  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-
     def _start_process(self, run: Run, outer: OTelSpan) -> OTelSpan:
         docket_span = outer.get_span_context()
         return self._tracer.start_span(
@@ -116,12 +110,8 @@ class TracingObserver(Observer):
         )
 
 
-def _runs_have_spans() -> bool:
-    return current_settings().trace_mode == "parent"
-
-
 def _link_origin(restore: Restore, restore_span: OTelSpan, docket_span: OTelSpan) -> None:
-    origin = origin_span(restore.origin)
+    origin = span_context(restore.origin)
     if origin is None:
         return
     for span in (restore_span, docket_span):

@@ -10,11 +10,12 @@ from opentelemetry.trace import TracerProvider
 from prometheus_client import CollectorRegistry
 
 from .. import Observer, Settings
-from .._worker.refresh import RefreshHook, checked_hook, current_refresh_hook, use_refresh_hook
-from ..settings import SettingsOverrides, current_settings, load_settings, use_settings
-from ..telemetry.arguments import check_registry, check_tracer_provider
+from .._configure import check_telemetry, make_runtime
+from .._runtime import runtime, use_runtime
+from .._worker.credential import RefreshHook, checked_hook
+from ..settings import SettingsOverrides, load_settings
 from ..telemetry.metrics import PrometheusObserver
-from ..telemetry.observe import checked_observers, current_observers, use_observers
+from ..telemetry.observers import checked_observers
 from ..telemetry.tracing import TracingObserver
 
 
@@ -53,29 +54,25 @@ def configured(
         InvalidType: an argument is of the wrong type; ``refresh_token`` must be async.
     """
     checked_hook(refresh_token)
-    check_tracer_provider(tracer_provider)
-    if registry is not None:
-        check_registry(registry)
-    more = checked_observers(observers)
-    settings_before, observers_before, hook_before = current_settings(), current_observers(), current_refresh_hook()
-    given: dict[str, Any] = {name: getattr(settings_before, name) for name in settings_before.model_fields_set}
+    check_telemetry(CollectorRegistry() if registry is None else registry, tracer_provider)
+    more, before = checked_observers(observers), runtime()
+    given: dict[str, Any] = {name: getattr(before.settings, name) for name in before.settings.model_fields_set}
     loaded = load_settings(**(given | dict(settings)))
-    use_settings(loaded)
-    use_observers([*_observers(loaded, registry, tracer_provider), *more])
-    use_refresh_hook(refresh_token or hook_before)
+    observed = [*_observers(before.observers.observers, loaded, registry, tracer_provider), *more]
+    use_runtime(make_runtime(loaded, observed, refresh_token or before.refresh_token))
     try:
         yield loaded
     finally:
-        use_settings(settings_before)
-        use_observers(observers_before)
-        use_refresh_hook(hook_before)
+        use_runtime(before)
 
 
 def _observers(
-    settings: Settings, registry: CollectorRegistry | None, tracer_provider: TracerProvider | None
+    used: Sequence[Observer],
+    settings: Settings,
+    registry: CollectorRegistry | None,
+    tracer_provider: TracerProvider | None,
 ) -> list[Observer]:
     """Those in use, or the test's own in their place.  Spans come first, so that metrics find the current one."""
-    used = current_observers()
     tracing: list[Observer] = [observer for observer in used if isinstance(observer, TracingObserver)]
     metrics: list[Observer] = [observer for observer in used if isinstance(observer, PrometheusObserver)]
     others = [observer for observer in used if not isinstance(observer, (TracingObserver, PrometheusObserver))]

@@ -11,11 +11,12 @@ from docket import Docket
 
 from .. import AccessToken, InvalidArgument, InvalidType, Reason
 from .._caller.token import token_from_json
-from .._snapshot.codec import FAMILY, SealingCodec, codec_for, is_sealed
+from .._runtime import runtime
+from .._snapshot.codec import FAMILY, SealingCodec, is_sealed
 from .._transport import commands
-from .._transport.deadline import bounded
-from .._worker.restoration import redis_key
-from ..settings import current_settings
+from .._transport.connection import connection_of
+from .._transport.deadline import Deadline
+from .._worker.restoration import snapshot_key
 from ..settings.keyring import generate_key, parse_keyring
 
 LONG_AGO: Final = 60
@@ -45,16 +46,16 @@ async def damage(docket: Docket, task_key: str, reason: Reason) -> None:
     Raises:
         InvalidArgument: not with this caller or these settings.
     """
-    key = redis_key(docket, task_key)
-    async with bounded():
-        stored = await commands.fetch(docket, key)
-        if stored is None:
+    key, connection = snapshot_key(docket, task_key), connection_of(docket)
+    with Deadline(connection.timers, runtime().settings.backend_timeout):
+        stored = None if key is None else await commands.fetch(connection, key)
+        if key is None or stored is None:
             raise InvalidArgument("there is no snapshot to damage: it was not saved, or has expired")
         value = DAMAGES[reason](stored.value, key)
         if value is None:
-            await commands.compare_and_set(docket, key, stored.value, None)
+            await commands.compare_and_set(connection, key, stored.value, None)
         else:
-            await commands.put(docket, key, value, stored.ttl)
+            await commands.put(connection, key, value, stored.ttl)
 
 
 def _removed(_stored: bytes, _key: str) -> None:
@@ -71,7 +72,7 @@ def _of_a_newer_version(_stored: bytes, _key: str) -> bytes:
 
 def _sealed_elsewhere(stored: bytes, key: str) -> bytes:
     keyring = parse_keyring(f"fake-key:{generate_key()}")
-    plain = codec_for(current_settings()).decode(stored, key)
+    plain = runtime().codec.decode(stored, key)
     return SealingCodec(keyring, accept_plaintext=False).encode(plain, key)
 
 
@@ -100,7 +101,7 @@ def _with_another_callers_token(stored: bytes, key: str) -> bytes:
 
 
 def _with_token(stored: bytes, key: str, change: Callable[[AccessToken | None], AccessToken]) -> bytes:
-    codec = codec_for(current_settings())
+    codec = runtime().codec
     fields = json.loads(codec.decode(stored, key))
     token = change(token_from_json(fields.get("access_token_json")))
     return codec.encode(json.dumps(fields | {"access_token_json": token.model_dump_json()}).encode(), key)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Generic, TypeVar, cast
 
@@ -12,9 +12,10 @@ from docket.dependencies import Dependency, current_execution
 from docket.execution import Execution
 
 from .. import Reason, RestoreError
+from .._runtime import runtime, use_runtime
 from .._snapshot.keys import parse_task_key
 from ..operations import Event, Operation, Outcome, Restore
-from ..telemetry.observe import current_observers, use_observers
+from ..telemetry.observers import Observer, Observers
 from ._seen import SeenContext
 
 R = TypeVar("R")
@@ -87,11 +88,11 @@ class Recorder:
     @contextmanager
     def watching(self) -> Generator[Recorder]:
         """Watch what is restored for the length of a ``with`` block; others may come and go meanwhile."""
-        use_observers([*current_observers(), self])
+        _use_observers([*runtime().observers.observers, self])
         try:
             yield self
         finally:
-            use_observers([observer for observer in current_observers() if observer is not self])
+            _use_observers([observer for observer in runtime().observers.observers if observer is not self])
 
     def on_start(self, operation: Operation) -> None:
         """Nothing is known yet."""
@@ -140,3 +141,7 @@ def _without_group(error: BaseException) -> BaseException:
     """Docket wraps what dependencies raise in a group; ours is the one that says why the body did not run."""
     inside = cast("tuple[BaseException, ...]", getattr(error, "exceptions", ()))
     return next((each for each in inside if isinstance(each, RestoreError)), error)
+
+
+def _use_observers(observers: Sequence[Observer]) -> None:
+    use_runtime(replace(runtime(), observers=Observers(observers)))

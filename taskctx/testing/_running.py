@@ -22,11 +22,11 @@ from .. import (
     build_task_key,
     worker_dependencies,
 )
-from .._caller.resets import Undo
+from .._caller.resets import Resets
 from .._caller.token import token_from_json, token_scope
+from .._runtime import current_settings
 from .._snapshot.keys import PLAIN_TASK
-from .._worker.restoration import restore
-from ..settings import current_settings
+from .._worker.restoration import Restoration
 from ._caller import FakeCaller
 from ._failures import check_failure, damage
 from ._record import Recorder, TaskRun
@@ -122,10 +122,10 @@ async def restored(caller: Origin = None, *, failure: Reason | None = None) -> A
         execution = await _submitted(docket, _body, caller, (), {})
         if failure is not None:
             await damage(docket, execution.key, failure)
-        with Undo() as undo:
-            undo.set(current_docket, docket)
-            undo.set(current_execution, execution)
-            await restore(execution.key, undo)
+        with Resets() as resets:
+            resets.set(current_docket, docket)
+            resets.set(current_execution, execution)
+            await Restoration(execution.key, resets=resets).run()
             yield SeenContext.here()
 
 
@@ -163,7 +163,7 @@ async def _submitted(
 
 
 def _scope_in(snapshot: TaskContextSnapshot) -> str | None:
-    """Whose task it is; with a token that cannot be read, nobody's."""
+    """The scope of the task; with a token that cannot be read, the task is anonymous."""
     with suppress(SnapshotError):
         return token_scope(token_from_json(snapshot.access_token_json))
     return None

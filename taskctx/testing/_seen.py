@@ -22,7 +22,7 @@ from .._caller.carried import capture_carried
 from .._caller.headers import allowed_headers
 from .._caller.token import token_from_json, token_scope
 from .._caller.trace_context import BAGGAGE, current_baggage
-from ..settings import current_settings
+from .._runtime import runtime
 from ._caller import FakeCaller
 
 
@@ -55,14 +55,14 @@ class SeenContext:
         Raises:
             CaptureError: a carried value has no JSON form.
         """
-        settings = current_settings()
+        within = runtime()
         return cls(
             task=get_task_context(),
             access_token=get_access_token(),
-            headers=allowed_headers(get_http_headers(), settings),
+            headers=allowed_headers(get_http_headers(), within.may_travel),
             request_id=get_request_id(),
             session_id=current_caller.get().session_id,
-            baggage=current_baggage(settings.baggage_keys).carrier,
+            baggage=current_baggage(within.settings.baggage_keys).carrier,
             carried=capture_carried(),
         )
 
@@ -138,7 +138,7 @@ def _checked(seen: object) -> SeenContext:
 
 def _differences(expected: FakeCaller | SeenContext, seen: SeenContext) -> Iterator[str]:
     yield from _of_tokens(expected.access_token, seen.access_token)
-    yield from _of_mappings("headers", allowed_headers(lowered(expected.headers), current_settings()), seen.headers)
+    yield from _of_mappings("headers", allowed_headers(lowered(expected.headers), runtime().may_travel), seen.headers)
     if expected.request_id != seen.request_id:
         yield f"request_id: expected {expected.request_id!r}, seen {seen.request_id!r}"
     yield from _of_secrets("session_id", expected.session_id, seen.session_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from taskctx._snapshot.record import Record
+from taskctx._snapshot.snapshot import StoredSnapshot
 from taskctx.cli._url import shown
 from taskctx.cli.doctor.backend import check_backend
 from taskctx.cli.doctor.finding import Finding, Severity, not_looked, worst
@@ -70,7 +70,7 @@ def test_servers(info: dict[str, object], save: str | None, expected: list[tuple
 
 
 def snapshot(task_id: str, age: float, ttl: int = 80_000) -> Snapshot:
-    return Snapshot(f"d:{task_id}", TaskRef(None, task_id), ttl, 10, record=Record(stored_at=NOW - age))
+    return Snapshot(f"d:{task_id}", TaskRef(None, task_id), ttl, 10, record=StoredSnapshot(stored_at=NOW - age))
 
 
 @pytest.mark.parametrize(("count", "expected"), [(1, "1 waiting task was"), (2, "2 waiting tasks were")])
@@ -101,7 +101,7 @@ def test_traces_in_snapshots() -> None:
     """All of them traced, or none where nobody meant to: well.  Some, or none where somebody did: a warning."""
 
     def judged(*carriers: dict[str, str], **environment: str) -> list[tuple[str, str]]:
-        records = [Record(trace_context=carrier) for carrier in carriers]
+        records = [StoredSnapshot(trace_context=carrier) for carrier in carriers]
         docket = DocketSurvey("d", [Snapshot("k", TaskRef(None, "x"), 9, 9, record=record) for record in records])
         return bad(list(check_traces(docket, environment)))
 

@@ -602,10 +602,10 @@ async def test_a_perpetual_run_that_leaves_after_its_task_has_ended(
     docket: Docket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that found another to come does not lengthen what the end of that one has shortened."""
-    looked: list[commands.Run] = []
+    looked: list[commands.TaskRecord] = []
     look = commands.life_of
 
-    async def look_and_dawdle(*args: Any) -> tuple[int, commands.Run]:
+    async def look_and_dawdle(*args: Any) -> tuple[int, commands.TaskRecord]:
         found = await look(*args)
         looked.append(found[1])
         if len(looked) == 1:

@@ -1,8 +1,8 @@
 """What is told of a restore: its age, its life, its key, its task."""
-# pyright: reportPrivateUsage=false
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
@@ -14,13 +14,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import CollectorRegistry
 
 import taskctx
-from taskctx._snapshot.record import Record
+from taskctx._transport import commands
+from taskctx._transport.connection import Connection
 from taskctx._transport.deadline import BackendError
-from taskctx._worker import restoration as _restore
-from taskctx._worker.restoration import _measure
 from taskctx.errors import Reason
 from taskctx.operations import FIELDS, DocketSeen, Event, Operation, Outcome, Restore
-from taskctx.settings import load_settings
 from taskctx.settings.keyring import generate_key
 from tests.contracts.outcomes import work
 from tests.helpers import ADA
@@ -56,16 +54,28 @@ def watching(registry: CollectorRegistry) -> Watching:
     return observer
 
 
-async def measured(
-    docket: Docket, record: dict[str, Any], remaining: int | None, *, pending_ttl: int = DAY
+async def restored(
+    docket: Docket, watching: Watching, monkeypatch: pytest.MonkeyPatch, stamps: dict[str, Any], remaining: int
 ) -> tuple[float | None, int | None]:
-    operation = Restore(docket_name=docket.name, ttl_remaining=remaining)
-    await _measure(operation, docket, Record(**record), load_settings(pending_ttl=pending_ttl))
-    return operation.age, operation.ttl
+    """The age and the life that are told of a restored snapshot with these stamps, and with this TTL left to its key."""
+    key, fetch = docket.key("taskctx:task:anon:monthly:snapshot"), commands.fetch
+
+    async def fetch_in_time(*arguments: Any, **options: Any) -> commands.Stored | None:
+        found = await fetch(*arguments, **options)
+        return None if found is None else found._replace(ttl=remaining)
+
+    monkeypatch.setattr(commands, "fetch", fetch_in_time)
+    async with docket.redis() as redis:
+        await redis.set(key, json.dumps(stamps), ex=60)
+    with pretending_to_be_in(docket):
+        await taskctx.restore_task_snapshot("anon:monthly:task:report")
+    (restore,) = watching.restores
+    assert (restore.outcome, restore.ttl_remaining) == (Outcome.OK, remaining)
+    return restore.age, restore.ttl
 
 
 @pytest.mark.parametrize(
-    ("record", "remaining", "expected"),
+    ("stamps", "remaining", "expected"),
     [
         pytest.param({"stored_at": NOW - 50, "ttl": 100}, 50, (50, 100), id="as saved"),
         pytest.param({"stored_at": NOW - 50, "captured_at": NOW - 70, "ttl": 100}, 50, (50, 100), id="server's clock"),
@@ -76,35 +86,38 @@ async def measured(
         pytest.param({"stored_at": NOW - 51, "ttl": 100}, 50, (51, 100), id="a second of rounding"),
         pytest.param({"stored_at": NOW - 51.5, "ttl": 100}, 50, (51.5, DAY), id="renewed"),
         pytest.param({"stored_at": NOW - 50, "ttl": 100}, 2 * DAY, (50, 2 * DAY), id="renewed beyond pending_ttl"),
-        pytest.param({"ttl": 100}, 2 * DAY, (None, 100), id="renewed, but who knows"),
-        pytest.param({"stored_at": NOW - 101, "ttl": 100}, None, (101, 100), id="nothing known of what remains"),
-        pytest.param({"stored_at": NOW - 101.5, "ttl": 100}, None, (101.5, DAY), id="there longer than it was to live"),
+        pytest.param({"ttl": 100}, 2 * DAY, (None, 100), id="renewed, but without a time"),
+        pytest.param({"stored_at": NOW - 102, "ttl": 100}, -1, (102, 100), id="without an end"),
+        pytest.param({"stored_at": NOW - 102.5, "ttl": 100}, -1, (102.5, DAY), id="there longer than it was to live"),
     ],
 )
 async def test_age_and_life(
     docket: Docket,
+    watching: Watching,
     monkeypatch: pytest.MonkeyPatch,
-    record: dict[str, Any],
-    remaining: int | None,
+    stamps: dict[str, Any],
+    remaining: int,
     expected: tuple[float | None, int],
 ) -> None:
     """By the server's clock where it stamped the snapshot; a renewed one has the life it was renewed to."""
 
-    async def now(_docket: Docket) -> float:
+    async def now(connection: Connection) -> float:
         return NOW
 
-    monkeypatch.setattr(_restore.commands, "server_time", now)
-    assert await measured(docket, record, remaining) == expected
+    monkeypatch.setattr(Connection, "server_time", now)
+    assert await restored(docket, watching, monkeypatch, stamps, remaining) == expected
 
 
-async def test_without_the_servers_time_there_is_no_age(docket: Docket, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_the_servers_time_there_is_no_age(
+    docket: Docket, watching: Watching, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """That is no reason to fail."""
 
-    async def away(_docket: Docket) -> float:
+    async def away(connection: Connection) -> float:
         raise BackendError(Reason.BACKEND_TIMEOUT)
 
-    monkeypatch.setattr(_restore.commands, "server_time", away)
-    assert await measured(docket, {"stored_at": NOW, "ttl": 100}, 50) == (None, 100)
+    monkeypatch.setattr(Connection, "server_time", away)
+    assert await restored(docket, watching, monkeypatch, {"stored_at": NOW, "ttl": 100}, 50) == (None, 100)
 
 
 async def test_what_is_told_of_a_tasks_restore(

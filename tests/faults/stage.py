@@ -18,6 +18,7 @@ import taskctx
 from taskctx import Observer, Settings
 from taskctx._snapshot.keys import parse_task_key
 from taskctx._transport import commands
+from taskctx._transport.connection import connection_of
 from taskctx.operations import Operation, Restore
 from tests.conftest import make_worker
 from tests.faults.callers import caller_of, whose
@@ -132,7 +133,7 @@ class Stage:
         executions = await self.add(job)
         await self.docket.cancel(executions[0].key)
         key = redis_key(self.docket, executions[0].key)
-        await commands.expire(self.docket, key, Settings().completed_ttl)
+        await commands.expire(connection_of(self.docket), key, Settings().completed_ttl)
         return []
 
     async def cancelled(self, number: int, submit: Submit, nth: int, *, answered: bool, company: int) -> bool:
@@ -153,15 +154,16 @@ class Stage:
 
     def forget_clock(self) -> None:
         """As a minute later: the server is asked for its time again."""
-        commands._clocks.of(self.docket).check_at = 0.0  # pyright: ignore[reportPrivateUsage]
+        connection_of(self.docket)._clock_due = 0.0  # pyright: ignore[reportPrivateUsage]
 
     async def live(self) -> set[str]:
         """Docket keys of the tasks that are scheduled."""
+        connection = connection_of(self.docket)
         async with self.docket.redis() as client:
             redis: Redis = client  # type: ignore[assignment]
             prefix = self.docket.runs_key("")
             keys = [key.decode().removeprefix(prefix) async for key in redis.scan_iter(f"{prefix}*", count=1000)]
-        return {key for key in keys if (await commands.run_of(self.docket, key)).live}
+        return {key for key in keys if (await commands.record_of(connection, self.docket.runs_key(key))).live}
 
     async def work_off(self) -> None:
         """Run everything there is, and what other workers left behind."""

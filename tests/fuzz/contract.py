@@ -1,4 +1,4 @@
-"""What every target asserts: errors that are fixed texts, and nobody left behind."""
+"""What every target asserts: errors that are fixed texts, and no caller left behind."""
 # pyright: reportPrivateUsage=false
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from typing import TypeVar
 
 from opentelemetry import baggage, trace
 
-from taskctx._caller.caller import NOBODY, current_caller
+from taskctx._caller.caller import ANONYMOUS, current_caller
+from taskctx._runtime import runtime
 from taskctx.errors import Reason, RestoreError, SnapshotError
-from taskctx.telemetry import observe as _observe
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Exception)
@@ -58,10 +58,10 @@ def _assert_stands_alone(error: Exception) -> None:
 
 
 @contextmanager
-def leaving_nobody() -> Generator[None]:
-    """Afterwards nobody is the caller, no span and no baggage is current, and telemetry has not failed."""
+def leaving_no_caller() -> Generator[None]:
+    """Afterwards the caller is anonymous, no span and no baggage is current, and telemetry has not failed."""
     yield
-    assert current_caller.get() is NOBODY
+    assert current_caller.get() is ANONYMOUS
     assert not baggage.get_all()
     assert not trace.get_current_span().get_span_context().is_valid
-    assert not _observe._reported, "telemetry failed"
+    assert not runtime().observers._reported, "telemetry failed"

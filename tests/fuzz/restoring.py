@@ -6,21 +6,24 @@ import asyncio
 import json
 from collections.abc import Iterable
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any
 
 from docket import Docket
 from docket.dependencies import current_docket
 
 import taskctx
-from taskctx._caller.caller import NOBODY, current_caller
+from taskctx._caller.caller import ANONYMOUS, current_caller
 from taskctx._caller.carried import stop_carrying
-from taskctx._caller.resets import Undo
+from taskctx._caller.resets import Resets
+from taskctx._runtime import runtime, use_runtime
 from taskctx._snapshot.keys import build_task_key, snapshot_key
 from taskctx._transport import commands
-from taskctx._worker.restoration import restore
+from taskctx._transport.connection import connection_of
+from taskctx._worker.restoration import Restoration
 from taskctx.errors import Reason, RestoreError
-from taskctx.settings import Settings, current_settings, use_settings
-from tests.fuzz.contract import assert_is_its_reason, leaving_nobody
+from taskctx.settings import Settings
+from tests.fuzz.contract import assert_is_its_reason, leaving_no_caller
 
 SCOPE = "reports-app|ada"
 KEY = build_task_key(SCOPE, "1", "task", "report")
@@ -41,32 +44,34 @@ def restoring(data: bytes) -> None:
 
 
 async def _restored(values: Iterable[bytes]) -> None:
-    settings = current_settings()
-    use_settings(_STRICT)
+    before = runtime()
+    use_runtime(replace(before, settings=_STRICT))
     taskctx.carry(_CARRIED, type=_CARRIED_TYPE)
     try:
         async with Docket(name="fuzz", url="memory://fuzz") as docket:
-            with Undo() as undo:
-                undo.set(current_docket, docket)
+            key = docket.key(snapshot_key("taskctx", SCOPE, "1"))
+            with Resets() as resets:
+                resets.set(current_docket, docket)
                 for value in values:
-                    await commands.put(docket, docket.key(snapshot_key("taskctx", SCOPE, "1")), value, ttl=10)
+                    await commands.put(connection_of(docket), key, value, ttl=10)
                     await _restore_once()
     finally:
         stop_carrying("fuzz")
-        use_settings(settings)
+        use_runtime(before)
 
 
 async def _restore_once() -> None:
-    """The task's caller is in force, or nobody is; a failure is never one of taskctx's own."""
-    with leaving_nobody(), Undo() as undo:
+    """The task's caller is in force, or an anonymous one; a failure is never one of taskctx's own."""
+    restoration = Restoration(KEY)
+    with leaving_no_caller(), restoration.resets:
         try:
-            await restore(KEY, undo)
+            await restoration.run()
         except RestoreError as error:
             failure = error
         else:
             assert taskctx.get_task_scope() in (None, SCOPE)
             return
-        assert current_caller.get() is NOBODY
+        assert current_caller.get() is ANONYMOUS
         assert_is_its_reason(
             failure,
             Reason.MALFORMED,

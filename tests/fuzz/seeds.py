@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 
 from taskctx import AccessToken, TaskContextSnapshot, build_task_key
-from taskctx._snapshot.record import Record
+from taskctx._snapshot.snapshot import StoredSnapshot
 from tests.fuzz.restoring import SCOPE
 from tests.fuzz.targets import KEYRING_TEXT, PLACE, SEALING
 
@@ -76,7 +77,7 @@ SEEDS: dict[str, list[bytes]] = {
 }
 
 WORDS = [
-    *(f'"{name}"' for name in (*Record.model_fields, *AccessToken.model_fields)),
+    *(f'"{name}"' for name in (*(each.name for each in fields(StoredSnapshot)), *AccessToken.model_fields)),
     *("{", "}", "[", "]", ":", ",", '"', "null", "true", "NaN", "-Infinity", "1e400", "1e-400", "1" * 60, "\\ud800"),
     *("traceparent: ", "tracestate: ", "baggage: ", "x-request-id: ", "cookie: ", "\n", " ,", ";", "="),
     *("00-", "%20", "%ff"),

@@ -1,7 +1,7 @@
 """What is fuzzed: one function for each surface that takes somebody else's bytes.
 
 A target reads any bytes as input of its surface and asserts what must hold whatever they are: nothing is raised but
-errors of ours, whose messages are fixed texts; what is accepted survives its own round trip; nobody is left behind.
+errors of ours, whose messages are fixed texts; what is accepted survives its own round trip; no caller is left behind.
 ``test_properties.py`` drives them with Hypothesis, ``__main__.py`` with a coverage-guided fuzzer.
 """
 
@@ -12,6 +12,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Coroutine, Iterable, Iterator
+from dataclasses import fields
 from typing import Any
 
 from opentelemetry import baggage, context, trace
@@ -19,7 +20,7 @@ from opentelemetry import baggage, context, trace
 import taskctx
 from taskctx import TaskContextSnapshot
 from taskctx._caller.headers import allowed_headers
-from taskctx._caller.resets import Undo
+from taskctx._caller.resets import Resets
 from taskctx._caller.trace_context import (
     clear_baggage,
     current_baggage,
@@ -29,23 +30,21 @@ from taskctx._caller.trace_context import (
     span_context,
     use_baggage,
 )
+from taskctx._runtime import SnapshotCodec, runtime
 from taskctx._snapshot.codec import (
     MAGIC,
     PlaintextCodec,
     SealingCodec,
-    SnapshotCodec,
     is_sealed,
-    known_key_id,
     sealing_key_id,
 )
 from taskctx._snapshot.keys import TaskKeyParts, build_task_key, parse_task_key, snapshot_key
-from taskctx._snapshot.record import READABLE_SCHEMAS, Record, parse_record
-from taskctx._snapshot.snapshot import snapshot_of
+from taskctx._snapshot.snapshot import READABLE_SCHEMAS, StoredSnapshot, parse_stored
 from taskctx.asgi import REQUEST_ID, SESSION_ID, TaskContextMiddleware
 from taskctx.errors import ConfigurationError, InvalidArgument, Reason, SnapshotError
-from taskctx.settings import Settings, current_settings, load_settings
+from taskctx.settings import load_settings
 from taskctx.settings.keyring import KEY_BYTES, Keyring, parse_keyring
-from tests.fuzz.contract import assert_fixed_text, assert_is_its_reason, attempt, is_utf8, leaving_nobody, text_of
+from tests.fuzz.contract import assert_fixed_text, assert_is_its_reason, attempt, is_utf8, leaving_no_caller, text_of
 from tests.fuzz.restoring import restoring
 
 Target = Callable[[bytes], None]
@@ -55,7 +54,7 @@ Pair = tuple[bytes, bytes]
 # ---- TaskContextSnapshot.from_json ----
 
 
-_FIELDS = tuple(Record.model_fields)
+_FIELDS = tuple(each.name for each in fields(StoredSnapshot))
 
 
 def snapshot_json(data: bytes) -> None:
@@ -77,11 +76,15 @@ def _read_snapshot(raw: str | bytes) -> str | Reason:
     written = snapshot.to_json()
     # as text, because a carried NaN is not equal to itself
     assert TaskContextSnapshot.from_json(written).to_json() == written
-    record = parse_record(raw)
-    assert snapshot_of(record).to_json() == written
+    stored = attempt(lambda: parse_stored(raw), SnapshotError)
+    if isinstance(stored, SnapshotError):
+        # what the save stamps on it is no part of the snapshot itself
+        assert_is_its_reason(stored, Reason.MALFORMED)
+        return written
+    assert stored.to_json() == written
     assert snapshot.schema_version in READABLE_SCHEMAS
     assert all(name == name.lower() for name in snapshot.http_headers or ())
-    assert all(moment is None or math.isfinite(moment) for moment in (record.captured_at, record.stored_at))
+    assert all(moment is None or math.isfinite(moment) for moment in (stored.captured_at, stored.stored_at))
     return written
 
 
@@ -92,7 +95,6 @@ KEYS = {"2026-11": bytes(range(KEY_BYTES)), "2026-05": bytes(KEY_BYTES)}
 KEYRING_TEXT = ",".join(f"{key_id}:{base64.b64encode(key).decode()}" for key_id, key in KEYS.items())
 SEALING = SealingCodec(Keyring(KEYS), accept_plaintext=False)
 MIGRATING = SealingCodec(Keyring(KEYS), accept_plaintext=True)
-WITH_KEYS = Settings(encryption_keys=KEYRING_TEXT)  # pyright: ignore[reportArgumentType]
 
 
 def envelope(data: bytes) -> None:
@@ -102,7 +104,7 @@ def envelope(data: bytes) -> None:
     for codec in (SEALING, MIGRATING):
         sealed = codec.encode(data, PLACE)
         assert codec.decode(sealed, PLACE) == data
-        assert sealing_key_id(sealed) == known_key_id(sealed, WITH_KEYS) == "2026-11"
+        assert sealing_key_id(sealed) == codec.known_key_id(sealed) == "2026-11"
         assert _opened(codec, sealed, ELSEWHERE) is Reason.DECRYPT_FAILED
     for damaged in _damaged(SEALING.encode(data, PLACE), data):
         assert isinstance(_opened(SEALING, damaged, PLACE), Reason)
@@ -122,7 +124,7 @@ def _open(stored: bytes) -> None:
     """A value is read only if it is plain and may be, or was sealed, for this very place."""
     key_id = sealing_key_id(stored)
     assert key_id is None or is_sealed(stored)
-    assert known_key_id(stored, WITH_KEYS) == (key_id if key_id in KEYS else None)
+    assert SEALING.known_key_id(stored) == (key_id if key_id in KEYS else None)
     plain = _opened(PlaintextCodec(), stored, PLACE)
     assert (plain == stored) == stored.startswith(b"{")
     for codec in (SEALING, MIGRATING):
@@ -221,7 +223,7 @@ def headers(data: bytes) -> None:
 
 
 def request(raw: Iterable[Pair]) -> None:
-    """A request with these headers is captured as what it is, and nobody is left behind it."""
+    """A request with these headers is captured as what it is, and no caller is left behind it."""
     pairs = list(raw)
     captured: list[TaskContextSnapshot] = []
 
@@ -230,11 +232,11 @@ def request(raw: Iterable[Pair]) -> None:
         assert taskctx.get_http_headers() == _joined(pairs)
         assert current_trace_id() in (None, _trace_id(captured[0]))
 
-    with leaving_nobody():
+    with leaving_no_caller():
         run(TaskContextMiddleware(app)({"type": "http", "headers": pairs}, _never, _never))
     (snapshot,) = captured
     joined = _joined(pairs)
-    assert snapshot.http_headers == (allowed_headers(joined, current_settings()) or None)
+    assert snapshot.http_headers == (allowed_headers(joined, runtime().may_travel) or None)
     assert (snapshot.origin_request_id, snapshot.session_id) == (joined.get(REQUEST_ID), joined.get(SESSION_ID))
     assert TaskContextSnapshot.from_json(snapshot.to_json()) == snapshot
 
@@ -275,22 +277,22 @@ def carrier(data: bytes) -> None:
     lines = data.decode("utf-8", "replace").split("\n", 2)
     stored = json.dumps({"trace_context": dict(zip(CARRIER, lines, strict=False))})
     found = TaskContextSnapshot.from_json(stored).trace_context
-    with leaving_nobody(), Undo() as undo:
+    with leaving_no_caller(), Resets() as resets:
         origin = span_context(found)
-        undo.later(context.detach, context.attach(parent_context(found)))
-        use_baggage(found, undo)
+        resets.later(context.detach, context.attach(parent_context(found)))
+        use_baggage(found, resets)
         now = current_trace()
         assert (origin is None) == (not now)
         assert span_context(now) == origin
-        _carry_on(undo)
+        _carry_on(resets)
 
 
-def _carry_on(undo: Undo) -> None:
+def _carry_on(resets: Resets) -> None:
     """Baggage that was taken over is carried on as it is; what W3C has no form for (an empty name) is left out."""
     entries = {name: value for name, value in baggage.get_all().items() if name}
     onward = current_baggage(("*",))
-    clear_baggage(undo)
-    use_baggage(onward.carrier, undo)
+    clear_baggage(resets)
+    use_baggage(onward.carrier, resets)
     assert onward.dropped or dict(baggage.get_all()) == entries
 
 

@@ -22,7 +22,7 @@ import pytest
 from opentelemetry.baggage import propagation
 
 from taskctx import TaskContextError, TaskContextSnapshot
-from taskctx._caller.resets import Undo
+from taskctx._caller.resets import Resets
 from taskctx._caller.trace_context import span_context, use_baggage
 from taskctx._snapshot import keys as _keys
 from taskctx._snapshot.codec import MAGIC
@@ -106,8 +106,8 @@ def carried(**carrier: str) -> Call:
 
     def take_over() -> None:
         span_context(carrier)
-        with Undo() as undo:
-            use_baggage(carrier, undo)
+        with Resets() as resets:
+            use_baggage(carrier, resets)
 
     return take_over
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from taskctx import AccessToken
 from taskctx._snapshot.codec import MAGIC
-from taskctx._snapshot.record import Record
+from taskctx._snapshot.snapshot import StoredSnapshot
 from tests.fuzz import targets
 from tests.fuzz.seeds import BAGGAGE, SEEDS, TRACEPARENT, TRACESTATE, WORDS
 from tests.fuzz.targets import TARGETS
@@ -65,7 +66,7 @@ DEPTHS = st.sampled_from([1, 50, 198, 199, 200, 201, 1_000, 100_000]).map(nested
 FRAGMENTS = JSON.map(json.dumps) | NUMBERS | DEPTHS | ANY_TEXT.map(json.dumps) | DELIMITED
 """JSON of any kind, and what is nearly JSON."""
 
-FIELDS = st.sampled_from([*Record.model_fields, "unknown"])
+FIELDS = st.sampled_from([*(each.name for each in fields(StoredSnapshot)), "unknown"])
 OBJECTS = st.lists(st.tuples(FIELDS, FRAGMENTS), max_size=6).map(
     lambda pairs: "{" + ", ".join(f'"{name}": {value}' for name, value in pairs) + "}"
 )
@@ -203,5 +204,5 @@ TOKENS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
 @given(OBJECTS | TOKENS.map(json.dumps) | FRAGMENTS)
 @fewer
 def test_restores(text: str) -> None:
-    """Whatever lies under a task's key, the task runs as its caller, as nobody, or not at all."""
+    """Whatever lies under a task's key, the task runs as its caller, anonymous, or not at all."""
     TARGETS["restoring"](encoded(text))

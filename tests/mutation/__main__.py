@@ -1,7 +1,7 @@
 """``make mutate``: would the tests notice a fault in the codec, the key builder, the failure contract?
 
 Every module of ``targets.py`` is changed in one small place at a time (``operators.py``), and its tests are run against
-each change (``trial.py``).  A change that no test notices has survived: write the test that was missing.  Where nobody
+each change (``trial.py``).  A change that no test notices has survived: write the test that was missing.  Where none
 could notice it, add the line that is printed, without the number, to ``accepted.txt`` under its reason.
 """
 

@@ -19,20 +19,20 @@ class Target:
 
 
 TARGETS = (
-    Target("_snapshot.keys", ("test_keys.py", "contracts/test_identity.py")),
-    Target("settings.keyring", ("test_keyring.py", "test_codec.py")),
-    Target("_snapshot.record", ("test_record.py",)),
-    Target("_caller.headers", ("test_headers.py",)),
+    Target("_snapshot.keys", ("snapshot/test_keys.py", "contracts/test_identity.py")),
+    Target("settings.keyring", ("settings/test_keyring.py", "snapshot/test_codec.py")),
+    Target("_snapshot.snapshot", ("snapshot/test_stored.py", "snapshot/test_snapshot.py")),
+    Target("_caller.headers", ("caller/test_headers.py",)),
     Target("errors", ("test_errors.py", "contracts/test_failure_contract.py")),
-    Target("settings.__init__", ("test_settings.py", "test_keyring.py", "test_headers.py")),
-    Target("_caller.token", ("test_token.py", "contracts/test_identity.py")),
-    Target("_snapshot.codec", ("test_codec.py", "contracts/test_sealed.py")),
-    Target("_worker.current_task", ("test_current.py",)),
+    Target("settings.__init__", ("settings/test_settings.py", "settings/test_keyring.py", "caller/test_headers.py")),
+    Target("_caller.token", ("caller/test_token.py", "contracts/test_identity.py")),
+    Target("_snapshot.codec", ("snapshot/test_codec.py", "contracts/test_sealed.py")),
+    Target("_worker.current_task", ("worker/test_current_task.py",)),
     Target(
         "_worker.restoration",
         (
             "contracts/test_measured.py",
-            "test_current.py",
+            "worker/test_current_task.py",
             "contracts/test_identity.py",
             "telemetry/test_tracing.py",
             "telemetry/test_metrics.py",
@@ -43,14 +43,16 @@ TARGETS = (
         ),
         on_a_server=True,
     ),
-    Target("_transport.deadline", ("test_bounded.py", "test_errors.py")),
-    Target("_transport.bulk", ("test_bulk.py",), on_a_server=True),
-    Target("_worker.credential", ("contracts/test_refresh.py", "contracts/test_failure_contract.py")),
-    Target("_worker.refresh", ("test_refresh.py", "contracts/test_refresh.py")),
+    Target("_transport.deadline", ("transport/test_deadline.py", "test_errors.py")),
+    Target("_transport.batch", ("transport/test_batch.py", "transport/test_commands.py"), on_a_server=True),
+    Target(
+        "_worker.credential",
+        ("worker/test_credential.py", "contracts/test_refresh.py", "contracts/test_failure_contract.py"),
+    ),
     Target(
         "_worker.dependency",
         (
-            "test_current.py",
+            "worker/test_current_task.py",
             "contracts/test_lifetime.py",
             "contracts/test_failure_contract.py",
             "contracts/test_attempts.py",
@@ -58,9 +60,14 @@ TARGETS = (
         on_a_server=True,
     ),
     Target(
-        "_worker.rerun",
-        ("contracts/test_lifetime.py", "test_snapshot.py", "contracts/test_attempts.py"),
+        "_worker.aftermath",
+        ("contracts/test_lifetime.py", "contracts/test_attempts.py", "contracts/test_failure_contract.py"),
         on_a_server=True,
     ),
-    Target("_submit.reservation", ("contracts/test_atomicity.py", "contracts/test_lifetime.py"), on_a_server=True),
+    Target(
+        "_worker.rerun",
+        ("contracts/test_lifetime.py", "snapshot/test_snapshot.py", "contracts/test_attempts.py"),
+        on_a_server=True,
+    ),
+    Target("_submit.submission", ("contracts/test_atomicity.py", "contracts/test_lifetime.py"), on_a_server=True),
 )

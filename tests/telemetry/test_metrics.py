@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import re
@@ -10,12 +11,14 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import suppress
 from contextvars import ContextVar
 from pathlib import Path
 
 import docket as docket_package
 import pytest
 from docket import Docket, Worker
+from docket.dependencies import current_docket
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
@@ -25,9 +28,11 @@ from prometheus_client.openmetrics.exposition import generate_latest
 import taskctx
 from taskctx._caller.carried import stop_carrying
 from taskctx._configure import make_observers
+from taskctx._snapshot.codec import SealingCodec
 from taskctx.errors import Reason
 from taskctx.operations import Restore
 from taskctx.settings import load_settings
+from taskctx.settings.keyring import Keyring
 from taskctx.telemetry.metrics import PrometheusObserver
 from taskctx.telemetry.names import METRICS
 from taskctx.telemetry.observe import docket_seen, observe
@@ -412,6 +417,102 @@ async def test_what_a_restored_trace_context_was_worth(
     family = families(registry)["taskctx_trace_contexts_total"]
     counted = {sample.labels["result"] for sample in family.samples if sample.name.endswith("_total") and sample.value}
     assert counted == {result}
+
+
+# ---- seals and opens ----
+
+NEW, OLD, FOREIGN = bytes(range(32)), b"o" * 32, b"f" * 32
+MONTHLY = taskctx.build_task_key(None, "monthly", "task", "report")
+JSON = b'{"session_id": "session-1"}'
+
+
+def sealed(key: str, **keys: bytes) -> bytes:
+    return SealingCodec(Keyring(keys), accept_plaintext=False).encode(JSON, key)
+
+
+async def restored(docket: Docket, key: str, value: bytes) -> None:
+    """Restore what is stored there, if it can be opened."""
+    async with docket.redis() as redis:
+        await redis.set(key, value, ex=60)
+    token = current_docket.set(docket)
+    try:
+        with suppress(taskctx.RestoreError):
+            await taskctx.restore_task_snapshot(MONTHLY)
+    finally:
+        current_docket.reset(token)
+
+
+def crypto_operations(registry: CollectorRegistry) -> dict[tuple[str, str, str], float]:
+    """What was counted, by operation, key id and outcome."""
+    return {
+        (sample.labels["operation"], sample.labels["key_id"], sample.labels["outcome"]): sample.value
+        for sample in families(registry)["taskctx_crypto_operations_total"].samples
+        if sample.name.endswith("_total") and sample.value
+    }
+
+
+def configure_with_keys(registry: CollectorRegistry) -> None:
+    keys = {"new": NEW, "old": OLD}
+    text = ",".join(f"{key_id}:{base64.b64encode(key).decode()}" for key_id, key in keys.items())
+    taskctx.configure(registry=registry, encryption_keys=text)
+
+
+async def test_seals_are_counted_by_key(docket: Docket, registry: CollectorRegistry) -> None:
+    """Of tasks, of a batch, and of a snapshot that is saved by hand."""
+
+    async def report() -> None: ...
+
+    configure_with_keys(registry)
+    docket.register(report)
+    await taskctx.add(docket, report)()
+    await taskctx.add_many(docket, [docket.call(report)() for _ in range(3)])
+    assert crypto_operations(registry) == {("seal", "new", "ok"): 4}
+    await taskctx.TaskContextSnapshot().save(docket, None, "monthly", 60)
+    assert crypto_operations(registry) == {("seal", "new", "ok"): 5}
+
+
+async def test_opens_are_counted_by_key(docket: Docket, registry: CollectorRegistry) -> None:
+    """An id that is not in the keyring is counted as unknown, whatever it says."""
+    configure_with_keys(registry)
+    key = docket.key("taskctx:task:anon:monthly:snapshot")
+    damaged = bytearray(sealed(key, new=NEW))
+    damaged[-1] ^= 1
+    for value in (
+        sealed(key, new=NEW),
+        sealed(key, old=OLD),
+        bytes(damaged),
+        sealed(key, foreign=FOREIGN),
+        JSON,
+        b"nothing of ours",
+    ):
+        await restored(docket, key, value)
+    assert crypto_operations(registry) == {
+        ("open", "new", "ok"): 1,
+        ("open", "old", "ok"): 1,
+        ("open", "new", "failed"): 1,
+        ("open", "unknown", "failed"): 1,
+    }
+
+
+async def test_without_keys_a_sealed_value_is_counted(docket: Docket, registry: CollectorRegistry) -> None:
+    """As one that is sealed with an unknown key."""
+    key = docket.key("taskctx:task:anon:monthly:snapshot")
+    await restored(docket, key, sealed(key, new=NEW))
+    assert crypto_operations(registry) == {("open", "unknown", "failed"): 1}
+
+
+@pytest.mark.parametrize("with_keys", [True, False], ids=["with keys", "without keys"])
+@pytest.mark.parametrize("length", [4, 5, 8, 20, None], ids=lambda length: length or "a key id that is not text")
+async def test_a_damaged_envelope_is_counted(
+    length: int | None, with_keys: bool, docket: Docket, registry: CollectorRegistry
+) -> None:
+    """As unknown: what is left of its key id may be anything."""
+    if with_keys:
+        configure_with_keys(registry)
+    key = docket.key("taskctx:task:anon:monthly:snapshot")
+    damaged = b"TCX1\x03\xff\xfe\xfd" + bytes(40) if length is None else sealed(key, new=NEW)[:length]
+    await restored(docket, key, damaged)
+    assert crypto_operations(registry) == {("open", "unknown", "failed"): 1}
 
 
 # ---- registries that are not ours alone ----

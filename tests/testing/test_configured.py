@@ -10,9 +10,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import CollectorRegistry
 
 import taskctx
+from taskctx._runtime import current_settings, runtime, use_runtime
 from taskctx.operations import Event, Operation
-from taskctx.settings import current_settings, use_settings
-from taskctx.telemetry.observe import current_observers, use_observers
 from taskctx.testing import RecordedMetrics, configured, recorded_metrics
 from taskctx.testing.spans import recorded_spans
 
@@ -20,9 +19,9 @@ from taskctx.testing.spans import recorded_spans
 @pytest.fixture(autouse=True)
 def put_back(registry: CollectorRegistry) -> Generator[None]:
     """Whatever a test here does."""
-    before = current_settings(), current_observers()
+    before = runtime()
     yield
-    assert (current_settings(), current_observers()) == before
+    assert runtime() is before
 
 
 def capture() -> None:
@@ -41,7 +40,7 @@ def test_settings_of_a_block() -> None:
 def test_the_environment_and_configure_count_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     registry = CollectorRegistry()
     monkeypatch.setenv("TASKCTX_COMPLETED_TTL", "11")
-    before = current_settings(), current_observers()
+    before = runtime()
     taskctx.configure(pending_ttl=7, registry=registry)
     with configured(max_snapshot_bytes=512):
         assert (current_settings().pending_ttl, current_settings().completed_ttl) == (7, 11)
@@ -50,8 +49,7 @@ def test_the_environment_and_configure_count_as_before(monkeypatch: pytest.Monke
     with configured():
         taskctx.configure(pending_ttl=8, registry=CollectorRegistry())
     assert current_settings().pending_ttl == 7
-    use_settings(before[0])
-    use_observers(before[1])
+    use_runtime(before)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +110,9 @@ def test_spans_of_a_block(span_exporter: InMemorySpanExporter) -> None:
 def test_a_fixture_switches_on_what_it_records() -> None:
     """And a block can switch it off."""
     with configured(metrics=False, tracing=False):
-        assert not {"PrometheusObserver", "TracingObserver"} & {type(each).__name__ for each in current_observers()}
+        assert not {"PrometheusObserver", "TracingObserver"} & {
+            type(each).__name__ for each in runtime().observers.observers
+        }
         with recorded_metrics() as metrics, recorded_spans() as spans:
             capture()
         assert metrics.value("taskctx_captures_total") == len(spans.finished) == 1

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 import taskctx
 from taskctx import Reason
 from taskctx._caller.carried import stop_carrying
-from taskctx.telemetry.observe import current_observers
+from taskctx._runtime import runtime
 from taskctx.testing import NOBODY, SeenContext, assert_restored, configured, fake_caller, restored, run_as_worker
 from tests.conftest import our_keys
 
@@ -171,10 +171,10 @@ async def test_snapshots_live_no_longer_than_the_task(docket: Docket) -> None:
         assert 0 < await redis.ttl(key) <= taskctx.Settings().completed_ttl
 
 
-async def test_it_leaves_the_observers_as_they_were() -> None:
-    before = current_observers()
+async def test_it_leaves_what_is_configured_as_it_was() -> None:
+    before = runtime().settings, runtime().observers.observers
     await run_as_worker(owner, caller=ADA)("")
-    assert current_observers() == before
+    assert (runtime().settings, runtime().observers.observers) == before
 
 
 async def test_what_is_no_caller_is_refused() -> None:
@@ -221,7 +221,7 @@ async def test_a_block_that_fails_leaves_nothing(error: type[Exception] | None) 
 
 
 async def test_a_block_without_its_context() -> None:
-    """Nobody, or an error, as the settings have it."""
+    """Anonymous, or an error, as the settings have it."""
     with configured(on_restore_failure="continue"):
         async with restored(ADA, failure=Reason.MISSING) as seen:
             assert_restored(NOBODY, seen)

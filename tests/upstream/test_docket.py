@@ -200,7 +200,7 @@ async def test_a_replacement_and_a_retry_have_later_generations(docket: Docket) 
     assert generations == [2, 3]
 
 
-# What Docket answers: _reservation, _submit
+# What Docket answers: _submit
 
 
 async def test_a_duplicate_is_refused_while_the_task_is_scheduled_or_queued(docket: Docket) -> None:
@@ -404,7 +404,7 @@ async def test_what_a_worker_level_function_sets_reaches_the_body(docket: Docket
 
 
 async def test_worker_level_dependencies_come_before_the_tasks_own(docket: Docket) -> None:
-    """Else a task's own dependencies would run as nobody, or as whoever was there before."""
+    """Else a task's own dependencies would run anonymous, or as whoever was there before."""
     order: list[str] = []
 
     async def own() -> None:
@@ -454,7 +454,7 @@ async def test_a_worker_level_dependency_sees_that_the_task_was_cancelled(docket
 
 
 async def test_a_worker_level_dependency_that_fails_fails_the_task(docket: Docket) -> None:
-    """Else ``on_restore_failure="fail"`` would run the task all the same, as nobody."""
+    """Else ``on_restore_failure="fail"`` would run the task all the same, anonymous."""
     ran: list[str] = []
 
     async def body() -> None:
@@ -593,7 +593,7 @@ async def test_admission_control_reschedules_after_the_dependencies_are_left(doc
     assert [state for kind, state in seen if kind is None] == ["completed", "completed"]
 
 
-# What may make a task run again: _lifetime.RerunHandlers
+# What may make a task run again: _worker.rerun
 
 
 async def test_admission_control_says_what_becomes_of_the_task(docket: Docket) -> None:

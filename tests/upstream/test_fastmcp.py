@@ -28,12 +28,12 @@ from fastmcp_tasks.keys import build_task_key, leg_execution_key, parse_task_key
 from mcp.server.auth.middleware.auth_context import auth_context_var
 
 from taskctx import ConfigurationError
-from taskctx._snapshot.disguise import FERNET, SEALED
+from taskctx._snapshot.codec import FERNET, SEALED_AS_TEXT
 from taskctx._snapshot.keys import build_task_key as build_ours
 from taskctx._snapshot.keys import parse_task_key as parse_ours
 from taskctx.fastmcp._available import require_supported
 from taskctx.fastmcp._instrument import PATCHES
-from taskctx.fastmcp._restoration import Restoration
+from taskctx.fastmcp._restoration import ToolRestoration
 
 FIELDS = (
     "access_token_json",
@@ -96,8 +96,8 @@ def test_the_lifespan_looks_the_dependency_up_when_it_starts() -> None:
 
 def test_docket_enters_what_the_dependency_returns_and_it_can_be_awaited() -> None:
     """Docket would await our restoration instead of entering it: the body is not watched, nothing is taken back."""
-    assert issubclass(Restoration, AbstractAsyncContextManager)
-    assert issubclass(Restoration, Awaitable)
+    assert issubclass(ToolRestoration, AbstractAsyncContextManager)
+    assert issubclass(ToolRestoration, Awaitable)
 
 
 @pytest.mark.parametrize("scope", [None, "client|sub", "a:b#c%"])
@@ -118,19 +118,19 @@ def test_keys_of_others_are_value_errors(key: str) -> None:
 
 
 def test_what_the_keyring_sealed_is_refused_by_a_fastmcp_without_key() -> None:
-    """FastMCP no longer takes our sealed values for sealed ones: a worker that is not instrumented runs tools as nobody."""
+    """FastMCP no longer takes our sealed values for sealed ones: a worker that is not instrumented runs tools anonymous."""
     assert _FERNET_PREFIX.encode() == FERNET
-    assert SEALED.startswith(FERNET)
+    assert SEALED_AS_TEXT.startswith(FERNET)
     for codec in (PlaintextCodec(), EncryptedCodec("a key of at least 32 characters, say")):
         with pytest.raises(SnapshotDecryptionError):
-            codec.decode(SEALED + b"QUJD")
+            codec.decode(SEALED_AS_TEXT + b"QUJD")
 
 
 def test_fernet_tokens_do_not_begin_like_ours() -> None:
     """FastMCP's sealed values begin in another way."""
     stored = EncryptedCodec("a key of at least 32 characters, say").encode("{}").encode()
     assert stored.startswith(FERNET)
-    assert not stored.startswith(SEALED)
+    assert not stored.startswith(SEALED_AS_TEXT)
 
 
 def test_without_a_key_nothing_is_protected() -> None:
@@ -139,7 +139,7 @@ def test_without_a_key_nothing_is_protected() -> None:
     assert EncryptedCodec.protected is True
 
 
-def test_an_empty_snapshot_makes_everybody_nobody() -> None:
+def test_an_empty_snapshot_makes_the_caller_anonymous() -> None:
     """FastMCP leaves something of an earlier caller in place: ours is not taken back either."""
     headers = core._background_task_headers.set({"a": "b"})
     session = core._background_task_session_id.set("session")

@@ -16,7 +16,7 @@ from opentelemetry.trace import Link
 
 import taskctx
 from taskctx._caller.trace_context import span_context
-from taskctx._worker.current_task import restored_snapshot
+from taskctx._worker.current_task import restored_task
 
 from . import child
 from .identity import digest
@@ -114,6 +114,6 @@ def see(docket_span: trace.Span) -> Context:
 
 def _origin_trace() -> str | None:
     """The trace id of the request, as restored: there is no public getter, because nobody but a demo needs it."""
-    restored = restored_snapshot.get()
-    origin = span_context(restored[1].trace_context) if restored else None
+    restored = restored_task.get()
+    origin = span_context(restored.snapshot.trace_context) if restored and restored.snapshot else None
     return trace.format_trace_id(origin.trace_id) if origin else None

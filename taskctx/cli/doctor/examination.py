@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Seque
 from dataclasses import dataclass, field
 from itertools import chain
 
-from taskctx.settings import current_settings
+from taskctx._runtime import current_settings
 
 from .._problem import Problem
 from ..operating.fleet import Process, read_endpoints, read_prometheus

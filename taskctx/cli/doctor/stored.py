@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from taskctx._snapshot.codec import codec_for
-from taskctx._snapshot.record import Record, parse_record
+from taskctx._runtime import runtime
+from taskctx._snapshot.snapshot import StoredSnapshot, parse_stored
 from taskctx.errors import Reason, SnapshotError
-from taskctx.settings import current_settings
 
 from ..operating.layout import Found, TaskRef
 from ..operating.seal import BEGINNING, PLAIN, UNKNOWN, Seal, seal_of
@@ -38,7 +37,7 @@ class Snapshot:
     ttl: int
     size: int
     seal: Seal = PLAIN
-    record: Record | None = field(default=None, repr=False)
+    record: StoredSnapshot | None = field(default=None, repr=False)
     refused: Reason | None = None
 
 
@@ -76,7 +75,7 @@ def ttl_of(key: str, pipeline: Any) -> object:
 def _opened(key: str, task: TaskRef, ttl: int, value: bytes) -> Snapshot:
     seal = seal_of(value)
     try:
-        record = parse_record(codec_for(current_settings()).decode(value, key))
+        record = parse_stored(runtime().codec.decode(value, key))
     except SnapshotError as error:
         return Snapshot(key, task, ttl, len(value), seal, refused=error.reason)
     return Snapshot(key, task, ttl, len(value), seal, record)

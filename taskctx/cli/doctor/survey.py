@@ -16,7 +16,7 @@ from typing import Any
 
 from docket import Docket
 
-from taskctx.settings import current_settings
+from taskctx._runtime import current_settings
 
 from ..operating.layout import Found, Kind, TaskRef, is_fastmcps, reader, task_of
 from ..operating.seal import Seal

@@ -23,7 +23,7 @@ _WIRED = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "
 
 def check_traces(docket: DocketSurvey, environment: Mapping[str, str]) -> Iterator[Finding]:
     """Do the snapshots that were opened hold the traces of their submitters?"""
-    carriers = [each.record.trace_context or {} for each in docket.snapshots if each.record is not None]
+    carriers = [each.record.trace_context for each in docket.snapshots if each.record is not None]
     if carriers:
         yield _snapshots(docket.name, carriers, wired=_is_wired(environment))
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from taskctx._caller.token import AccessToken, token_from_json
-from taskctx._snapshot.codec import codec_for
-from taskctx._snapshot.record import Record, parse_record
-from taskctx._snapshot.snapshot import TaskContextSnapshot, snapshot_of
+from taskctx._runtime import runtime
+from taskctx._snapshot.snapshot import StoredSnapshot, parse_stored
 from taskctx.errors import Reason, SnapshotError
-from taskctx.settings import current_settings
 
 from ..operating.seal import UNKNOWN, Seal, seal_of
 from ..operating.server import Server
@@ -45,8 +43,7 @@ class Run:
 class Opened:
     """What a stored snapshot holds."""
 
-    record: Record = field(repr=False)
-    snapshot: TaskContextSnapshot
+    snapshot: StoredSnapshot
     token: AccessToken | None
 
 
@@ -99,9 +96,8 @@ def _stored(located: Located, value: Any, ttl: int) -> Stored:
     if located.fastmcp:
         return Stored(len(value), ttl, seal, None, None)
     try:
-        record = parse_record(codec_for(current_settings()).decode(value, located.redis_key))
-        snapshot = snapshot_of(record)
-        opened = Opened(record, snapshot, token_from_json(snapshot.access_token_json))
+        snapshot = parse_stored(runtime().codec.decode(value, located.redis_key))
+        opened = Opened(snapshot, token_from_json(snapshot.access_token_json))
     except SnapshotError as error:
         return Stored(len(value), ttl, seal, None, error.reason)
     return Stored(len(value), ttl, seal, opened, None)

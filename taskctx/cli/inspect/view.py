@@ -82,7 +82,7 @@ def _run(run: Run, now: float) -> View:
 
 def _snapshot(stored: Stored, now: float) -> View:
     opened = stored.opened
-    written = None if opened is None else opened.record.stored_at or opened.record.captured_at
+    written = None if opened is None else opened.snapshot.stored_at or opened.snapshot.captured_at
     return {
         "bytes": stored.size,
         "ttl_left_seconds": stored.ttl if stored.ttl >= 0 else None,

@@ -13,8 +13,8 @@ from enum import Enum
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
+from taskctx._runtime import current_settings
 from taskctx._snapshot.keys import PLAIN_TASK, parse_task_key, snapshot_key
-from taskctx.settings import current_settings
 
 _OWNER = r"(?:anon|auth:(?P<scope>[^:]+))"
 _FASTMCP_TASK = re.compile(rf"{_OWNER}:(?P<id>.+):(?P<type>[^:]+):[^:#]+(?:#leg\d+)?", re.DOTALL)

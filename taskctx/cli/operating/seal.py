@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from taskctx._snapshot.codec import FAMILY, sealing_key_id
-from taskctx._snapshot.disguise import is_fernet, is_sealed, revealed_beginning
+from taskctx._snapshot.codec import FAMILY, beginning_from_text, is_fernet, is_sealed_as_text, sealing_key_id
 from taskctx.errors import SnapshotError
 
 BEGINNING = 128
@@ -44,10 +43,10 @@ def seal_of(beginning: bytes) -> Seal:
         return PLAIN
     if is_fernet(beginning):
         return Seal(Sealer.FASTMCP)
-    if not is_sealed(beginning):
+    if not is_sealed_as_text(beginning):
         return Seal(Sealer.TASKCTX, _key_id(beginning)) if beginning.startswith(FAMILY) else UNKNOWN
     try:
-        return Seal(Sealer.TASKCTX, _key_id(revealed_beginning(beginning)))
+        return Seal(Sealer.TASKCTX, _key_id(beginning_from_text(beginning)))
     except SnapshotError:
         return Seal(Sealer.TASKCTX)
 

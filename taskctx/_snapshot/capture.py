@@ -1,0 +1,90 @@
+"""Capturing: the caller's context as it is now, by the names of a snapshot's fields."""
+
+from __future__ import annotations
+
+import time
+from itertools import compress
+from typing import Any
+
+from .._caller.caller import ANONYMOUS, Caller, current_caller
+from .._caller.carried import capture_carried, carried_variables
+from .._caller.trace_context import current_baggage, current_trace
+from .._runtime import runtime
+from ..operations import Capture, Field
+from ..telemetry.observe import docket_seen, observe
+from .parts import capture_results, present_parts
+
+SCHEMA_VERSION = 1
+"""Written into every snapshot; raised when an older taskctx could not make sense of a new one."""
+
+
+class Origin:
+    """Where a task comes from: the runtime, the caller and its token, each read once, and what was captured.
+
+    Attributes:
+        expires_at: when the caller's token expires, in seconds since the epoch; None when it does not.
+        scope: the caller's authorization scope; None for an anonymous caller.
+        values: the captured context, by the names of a snapshot's fields.
+        parts: the names of what it holds.
+    """
+
+    __slots__ = ("caller", "expires_at", "parts", "runtime", "scope", "values")
+
+    baggage = staticmethod(current_baggage)
+    """The current baggage, as far as it may travel."""
+
+    def __init__(self) -> None:
+        self.runtime = runtime()
+        self.caller: Caller = ANONYMOUS
+        self.expires_at: int | None = None
+        self.scope: str | None = None
+        self.values: dict[str, Any] = {}
+        self.parts: tuple[Field, ...] = ()
+
+    def capture(self, docket_name: str) -> None:
+        """Capture the context of the current caller, counted under a docket's name.
+
+        Raises:
+            CaptureError: a carried value has no JSON form.
+            InvalidType: what the authenticator left as the access token is none.
+        """
+        if docket_name and docket_name not in self.runtime.observers.dockets_seen:
+            docket_seen(docket_name, within=self.runtime)
+        with observe(Capture(docket_name=docket_name), self.runtime) as operation:
+            headers_dropped = self.read_caller()
+            baggage = self.baggage(self.runtime.settings.baggage_keys)
+            values, now = self.values, time.time()
+            values["trace_context"] = current_trace() | baggage.carrier
+            values["carried"] = capture_carried() if carried_variables else {}
+            values["captured_at"] = now
+            values["schema_version"] = SCHEMA_VERSION
+            self.parts = present_parts(
+                access_token_json=values["access_token_json"],
+                http_headers=values["http_headers"],
+                session_id=values["session_id"],
+                origin_request_id=values["origin_request_id"],
+                trace_context=values["trace_context"],
+                carried=values["carried"],
+            )
+            operation.fields, operation.outcome = capture_results(
+                self.parts, headers_dropped=headers_dropped, baggage_dropped=baggage.dropped
+            )
+            # a token that is over is captured all the same: the worker judges it, and the task may do without
+            operation.credential_ttl = None if self.expires_at is None else self.expires_at - now
+
+    def read_caller(self) -> bool:
+        """Read who asks; says whether the header policy kept some of its headers back."""
+        self.caller = caller = current_caller.get()
+        access_token_json = None
+        if caller.credential_source is not None and (credential := caller.credential_source()) is not None:
+            self.scope, access_token_json = credential.scope, credential.json
+            self.expires_at = credential.token.expires_at
+        # as headers.allowed_headers, on the way of every task
+        headers = dict(compress(caller.headers.items(), map(self.runtime.may_travel, caller.headers)))
+        self.values = {
+            "access_token_json": access_token_json,
+            "http_headers": headers or None,
+            "origin_request_id": caller.request_id,
+            "session_id": caller.session_id,
+        }
+        return len(headers) < len(caller.headers)

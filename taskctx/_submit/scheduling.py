@@ -1,0 +1,114 @@
+"""Having Docket schedule tasks: those that are submitted at the same time travel together.
+
+``docket.add`` costs two to three times as much CPU as a task of ``docket.add_many`` does.  So a task whose submitter's
+span is not recorded joins those that are under way; each still has its own disposition, error and trace context.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import NamedTuple, cast
+
+from docket import Docket
+from docket.execution import Disposition, Execution, TaskCall
+
+from .._caller.trace_context import inside_of, message_carrier
+from .._transport.connection import FAILURES
+from .._transport.lane import Lane
+from .._transport.per_docket import PerDocket
+from .docket_messages import carrying
+
+MAX_ALONE = 8
+"""Calls of Docket's own that are under way at a time: redis-py's pool does not queue for connections, it raises."""
+
+MAX_TOGETHER = 64
+"""Tasks that travel together: their arguments, of whatever size, are in memory at the same time."""
+
+PATIENCE = 5.0
+"""Seconds for which a submitter that is cancelled waits for the batch that its task is in."""
+
+
+class _Add(NamedTuple):
+    call: TaskCall
+    carrier: Mapping[str, str]
+
+
+class Scheduler:
+    """Schedules the tasks of one docket, in one event loop."""
+
+    def __init__(self, docket: Docket) -> None:
+        self._docket = cast("Docket", weakref.proxy(docket))
+        self._alone = asyncio.Semaphore(MAX_ALONE)
+        self._lane: Lane[_Add, Execution | Exception] = Lane(self._add_alone, self._add_batch, MAX_TOGETHER)
+        self._batch: asyncio.Future[None] | None = None
+
+    async def add(self, call: TaskCall) -> Execution:
+        """As ``docket.add``, with what else is being added, unless Docket's own span of it is to be recorded."""
+        carrier = message_carrier()
+        if carrier is None:
+            return await self.alone(partial(self._add_alone, _Add(call, {})))
+        try:
+            answer = await self._lane.ask(_Add(call, carrier))
+        except asyncio.CancelledError:
+            # What becomes of the snapshot depends on whether the task was scheduled: that must be settled by then.
+            if self._batch is not None:
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([self._batch], timeout=PATIENCE)
+            raise
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def alone(self, schedule: Callable[[], Awaitable[Execution]]) -> Execution:
+        """Have Docket schedule one task by itself."""
+        async with self._alone:
+            return await schedule()
+
+    def _add_alone(self, add: _Add) -> Awaitable[Execution]:
+        call = add.call
+        function = call.function if call.function_name is None else call.function_name
+        return self._docket.add(function, call.when, call.key)(*call.args, **call.kwargs)
+
+    async def _add_batch(self, adds: Sequence[_Add]) -> list[Execution | Exception]:
+        """Add tasks of several submitters.  It runs in a clean context: each message gets its submitter's own trace
+        context, and Docket's span of the batch, inside of one that is not recorded, is not recorded either.
+        """
+        self._batch = asyncio.get_running_loop().create_future()
+        parent = next((add.carrier for add in adds if add.carrier), dict[str, str]())
+        try:
+            with inside_of(parent), carrying({add.call.key: add.carrier for add in adds}):
+                return await self._added(adds)
+        finally:
+            self._batch.set_result(None)
+            self._batch = None
+
+    async def _added(self, adds: Sequence[_Add]) -> list[Execution | Exception]:
+        try:
+            executions = await self._docket.add_many([add.call for add in adds], chunk_size=None)
+        except FAILURES:
+            raise
+        except Exception:  # noqa: BLE001 - it is one task's (its arguments cannot be pickled), and nothing was sent
+            return [await self._answer(add) for add in adds]
+        return [_own_error(execution) or execution for execution in executions]
+
+    async def _answer(self, add: _Add) -> Execution | Exception:
+        try:
+            return await self._add_alone(add)
+        except Exception as error:  # noqa: BLE001 - it is raised where the task was submitted
+            return error
+
+
+def _own_error(execution: Execution) -> Exception | None:
+    """Docket keeps the error of one task of a batch, which its ``add`` would have raised."""
+    if execution.disposition is not Disposition.FAILED:
+        return None
+    return cast("Exception | None", execution.schedule_exception)
+
+
+_schedulers: PerDocket[Scheduler] = PerDocket(Scheduler)
+scheduler_of = _schedulers.of
+"""The scheduler of a docket in this event loop."""

@@ -1,0 +1,321 @@
+"""One task and its snapshot, submitted together.
+
+A snapshot is stored before its task is scheduled, because a worker may claim a task the moment it is scheduled.  So a
+task that was not scheduled after all must leave no snapshot behind, and a duplicate must leave the first submission's
+in force: it looks before it writes, and waits while another submitter stands between its own two steps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+from docket import Docket
+from docket.execution import Disposition, Execution
+
+from .._caller.registries import register_task_server, register_task_session, servers
+from .._caller.trace_context import current_trace
+from .._snapshot.capture import Origin
+from .._snapshot.keys import PLAIN_TASK, TaskKeyParts, build_task_key
+from .._snapshot.lifetime import seconds_until, whole_seconds
+from .._snapshot.wire import PLAIN, Wire
+from .._transport import commands
+from .._transport.commands import Stored
+from .._transport.connection import check_open, connection_of
+from .._transport.deadline import BackendError, Deadline
+from ..errors import Reason, SaveError, SnapshotError
+from ..operations import Field, Save
+from ..telemetry.observe import observe
+
+IN_FLIGHT = 2
+"""Seconds for which a snapshot without a task is taken to be another submitter's, who is about to schedule it."""
+
+POLL_INTERVAL = 0.02
+
+
+class Standing(Enum):
+    """What stands under the snapshot's key."""
+
+    OURS = "this submission's snapshot"
+    OVER_EARLIER = "this submission's snapshot, over one of an earlier run"
+    DEFERRED = "another one: the task is scheduled or running already"
+
+
+class Submission:
+    """One task on its way: place, save, schedule, and conclude or abandon.
+
+    Attributes:
+        unique: the task's id was made for it, so no other submission can have it.
+        record_key: of Docket's record of the task; empty where its scheduling is not taskctx's.
+        lessened: the value was too large, and is stored without what may be left out.
+        fields: the names of what the snapshot holds.
+        value: the snapshot as stored; None where the task is to run without context.
+        previous: what stood under the key before, to be put back if Docket does not schedule the task.
+        generation: of the task that is being replaced; the replacement has a later one.
+    """
+
+    __slots__ = (
+        "connection",
+        "docket",
+        "fields",
+        "generation",
+        "lessened",
+        "name",
+        "origin",
+        "parts",
+        "previous",
+        "record_key",
+        "redis_key",
+        "standing",
+        "task_key",
+        "ttl",
+        "unique",
+        "value",
+        "when",
+        "wire",
+    )
+
+    redis_key: str
+    task_key: str
+    parts: TaskKeyParts
+    ttl: int
+
+    def __init__(
+        self,
+        docket: Docket,
+        name: str,
+        when: datetime | None,
+        origin: Origin,
+        *,
+        unique: bool = False,
+        wire: Wire = PLAIN,
+    ) -> None:
+        check_open(docket)
+        self.docket = docket
+        self.name = name
+        self.when = when
+        self.origin = origin
+        self.unique = unique
+        self.wire = wire
+        self.connection = connection_of(docket)
+        self.record_key = ""
+        self.value: bytes | None = None
+        self.standing = Standing.OURS
+        self.previous: Stored | None = None
+        self.generation = -1
+        self.lessened = False
+        self.fields: tuple[Field, ...] = ()
+
+    @property
+    def written(self) -> bool:
+        return self.value is not None and self.standing is not Standing.DEFERRED
+
+    def place(self, task_id: str, outlives: int | None) -> None:
+        """Say where the snapshot goes and how long it lives: ``outlives`` seconds (``pending_ttl``) after it is due."""
+        settings = self.origin.runtime.settings
+        if outlives is None:
+            outlives = settings.pending_ttl
+        scope = self.origin.scope
+        self.parts = TaskKeyParts(scope, task_id, PLAIN_TASK, self.name)
+        self.task_key = build_task_key(scope, task_id, PLAIN_TASK, self.name)
+        self.redis_key = self.wire.key(self.docket, self.task_key, self.parts, self.origin.runtime)
+        self.record_key = self.docket.runs_key(self.task_key)
+        self.ttl = outlives if self.when is None else whole_seconds(seconds_until(self.when) + outlives)
+
+    def place_at(self, redis_key: str, ttl: int) -> None:
+        """As :meth:`place`, of a task whose scheduling is not taskctx's."""
+        self.redis_key, self.ttl = redis_key, ttl
+
+    async def save(self, reserve: Callable[[], Awaitable[None]]) -> None:
+        """Store the captured context by way of ``reserve``, one of the methods below.
+
+        Raises:
+            CaptureError, SaveError: it was not stored.
+        """
+        runtime = self.origin.runtime
+        try:
+            with observe(Save(docket_name=self.docket.name, docket_task=self.name), runtime) as operation:
+                try:
+                    with Deadline(self.connection.timers, runtime.settings.backend_timeout):
+                        self.encode(await self.connection.server_time())
+                        await reserve()
+                finally:
+                    self.describe(operation)
+                    operation.sizes = () if self.value is None else (len(self.value),)
+                    if self.standing is Standing.DEFERRED:
+                        operation.skipped()
+        except (SnapshotError, BackendError) as error:
+            raise SaveError(error.reason) from None
+        except asyncio.CancelledError:
+            # the server may have stored it all the same
+            await self.abandon()
+            raise
+
+    def encode(self, stored_at: float) -> None:
+        """Make the bytes to store, with the current trace context, which inside of a save is that of its own span.
+
+        Raises:
+            CaptureError: the context has no JSON form.
+            SnapshotError: (``too_large``) they are more than ``max_snapshot_bytes``.
+        """
+        origin = self.origin
+        self.fields = origin.parts
+        values: dict[str, Any] = origin.values | {"stored_at": stored_at, "ttl": self.ttl}
+        if origin.values and (here := current_trace()):
+            values["trace_context"] = values["trace_context"] | here
+            if Field.TRACE not in self.fields:
+                self.fields = (*self.fields, Field.TRACE)
+        self.value = self.wire.encode(values, self.redis_key, origin.runtime)
+        if len(self.value) > origin.runtime.settings.max_snapshot_bytes:
+            less = self.wire.encode_less(self.redis_key, origin.runtime)
+            if less is None:
+                raise SnapshotError(Reason.TOO_LARGE)
+            self.value, self.lessened = less, True
+
+    def describe(self, operation: Save) -> None:
+        """Tell telemetry what is saved."""
+        operation.ttl = self.ttl
+        operation.fields = self.fields
+        operation.sealed_with = self.wire.sealing_key_id(self.origin.runtime)
+        if self.lessened:
+            operation.failed(Reason.TOO_LARGE)
+
+    async def reserve(self) -> None:
+        """Store the snapshot of a task to be added, unless the task is there already."""
+        if self.unique:
+            if self.value is not None:
+                await commands.put(self.connection, self.redis_key, self.value, self.ttl)
+        elif self.value is None or not await commands.put_new(self.connection, self.redis_key, self.value, self.ttl):
+            await self.reserve_contested()
+
+    async def reserve_contested(self) -> None:
+        """There is a snapshot under the key: of a live task, of one that ended, or of one about to be scheduled."""
+        while True:
+            stored, record = await commands.look(self.connection, self.redis_key, self.record_key)
+            if record.live:
+                self.standing = Standing.DEFERRED
+                return
+            if stored is not None and self._is_in_flight(stored):
+                await asyncio.sleep(POLL_INTERVAL)
+                continue
+            expected = None if stored is None else stored.value
+            if await self._swap(expected, self.value, self.ttl):
+                self.standing, self.previous = Standing.OVER_EARLIER, stored
+                return
+
+    async def reserve_over(self) -> None:
+        """Store the snapshot of a task that replaces what is scheduled under its key, to be put back if it does not."""
+        while True:
+            previous, record = await commands.look(self.connection, self.redis_key, self.record_key)
+            expected = None if previous is None else previous.value
+            self.standing, self.previous, self.generation = Standing.OVER_EARLIER, previous, record.generation
+            try:
+                if await self._swap(expected, self.value, self.ttl):
+                    return
+            except BaseException:
+                # there is no answer, or the submitter has left: the server may have done it all the same
+                await self.abandon()
+                raise
+
+    async def reserve_nothing(self, reserve: Callable[[], Awaitable[None]]) -> None:
+        """The task is to run without context: see that it does not find an earlier run's."""
+        self.value, self.standing, self.previous, self.generation = None, Standing.OURS, None, -1
+        with suppress(BackendError), Deadline(self.connection.timers, self.origin.runtime.settings.backend_timeout):
+            await reserve()
+
+    async def schedule(self, schedule: Callable[[], Awaitable[Execution]]) -> Execution:
+        """Have Docket schedule the task, and act on its answer."""
+        caller = self.origin.caller
+        try:
+            if caller.session is not None or caller.server is not None:
+                self.register_live()
+            execution = await schedule()
+        except BaseException:
+            self.forget_live()
+            await self.abandon()
+            raise
+        if execution.disposition is not Disposition.SCHEDULED or self.standing is not Standing.OURS:
+            await self.conclude(execution)
+        return execution
+
+    async def conclude(self, execution: Execution) -> None:
+        """Docket answered.  Never raises: the answer stands, and a snapshot left over has a TTL."""
+        scheduled = execution.disposition is Disposition.SCHEDULED
+        with suppress(BackendError), Deadline(self.connection.timers, self.origin.runtime.settings.backend_timeout):
+            if execution.disposition is Disposition.FAILED:
+                await self.take_back_unless_scheduled()
+            else:
+                scheduled = scheduled or await self._was_asked_twice(execution)
+                await (self._confirm() if scheduled else self._take_back())
+        if not scheduled:
+            self.forget_live()
+
+    async def abandon(self) -> None:
+        """Docket failed.  Its answer may only have been lost, so the snapshot goes unless the task is there."""
+        with suppress(BackendError), Deadline(self.connection.timers, self.origin.runtime.settings.backend_timeout):
+            await self.take_back_unless_scheduled()
+
+    async def take_back_unless_scheduled(self) -> None:
+        """As :meth:`abandon`, which bounds it and keeps its errors."""
+        if self.record_key and (self.written or self.previous is not None):
+            record = await commands.record_of(self.connection, self.record_key)
+            if not record.live or record.generation <= self.generation:
+                await self._take_back()
+
+    def register_live(self) -> None:
+        """Let workers in this process find the caller's live session and server, if this task is the caller's."""
+        caller = self.origin.caller
+        if not self.written:
+            return
+        if caller.session is not None and caller.session_id:
+            register_task_session(caller.session_id, caller.session)
+        if caller.server is not None:
+            register_task_server(self.parts.task_id, caller.server)
+
+    def forget_live(self) -> None:
+        """The task is not to be.  The session stays: it is the caller's, whatever becomes of this task."""
+        server = self.origin.caller.server
+        if self.written and server is not None:
+            servers.remove(self.parts.task_id, server)
+
+    async def _was_asked_twice(self, execution: Execution) -> bool:
+        """Docket knows the task already, because redis-py sent our own command again, whose answer was lost.
+
+        Docket's record tells: it has the very moment, to the microsecond, for which this submission is due.
+        """
+        if execution.disposition is not Disposition.ALREADY_SCHEDULED or self.standing is Standing.DEFERRED:
+            return False
+        if self.unique:
+            return True
+        record = await commands.record_of(self.connection, self.record_key)
+        return record.due == execution.when.timestamp()
+
+    async def _confirm(self) -> None:
+        if self.value is None:
+            return
+        if self.standing is Standing.DEFERRED:
+            # the run that this one deferred to ended in between
+            await commands.put(self.connection, self.redis_key, self.value, self.ttl)
+        elif self.standing is Standing.OVER_EARLIER:
+            # the earlier run may have ended in between, and shortened what it took for its own
+            await commands.expire(self.connection, self.redis_key, self.ttl)
+
+    async def _take_back(self) -> None:
+        if self.written or self.previous is not None:
+            value, ttl = self.previous or (None, 1)
+            await self._swap(self.value, value, max(1, ttl))
+
+    async def _swap(self, expected: bytes | None, value: bytes | None, ttl: int) -> bool:
+        return await commands.compare_and_set(self.connection, self.redis_key, expected, value, ttl)
+
+    def _is_in_flight(self, stored: Stored) -> bool:
+        """Whether a snapshot was stored just now, by the server's own clock.  One that cannot be read was not."""
+        try:
+            snapshot = self.wire.decode(stored.value, self.redis_key, self.origin.runtime)
+        except SnapshotError:
+            return False
+        return snapshot.ttl is not None and snapshot.ttl - stored.ttl < IN_FLIGHT

@@ -1,0 +1,188 @@
+"""FastMCP's wire: its keys and its snapshot, with taskctx's part as one more member of the JSON object.
+
+FastMCP ignores that member.  FastMCP's own encryption key comes first: where it is set, FastMCP's codec seals.  Else
+taskctx's keyring does, if there is one, and its envelope is stored as text that passes for a Fernet token.  A process
+that is not instrumented takes it for one that it has no key for, and fails the task, which would run anonymous else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, cast
+
+from docket import Docket
+from pydantic_core import from_json
+
+from .._caller.caller import Caller, lowered
+from .._caller.token import Credential
+from .._runtime import Runtime
+from .._snapshot.codec import as_text, from_text, is_fernet, is_sealed_as_text
+from .._snapshot.keys import PLAIN_TASK, TaskKeyParts
+from .._snapshot.snapshot import StoredSnapshot, dump_json, stored_from
+from ..errors import Reason, SnapshotError
+from . import _upstream
+from ._caller import SeenHeaders, request_id
+from ._upstream import FastMCPSnapshot
+
+MEMBER = "taskctx"
+OURS = ("schema_version", "trace_context", "carried", "captured_at", "stored_at", "ttl")
+"""What is in our member, by the names of a snapshot's fields; the others are FastMCP's own."""
+
+FASTMCPS = ("access_token_json", "http_headers", "origin_request_id", "session_id")
+
+ANONYMOUS = FastMCPSnapshot()
+
+
+class FastMCPWire:
+    """The wire of one task, on its way out or back."""
+
+    keeps_expired_tokens = False
+    """FastMCP keeps none, whatever ``on_expired_token`` says."""
+
+    def __init__(self, snapshot: FastMCPSnapshot = ANONYMOUS) -> None:
+        self._snapshot = snapshot
+        # until the codec is known: FastMCP fails a task whose key is misconfigured
+        self._protected = True
+        self._sealed_by_fastmcp = False
+        self.degraded: Reason | None = None
+
+    def parse(self, task_key: str, /) -> TaskKeyParts | None:
+        """The parts of a task key of FastMCP's, of any leg; None for other tasks'."""
+        try:
+            parts = _upstream.parse_task_key(task_key)
+        except ValueError:
+            return None
+        if parts["task_type"] == PLAIN_TASK:
+            return None
+        return TaskKeyParts(
+            parts["task_scope"], parts["client_task_id"], parts["task_type"], parts["component_identifier"]
+        )
+
+    def key(self, docket: Docket, task_key: str, parts: TaskKeyParts, runtime: Runtime) -> str:
+        self._protected = _upstream.snapshot_codec().protected
+        return _upstream.snapshot_redis_key(docket, parts.task_scope, parts.task_id)
+
+    def encode(self, values: Mapping[str, Any], key: str, runtime: Runtime) -> bytes:
+        """FastMCP's snapshot with our member; without it where FastMCP's was not captured with ours."""
+        text = self._snapshot.to_json()
+        if "schema_version" in values:
+            member = dump_json({name: values[name] for name in OURS}).decode()
+            # FastMCP's text stays as it is: an object with members, as tests/upstream/test_fastmcp.py holds
+            text = f'{text[:-1]}, "{MEMBER}": {member}}}'
+        return _sealed(text, key, runtime)
+
+    def encode_less(self, key: str, runtime: Runtime) -> bytes:
+        """FastMCP's part is stored whatever its size, as it would be without us; ours only if there is room."""
+        return _sealed(self._snapshot.to_json(), key, runtime)
+
+    def decode(self, stored: bytes, key: str, runtime: Runtime) -> StoredSnapshot:
+        self._sealed_by_fastmcp = is_fernet(stored)
+        text = _opened(stored, key, runtime)
+        try:
+            self._snapshot = FastMCPSnapshot.from_json(text)
+            # checked, so that nothing can go wrong once it takes effect
+            snapshot = stored_from({name: getattr(self._snapshot, name) for name in FASTMCPS})
+        except Exception:  # noqa: BLE001 - FastMCP's code and JSON: whatever it raises may quote the caller's token
+            raise SnapshotError(Reason.MALFORMED) from None
+        try:
+            ours = _member_of(text)
+        except SnapshotError as error:
+            # FastMCP's part is restored without ours when ours cannot be read
+            self.degraded = error.reason
+            return snapshot
+        if ours is None:
+            return snapshot
+        return replace(snapshot, **{name: getattr(ours, name) for name in OURS})
+
+    def sealing_key_id(self, runtime: Runtime, /) -> str | None:
+        return None if _upstream.snapshot_codec().protected else runtime.codec.sealing_key_id
+
+    def envelope(self, stored: bytes) -> bytes | None:
+        if not is_sealed_as_text(stored):
+            return None
+        try:
+            return from_text(stored)
+        except SnapshotError:
+            return b""
+
+    def lifetimes(self, snapshot: StoredSnapshot, runtime: Runtime) -> tuple[int, int] | None:
+        """FastMCP renews its snapshots to their full length."""
+        return None if snapshot.stored_at is None or snapshot.ttl is None else (snapshot.ttl, snapshot.ttl)
+
+    def fails_task(self, reason: Reason, runtime: Runtime) -> bool:
+        """FastMCP's contract, and ours where it is stricter."""
+        if self._sealed_by_fastmcp and reason in (Reason.DECRYPT_FAILED, Reason.DECRYPT_UNKNOWN_KEY):
+            _upstream.logger.error(
+                "A task's snapshot is sealed with another FASTMCP_TASKS_ENCRYPTION_KEY than this process has. "
+                "Every server and worker of the queue needs the same; the task fails rather than run anonymous."
+            )
+            return True
+        return self._protected or runtime.settings.fails_task(reason)
+
+    def caller(self, parts: TaskKeyParts, snapshot: StoredSnapshot, credential: Credential | None) -> Caller:
+        """Make the snapshot FastMCP's current one, and have FastMCP remember it.
+
+        FastMCP's getters give a refreshed token too; the headers stay as they were sent, the old ``authorization`` with
+        them.
+        """
+        token = None if credential is None else credential.json
+        theirs = self._snapshot
+        try:
+            _upstream.apply_snapshot(
+                theirs if token == theirs.access_token_json else replace(theirs, access_token_json=token)
+            )
+        except Exception:  # noqa: BLE001 - pydantic quotes the token
+            raise SnapshotError(Reason.MALFORMED) from None
+        _upstream.remember_snapshot(parts.task_id, theirs)
+        return Caller(
+            credential_source=None if credential is None else credential.present,
+            headers=SeenHeaders(),
+            request_id=request_id(lowered(snapshot.http_headers), snapshot.origin_request_id),
+            session_id=snapshot.session_id,
+        )
+
+
+def _sealed(text: str, key: str, runtime: Runtime) -> bytes:
+    codec = _upstream.snapshot_codec()
+    if codec.protected or runtime.settings.keyring is None:
+        return codec.encode(text).encode()
+    return as_text(runtime.codec.encode(text.encode(), key))
+
+
+def _opened(stored: bytes, key: str, runtime: Runtime) -> str:
+    """The JSON in a stored value.
+
+    Raises:
+        SnapshotError: with the reason why it cannot be read.
+    """
+    if is_sealed_as_text(stored):
+        return runtime.codec.decode(from_text(stored), key).decode()
+    codec, settings = _upstream.snapshot_codec(), runtime.settings
+    if not is_fernet(stored):
+        if not stored.startswith(b"{"):
+            raise SnapshotError(Reason.MALFORMED)
+        if codec.protected or (settings.keyring is not None and not settings.accept_plaintext):
+            raise SnapshotError(Reason.PLAINTEXT_REFUSED)
+    try:
+        return codec.decode(stored)
+    except UnicodeDecodeError:
+        raise SnapshotError(Reason.MALFORMED) from None
+    except _upstream.SnapshotDecryptionError:
+        # Fernet does not say whether the key is another one or the value was altered
+        reason = Reason.DECRYPT_FAILED if codec.protected else Reason.DECRYPT_UNKNOWN_KEY
+        raise SnapshotError(reason) from None
+
+
+def _member_of(text: str) -> StoredSnapshot | None:
+    """Our member of a stored snapshot, or None where a process that is not instrumented wrote it.
+
+    Raises:
+        SnapshotError: ``malformed``, or ``schema_unsupported`` when a newer taskctx wrote it.
+    """
+    try:
+        member = cast("dict[str, Any]", from_json(text)).get(MEMBER)
+    except ValueError:
+        # Python's JSON, which FastMCP reads it with, lets more pass
+        raise SnapshotError(Reason.MALFORMED) from None
+    return None if member is None else stored_from(member)

@@ -1,0 +1,139 @@
+"""Operations of one kind are one command, and each has its own replies or error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from taskctx._transport.batch import Batch, Kind, Operation, Pipeline
+
+SCRIPT, OTHER = "do it to each", "do something else to each"
+
+
+class Written:
+    """A pipeline that keeps what is put into it."""
+
+    def __init__(self) -> None:
+        self.commands: list[tuple[object, ...]] = []
+
+    def get(self, name: str) -> str:
+        self.commands.append(("get", name))
+        return f"the answer to get {name}"
+
+    def ttl(self, name: str) -> str:
+        self.commands.append(("ttl", name))
+        return f"the answer to ttl {name}"
+
+    def eval(self, script: str, numkeys: int, *keys_and_args: str | bytes) -> str:
+        texts = [each.decode() if isinstance(each, bytes) else each for each in keys_and_args]
+        self.commands.append((script, numkeys, *texts))
+        return f"the answer to {script}"
+
+
+def _get(pipeline: Pipeline, operation: Operation) -> Any:
+    return pipeline.get(operation.keys[0])
+
+
+def _get_and_ttl(pipeline: Pipeline, operation: Operation) -> Any:
+    pipeline.get(operation.keys[0])
+    return pipeline.ttl(operation.keys[0])
+
+
+def get(key: str) -> Operation:
+    """One command, and no script."""
+    return Operation(Kind(_get), (key,))
+
+
+def both(key: str, *, script: str = SCRIPT, apart: bool = False) -> Operation:
+    """Two commands, and a script that does them for many."""
+    return Operation(Kind(_get_and_ttl, replies=2, script=script), (key,), (f"of {key}",), apart=apart)
+
+
+def written(batch: Batch) -> list[tuple[object, ...]]:
+    pipeline = Written()
+    batch.queue(pipeline)  # pyright: ignore[reportArgumentType]
+    return pipeline.commands
+
+
+def last_answer(batch: Batch) -> object:
+    return batch.queue(Written())  # pyright: ignore[reportArgumentType]
+
+
+def test_each_kind_is_one_command() -> None:
+    """Among them, and whatever else travels along, replies find their way back."""
+    batch = Batch([both("a"), get("x"), both("b", script=OTHER), both("c")], scripts=True)
+    assert written(batch) == [(SCRIPT, 2, "a", "c", "of a", "of c"), (OTHER, 1, "b", "of b"), ("get", "x")]
+    assert batch.sorted([[["A", 1], ["C", 3]], [["B", 2]], "X"]) == [["A", 1], ["X"], ["B", 2], ["C", 3]]
+
+
+def test_apart_they_are_their_own_commands() -> None:
+    """On a server whose scripts cannot, and at the second try."""
+    for batch in (
+        Batch([both("a"), both("b")], scripts=False),
+        Batch([both("a", apart=True), both("b", apart=True)], scripts=True),
+    ):
+        assert written(batch) == [("get", "a"), ("ttl", "a"), ("get", "b"), ("ttl", "b")]
+        assert batch.sorted(["A", 1, "B", 2]) == [["A", 1], ["B", 2]]
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [
+        pytest.param([[["A", 1]]], id="too few of a script"),
+        pytest.param([[["A", 1], ["B", 2], ["C", 3]]], id="too many of a script"),
+        pytest.param([[["A", 1], ["B", 2]], "more"], id="more than was asked"),
+        pytest.param([], id="nothing"),
+    ],
+)
+def test_each_command_has_its_reply(replies: list[Any]) -> None:
+    """A server that answers more or less than it was asked is not to be believed."""
+    with pytest.raises(ValueError, match=r"zip|did not answer"):
+        Batch([both("a"), both("b")], scripts=True).sorted(replies)
+
+
+@pytest.mark.parametrize("replies", [["A", 1, "B"], ["A", 1, "B", 2, "more"], ["A"], []])
+def test_each_command_of_those_apart_has_its_reply(replies: list[Any]) -> None:
+    """As with scripts."""
+    with pytest.raises(ValueError, match="did not answer"):
+        Batch([both("a"), both("b")], scripts=False).sorted(replies)
+
+
+def test_together_unless_said_otherwise() -> None:
+    """Apart is for the second try."""
+    assert not Operation(Kind(_get), ("a",)).apart
+
+
+@pytest.mark.parametrize(
+    ("operations", "scripts", "is_one"),
+    [
+        ([both("a")], True, True),
+        ([both("a"), both("b")], True, True),
+        ([both("a"), both("b", script=OTHER)], True, False),
+        ([both("a"), get("x")], True, False),
+        ([both("a")], False, False),
+        ([both("a", apart=True)], True, False),
+        ([get("x")], True, True),
+        ([get("x"), get("y")], True, False),
+    ],
+)
+def test_one_command_needs_no_pipeline(operations: list[Operation], scripts: bool, is_one: bool) -> None:
+    """A script is one, whatever it does it to; its answer is what there is to wait for."""
+    batch = Batch(operations, scripts=scripts)
+    assert batch.is_one_command is is_one
+    assert (len(written(batch)) == 1) is is_one
+
+
+def test_the_last_commands_answer_is_there_to_await() -> None:
+    """Where there is a client in place of a pipeline."""
+    assert last_answer(Batch([both("a"), both("b")], scripts=True)) == f"the answer to {SCRIPT}"
+    assert last_answer(Batch([both("a")], scripts=False)) == "the answer to ttl a"
+    assert last_answer(Batch([get("x")], scripts=True)) == "the answer to get x"
+
+
+def test_a_script_that_fails_fails_all() -> None:
+    """What it does for one and cannot do is that one's alone."""
+    refused = ValueError("refused")
+    batch = Batch([both("a"), both("b")], scripts=True)
+    assert batch.sorted([refused]) == [[refused], [refused]]
+    assert batch.sorted([[[refused, 1], ["B", 2]]]) == [[refused, 1], ["B", 2]]

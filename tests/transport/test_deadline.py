@@ -1,0 +1,244 @@
+"""One deadline around a save or a restore, whatever the event loop and others do meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+import weakref
+from contextvars import ContextVar
+
+import pytest
+from docket import Docket
+
+from taskctx._transport.connection import connection_of
+from taskctx._transport.deadline import BackendError, Deadline, Timers
+from taskctx.errors import Reason
+
+SHORT = 0.05
+
+
+class Deadlines:
+    """Deadlines of one event loop."""
+
+    def __init__(self) -> None:
+        self._timers = Timers(asyncio.get_running_loop())
+
+    def __call__(self, seconds: float = SHORT) -> Deadline:
+        return Deadline(self._timers, seconds)
+
+
+@pytest.fixture
+async def deadline() -> Deadlines:
+    return Deadlines()
+
+
+async def never(deadline: Deadlines) -> None:
+    with deadline():
+        await asyncio.Event().wait()
+
+
+async def test_what_takes_longer_is_a_timeout(deadline: Deadlines) -> None:
+    """Of all that began at about the same time."""
+    answers = await asyncio.gather(*(never(deadline) for _ in range(5)), return_exceptions=True)
+    assert [getattr(answer, "reason", None) for answer in answers] == [Reason.BACKEND_TIMEOUT] * 5
+
+
+async def test_what_is_done_in_time_is_left_alone(deadline: Deadlines) -> None:
+    """Also when others that began before it are not."""
+    slow = asyncio.create_task(never(deadline))
+    with deadline():
+        await asyncio.sleep(0)
+    with pytest.raises(BackendError):
+        await slow
+    await asyncio.sleep(SHORT)
+    current = asyncio.current_task()
+    assert current is not None
+    assert current.cancelling() == 0
+
+
+async def test_one_after_the_other(deadline: Deadlines) -> None:
+    """The timer begins again after it had no deadline left, and is done with what is over."""
+    with pytest.raises(BackendError):
+        await never(deadline)
+    other = asyncio.create_task(never(deadline))
+    with pytest.raises(BackendError):
+        await other
+    await asyncio.sleep(3 * SHORT)
+    current = asyncio.current_task()
+    assert current is not None
+    assert current.cancelling() == 0
+
+
+async def test_each_has_its_own_time(deadline: Deadlines) -> None:
+    """What began later is over later, and not left alone."""
+    first = asyncio.create_task(never(deadline))
+    await asyncio.sleep(SHORT / 2)
+    last = asyncio.create_task(never(deadline))
+    with deadline():
+        await asyncio.wait([first])
+    assert not last.done()
+    for task in (first, last):
+        with pytest.raises(BackendError):
+            await task
+
+
+async def test_it_is_so_many_seconds_away(deadline: Deadlines) -> None:
+    """By the event loop's clock."""
+    bound, loop = deadline(), asyncio.get_running_loop()
+    before = loop.time()
+    with bound:
+        assert before + SHORT <= bound.at <= loop.time() + SHORT
+
+
+async def test_a_deadline_within_a_deadline(deadline: Deadlines) -> None:
+    """The outer one began first, and is the one that is over."""
+    with pytest.raises(BackendError), deadline():
+        await never(deadline)
+    current = asyncio.current_task()
+    assert current is not None
+    assert current.cancelling() == 0
+
+
+async def test_somebody_elses_cancellation_goes_on(deadline: Deadlines) -> None:
+    """It is not made a timeout of, not even when both come at once."""
+    task = asyncio.create_task(never(deadline))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    async def cancelled_as_it_times_out() -> None:
+        with deadline():
+            try:
+                await asyncio.Event().wait()
+            finally:
+                current = asyncio.current_task()
+                assert current is not None
+                current.cancel()
+
+    task = asyncio.create_task(cancelled_as_it_times_out())
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_an_error_inside_stays_what_it_is(deadline: Deadlines) -> None:
+    """Such as one that came in time."""
+    with pytest.raises(KeyError), deadline():
+        raise KeyError
+
+    async def makes_something_else_of_it() -> None:
+        with deadline():
+            try:
+                await asyncio.Event().wait()
+            finally:
+                raise KeyError
+
+    with pytest.raises(KeyError):
+        await makes_something_else_of_it()
+
+
+async def test_a_timeout_does_not_show_where_it_came(deadline: Deadlines) -> None:
+    """The frames of a restore hold its caller."""
+    with pytest.raises(BackendError) as caught:
+        await never(deadline)
+    assert caught.value.__suppress_context__
+    assert caught.value.args == (Reason.BACKEND_TIMEOUT,)
+
+
+def in_steps(loop: asyncio.AbstractEventLoop, answer: asyncio.Future[str], steps: int = 5) -> None:
+    """As an answer comes: from the socket to the parser, to the lane, to whoever waits."""
+    if steps:
+        loop.call_soon(in_steps, loop, answer, steps - 1)
+    else:
+        answer.set_result("in time")
+
+
+async def test_a_loop_that_stood_still_is_not_the_servers_slowness(deadline: Deadlines) -> None:
+    """The answer that came meanwhile is read before the deadline is held to be past."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[str] = loop.create_future()
+    loop.call_later(SHORT / 5, in_steps, loop, answer)
+    with deadline():
+        time.sleep(3 * SHORT)  # noqa: ASYNC251 - what is tested
+        assert await answer == "in time"
+    await asyncio.sleep(3 * SHORT)  # and nothing comes after it
+
+
+async def test_a_cancellation_after_the_loop_stood_still(deadline: Deadlines) -> None:
+    """Before the extension is over, it is somebody else's."""
+    loop = asyncio.get_running_loop()
+
+    async def stalled() -> None:
+        with deadline():
+            time.sleep(5 * SHORT)  # noqa: ASYNC251 - what is tested
+            loop.call_later(SHORT, task.cancel)
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(stalled())
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_it_ends_all_the_same(deadline: Deadlines) -> None:
+    """A stall extends a deadline once."""
+
+    async def stalled() -> None:
+        with deadline():
+            time.sleep(2 * SHORT)  # noqa: ASYNC251 - what is tested
+            await asyncio.Event().wait()
+
+    with pytest.raises(BackendError):
+        await stalled()
+
+
+async def test_deadlines_of_several_lengths(deadline: Deadlines) -> None:
+    """Each is over in its own time, whatever began meanwhile: the setting may change."""
+
+    async def never_within(seconds: float) -> None:
+        with deadline(seconds):
+            await asyncio.Event().wait()
+
+    slow = asyncio.create_task(never_within(SHORT))
+    await asyncio.sleep(0)
+    patient = asyncio.create_task(never_within(60))
+    with pytest.raises(BackendError):
+        await slow
+    await asyncio.sleep(2 * SHORT)
+    assert not patient.done()
+    patient.cancel()
+
+
+class _Caller:
+    """Whoever a context holds."""
+
+
+async def test_no_context_is_kept() -> None:
+    """When it is done, the event loop holds no timer that would keep the caller until it is due."""
+    deadline = Deadlines()
+    who: ContextVar[_Caller] = ContextVar("who")
+
+    async def submit() -> weakref.ref[_Caller]:
+        caller = _Caller()
+        who.set(caller)
+        with deadline(60):
+            await asyncio.sleep(0)
+        return weakref.ref(caller)
+
+    caller = await asyncio.create_task(submit())
+    await asyncio.sleep(0)  # asyncio itself lets go of a task's context a step after its end
+    gc.collect()
+    assert caller() is None
+
+
+async def _wait_on(docket: Docket) -> None:
+    with Deadline(connection_of(docket).timers, SHORT):
+        await asyncio.Event().wait()
+
+
+def test_each_event_loop_has_its_own() -> None:
+    """One that was closed with a deadline to come takes nothing into the next."""
+    docket = Docket(name="never opened", url="memory://")
+    for _ in range(2):
+        with pytest.raises(BackendError):
+            asyncio.run(_wait_on(docket))
