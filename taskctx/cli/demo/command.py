@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,10 +15,11 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from ..processes import ProcessError
 from .outcome import INTACT, MISMATCH, PROBLEM, ContextLost, Problem
-from .progress import progress_on
+from .progress import Screen
 from .report import print_result, result_as_json
-from .run import Options, Result, run
+from .run import Result, run
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
@@ -40,55 +41,55 @@ def demo(
     ] = False,
 ) -> None:
     """Runs the demo; the exit code is 0 when every context is intact, 1 when one is not, 2 when it cannot be run."""
-    raise typer.Exit(asyncio.run(_start_and_stop(Options(requests, workers, url, fastmcp), as_json=as_json, keep=keep)))
-
-
-async def _start_and_stop(options: Options, *, as_json: bool, keep: bool) -> int:
-    """Run the demo.  A signal ends it, but not the stopping of what it started."""
-    async with AsyncExitStack() as stack:
-        code = await _interruptible(_demo(options, stack, as_json=as_json, keep=keep))
-    if code > PROBLEM:
-        typer.echo("interrupted; everything is stopped", err=True)
-    return code
-
-
-async def _interruptible(work: Coroutine[Any, Any, int]) -> int:
-    """Do the work in a task of its own, which a signal cancels; the exit code is then the signal's."""
-    task = asyncio.ensure_future(work)
-    received: list[int] = []
-
-    def interrupt(signum: int) -> None:
-        received.append(signum)
-        task.cancel()
-
-    for signum in SIGNALS:
-        # Windows has no signal handlers on event loops
-        with suppress(NotImplementedError):
-            asyncio.get_running_loop().add_signal_handler(signum, interrupt, signum)
-    try:
-        return await task
-    except asyncio.CancelledError:
-        return 128 + received[0] if received else PROBLEM
-
-
-async def _demo(options: Options, stack: AsyncExitStack, *, as_json: bool, keep: bool) -> int:
     out, err = Console(highlight=False), Console(stderr=True, highlight=False)
-    directory = Path(stack.enter_context(TemporaryDirectory(prefix="taskctx-demo-")))
-    try:
-        with progress_on(err if as_json else out).shown() as screen:
-            result = await run(options, directory, screen, stack)
-    except ContextLost as lost:
-        _say_lost(lost, err, as_json=as_json)
-        return MISMATCH
-    except Problem as problem:
-        err.print(f"[red]✗[/] {escape(str(problem))}", soft_wrap=True)
-        return PROBLEM
-    _show(result, out, as_json=as_json, keep=keep)
-    if keep:
-        err.print("\n  [bold]All of it is still running; Ctrl-C stops it.[/]")
+
+    async def start(stack: AsyncExitStack) -> int:
+        directory = Path(stack.enter_context(TemporaryDirectory(prefix="taskctx-demo-")))
+        try:
+            with Screen(err if as_json else out) as screen:
+                result = await run(
+                    requests=requests,
+                    workers=workers,
+                    url=url,
+                    fastmcp=fastmcp,
+                    directory=directory,
+                    screen=screen,
+                    stack=stack,
+                )
+        except ContextLost as lost:
+            _say_lost(lost, err, as_json=as_json)
+            return MISMATCH
+        except (Problem, ProcessError) as problem:
+            err.print(f"[red]✗[/] {escape(str(problem))}", soft_wrap=True)
+            return PROBLEM
+        _show(result, out, as_json=as_json, keep=keep)
+        if keep:
+            err.print("\n  [bold]All of it is still running; Ctrl-C stops it.[/]")
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+        return INTACT
+
+    raise typer.Exit(asyncio.run(_start_and_stop(start)))
+
+
+async def _start_and_stop(start: Callable[[AsyncExitStack], Coroutine[Any, Any, int]]) -> int:
+    """Do it in a task of its own, which a signal cancels, but not the stopping of what it started; the exit code."""
+    received: list[int] = []
+    async with AsyncExitStack() as stack:
+        task = asyncio.ensure_future(start(stack))
+
+        def interrupt(signum: int) -> None:
+            received.append(signum)
+            task.cancel()
+
+        for signum in SIGNALS:
+            # Windows has no signal handlers on event loops
+            with suppress(NotImplementedError):
+                asyncio.get_running_loop().add_signal_handler(signum, interrupt, signum)
         with suppress(asyncio.CancelledError):
-            await asyncio.Event().wait()
-    return INTACT
+            return await task
+    typer.echo("interrupted; everything is stopped", err=True)
+    return 128 + received[0]
 
 
 def _show(result: Result, out: Console, *, as_json: bool, keep: bool) -> None:

@@ -23,6 +23,21 @@ def verify(key: bytes, token: str) -> dict[str, Any] | None:
     return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
 
 
+def access_token(key: bytes, token: str) -> dict[str, Any] | None:
+    """The parts of an ``AccessToken``, taskctx's or FastMCP's, of a token that was issued with this key."""
+    claims = verify(key, token)
+    if claims is None:
+        return None
+    scopes = claims["scope"].split()
+    return {
+        "token": token,
+        "client_id": claims["client_id"],
+        "scopes": scopes,
+        "expires_at": claims["exp"],
+        "claims": claims,
+    }
+
+
 def digest(secret: str) -> str:
     """What stands for a secret in a comparison, so that the secret itself is not sent about."""
     return hashlib.sha256(secret.encode()).hexdigest()

