@@ -197,6 +197,16 @@ class Processes:
         self.started.append(Process(name, popen, log, self.secrets))
         return self.started[-1]
 
+    def check(self) -> None:
+        """See that all of them still run.
+
+        Raises:
+            ProcessError: one has ended.
+        """
+        for process in self.started:
+            if process.ended:
+                raise process.error()
+
     def stop(self) -> None:
         for process in reversed(self.started):
             process.stop()

@@ -5,8 +5,8 @@
        └───────── what each task saw ◄───────┘
 
 =======================  ================================================================
-command, run, outcome    options; the run from start to end; how else it can end
-cluster, backend         what is started: server and workers, and where their queue lives
+command, run             options; the run from start to end
+cluster                  what is started: queue, server and workers
 callers, exchange        who asks for what; sending it, and reading what tasks report
 server, tasks, valkey    what runs over there, in processes of their own
 fastmcp_server, -client  what is different with --fastmcp

@@ -11,34 +11,10 @@ from urllib.parse import quote
 from .identity import digest, issue
 from .sighting import Context, Kind
 
-KINDS = (
-    Kind.NOW,
-    Kind.AHEAD,
-    Kind.NOW,
-    Kind.RETRIED,
-    Kind.NOW,
-    Kind.PERPETUAL,
-    Kind.NOW,
-    Kind.AHEAD,
-    Kind.RETRIED,
-    Kind.PERPETUAL,
-)
+KINDS = tuple(map(Kind, "now ahead now retried now perpetual now ahead retried perpetual".split()))
 PERPETUAL_RUNS = 3
 TOKEN_LIFE = 3600
 REQUESTS_EACH = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Somebody who sends requests; without a token, anonymously.
-
-    Attributes:
-        known: what a task of theirs must see of them, whatever the request.
-    """
-
-    name: str
-    headers: dict[str, str] = field(repr=False)
-    known: Context = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,47 +47,42 @@ def make_requests(count: int, signing_key: bytes) -> list[Request]:
     return [_request(number, callers[(number + number // len(KINDS)) % len(callers)]) for number in range(count)]
 
 
-def _caller(index: int, signing_key: bytes) -> Caller:
+def _caller(index: int, signing_key: bytes) -> tuple[dict[str, str], Context]:
+    """The headers of a caller's requests, and what every task of theirs must see; without a token, anonymously."""
     name = f"caller-{index}"
     headers = {"x-tenant": f"tenant-{index % 7}", "x-caller": name, "cookie": f"visit={secrets.token_hex(8)}"}
-    known = Context()
+    known: dict[str, object] = {}
     if index % 3:
         # some of a caller's sessions are live objects in the server
-        session_id = f"session-{secrets.token_hex(8)}"
-        headers["mcp-session-id"] = session_id
-        known = known.model_copy(update={"session_id": session_id})
-    if index % 5 == 0:
-        return Caller(name, headers, known)
-    client_id = f"app-{index % 4}"
-    # a service's own token names no subject
-    subject = None if index % 7 == 0 else name
-    scopes = ["reports:read", f"tenant:{index % 7}"]
-    claims = {"client_id": client_id, "scope": " ".join(scopes), "exp": int(time.time()) + TOKEN_LIFE}
-    # no two callers have one token, even where they share a client
-    claims |= {"jti": secrets.token_hex(8)} | ({"sub": subject} if subject else {})
-    token = issue(signing_key, claims)
-    identity = {
-        "token": digest(token),
-        "client_id": client_id,
-        "subject": subject,
-        "oauth_scopes": scopes,
-        "task_scope": f"{client_id}|{subject}" if subject else client_id,
-    }
-    return Caller(name, headers | {"authorization": f"Bearer {token}"}, known.model_copy(update=identity))
+        known["session_id"] = headers["mcp-session-id"] = f"session-{secrets.token_hex(8)}"
+    if index % 5:
+        client_id = f"app-{index % 4}"
+        # a service's own token names no subject
+        subject = name if index % 7 else None
+        scopes = ["reports:read", f"tenant:{index % 7}"]
+        claims = {"client_id": client_id, "scope": " ".join(scopes), "exp": int(time.time()) + TOKEN_LIFE}
+        # no two callers have one token, even where they share a client
+        claims |= {"jti": secrets.token_hex(8)} | ({"sub": subject} if subject else {})
+        token = issue(signing_key, claims)
+        headers["authorization"] = f"Bearer {token}"
+        known |= {"token": digest(token), "client_id": client_id, "subject": subject, "oauth_scopes": scopes}
+        known["task_scope"] = f"{client_id}|{subject}" if subject else client_id
+    return headers, Context.model_validate(known)
 
 
-def _request(number: int, caller: Caller) -> Request:
+def _request(number: int, caller: tuple[dict[str, str], Context]) -> Request:
+    headers, known = caller
     kind = KINDS[number % len(KINDS)]
     trace_id = secrets.token_hex(16)
     request_id = f"request-{number}-{secrets.token_hex(4)}"
-    baggage = {"request": str(number), "caller": f"{caller.name}, tenant {caller.headers['x-tenant']}"}
-    headers = caller.headers | {
+    baggage = {"request": str(number), "caller": f"{headers['x-caller']}, tenant {headers['x-tenant']}"}
+    headers = headers | {
         "x-request-id": request_id,
         "x-request-number": str(number),
         "traceparent": f"00-{trace_id}-{secrets.token_hex(8)}-01",
         "baggage": ",".join(f"{name}={quote(value)}" for name, value in baggage.items()),
     }
-    expected = caller.known.model_copy(
+    expected = known.model_copy(
         update={"task_id": request_id, "request_id": request_id, "baggage": baggage, "origin_trace": trace_id}
     )
     failures = 1 + number // len(KINDS) % 2 if kind is Kind.RETRIED else 0

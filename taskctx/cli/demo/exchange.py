@@ -15,9 +15,8 @@ from pydantic import TypeAdapter
 from ..processes import ProcessError
 from . import server, tasks
 from .callers import Request, make_requests
-from .checks import Ledger
-from .cluster import CONCURRENCY, Cluster, Program
-from .outcome import ContextLost, Problem
+from .checks import ContextLost, Ledger
+from .cluster import CONCURRENCY, Cluster, Problem, Program
 from .sighting import Sighting
 
 AT_A_TIME = 8
@@ -47,9 +46,9 @@ class Exchange(ABC):
         self._cluster, self._client, self._ledger = cluster, client, ledger
         self.sent = 0
 
-    @classmethod
+    @staticmethod
     @abstractmethod
-    def make_requests(cls, count: int, signing_key: bytes) -> list[Request]: ...
+    def make_requests(count: int, signing_key: bytes) -> list[Request]: ...
 
     @abstractmethod
     async def send(self, request: Request) -> None: ...
@@ -83,7 +82,7 @@ class Exchange(ABC):
         before, heard = (0, 0), time.monotonic()
         while not self._ledger.complete:
             await asyncio.sleep(READ_EVERY)
-            self._cluster.check()
+            self._cluster.processes.check()
             with self._explained("the server stopped answering"):
                 await self.read()
             now = (self.sent, self._ledger.runs_seen)
@@ -101,7 +100,7 @@ class Exchange(ABC):
         except (ContextLost, Problem, ProcessError):
             raise
         except Exception as error:  # noqa: BLE001
-            self._cluster.check()
+            self._cluster.processes.check()
             raise Problem(f"{what} ({type(error).__name__})") from None
 
 
@@ -118,7 +117,6 @@ class DocketExchange(Exchange):
 
     program = Program(f"{server.__name__}:make", _docket_worker)
     make_requests = staticmethod(make_requests)
-
     _index = 0
 
     async def send(self, request: Request) -> None:

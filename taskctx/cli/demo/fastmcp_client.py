@@ -10,9 +10,9 @@ from fastmcp.client.transports import StreamableHttpTransport
 from fastmcp_tasks import call_tool_task  # pyright: ignore[reportUnknownVariableType] - a Client of anything
 
 from .callers import Request, make_requests
+from .checks import ContextLost
 from .cluster import Program
 from .exchange import Exchange
-from .outcome import ContextLost
 from .sighting import Kind, Sighting
 
 MOUNTED_EVERY = 4
@@ -29,11 +29,11 @@ class FastMCPExchange(Exchange):
 
     program = Program(
         f"{__package__}.fastmcp_server:mcp.http_app",
-        lambda *_: ["-m", "fastmcp_tasks.worker_cli", "worker", SERVER_FILE],
+        lambda _name, _docket_name, _port: ["-m", "fastmcp_tasks.worker_cli", "worker", SERVER_FILE],
     )
 
-    @classmethod
-    def make_requests(cls, count: int, signing_key: bytes) -> list[Request]:
+    @staticmethod
+    def make_requests(count: int, signing_key: bytes) -> list[Request]:
         """As the other demo's, but for anonymous callers, own sessions and kinds of tasks: FastMCP has none."""
         known = [request for request in make_requests(count * 2, signing_key) if request.expected.token is not None]
         return [_as_call(number, request) for number, request in enumerate(known[:count])]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable
 
 import httpx
@@ -12,7 +12,7 @@ from taskctx.telemetry.names import REGISTRY_LOOKUPS, RESTORE_DURATION, RESTORES
 
 from ..operating import histogram
 from ..operating.fleet import Process, Sample
-from .outcome import Problem
+from .cluster import Problem
 
 REGISTRIES = ("session", "server")
 
@@ -30,10 +30,12 @@ class Scrape(Process):
         """Restores that were not."""
         return int(self.total(RESTORES.name)) - self.ok
 
-    def found(self, registry: str) -> tuple[int, int]:
-        """Hits, and lookups altogether."""
-        hits = self.total(REGISTRY_LOOKUPS.name, registry=registry, result="hit")
-        return int(hits), int(self.total(REGISTRY_LOOKUPS.name, registry=registry))
+    @property
+    def lookups(self) -> dict[str, dict[str, int]]:
+        """Lookups altogether, and hits, by registry."""
+        hits = self.by("registry", REGISTRY_LOOKUPS.name, result="hit")
+        lookups = self.by("registry", REGISTRY_LOOKUPS.name)
+        return {name: {"hits": int(hits.get(name, 0)), "lookups": int(lookups.get(name, 0))} for name in REGISTRIES}
 
 
 async def scrape(client: httpx.AsyncClient, url: str) -> Scrape:
@@ -55,14 +57,8 @@ async def scrape(client: httpx.AsyncClient, url: str) -> Scrape:
 
 def quantile(of: float, scrapes: Iterable[Scrape]) -> float | None:
     """A quantile of the restore durations in seconds, as PromQL's ``histogram_quantile`` estimates it."""
-    merged: Counter[float] = Counter()
+    merged: defaultdict[float, float] = defaultdict(float)
     for each in scrapes:
         for bound, count in each.by("le", f"{RESTORE_DURATION.name}_bucket").items():
-            merged[float(bound)] += count  # type: ignore[assignment]
+            merged[float(bound)] += count
     return histogram.quantile(of, merged)
-
-
-def hit_rate(registry: str, scrapes: Iterable[Scrape]) -> tuple[int, int]:
-    """Hits and lookups over all processes."""
-    found = [each.found(registry) for each in scrapes]
-    return sum(hits for hits, _ in found), sum(lookups for _, lookups in found)

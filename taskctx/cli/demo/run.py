@@ -1,37 +1,30 @@
-"""The demo from start to end, without anything that is shown at the end."""
+"""The demo from start to end: what it found is one JSON object."""
 
 from __future__ import annotations
 
 import secrets
 import time
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
-from . import metrics, tracing
+from taskctx.telemetry.names import RESTORE_DURATION
+
 from .callers import Request
-from .checks import Ledger
-from .cluster import Cluster, Member, start_cluster
+from .checks import ContextLost, Ledger
+from .cluster import Cluster, Problem, start_cluster
 from .exchange import DocketExchange, Exchange
-from .metrics import Scrape
-from .outcome import ContextLost, Problem
+from .metrics import REGISTRIES, Scrape, quantile, scrape
 from .progress import Screen
-from .tracing import Node
+from .sighting import SERVER
+from .tracing import find_tree
 
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What a demo that went well has to show: ``scrapes`` are those of the cluster's members, in order."""
-
-    requests: list[Request]
-    ledger: Ledger
-    seconds: float
-    cluster: Cluster
-    scrapes: list[Scrape]
-    trace_of: Request
-    trace: Node | None
+Facts = dict[str, Any]
+"""What was found, as ``--json`` prints it."""
 
 
 async def run(
@@ -43,12 +36,13 @@ async def run(
     directory: Path,
     screen: Screen,
     stack: AsyncExitStack,
-) -> Result:
+) -> Facts:
     """Start everything, send everything, compare everything; ``stack`` stops what was started.
+
+    Without ``intact`` contexts in what it gives, but a ``problem``, a task did not see the caller who submitted it.
 
     Raises:
         Problem, ProcessError: the demo could not be run.
-        ContextLost: a task did not see the caller who submitted it.
     """
     chosen, signing_key = _exchange(fastmcp=fastmcp), secrets.token_bytes(32)
     client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False, timeout=30))
@@ -57,25 +51,70 @@ async def run(
     sending = chosen.make_requests(requests, signing_key)
     ledger = Ledger(sending)
     screen.sending(len(sending), ledger.runs_expected)
-    started = time.monotonic()
+    began = time.monotonic()
     try:
         await chosen(cluster, client, ledger).run(sending, screen.seen)
-        seconds = time.monotonic() - started
-        scrapes = [await _scrape(member, client) for member in cluster.members]
+        seconds = time.monotonic() - began
+        scrapes = {member.name: await scrape(client, member.metrics_url) for member in cluster.members}
+        for name, each in scrapes.items():
+            if each.not_ok:
+                raise ContextLost(f"{name} counted {each.not_ok} restores that were not ok")
     except ContextLost as lost:
-        lost.intact, lost.requests = ledger.intact, len(sending)
-        raise
+        return _counts(ledger, sending) | {"problem": str(lost)}
     # a request whose task was retried once, if there is one: its trace crosses the queue twice
     shown = next((request for request in sending if request.failures == 1), sending[0])
-    trace = await tracing.find_tree(directory, shown.trace_id, len(shown.runs))
-    return Result(sending, ledger, seconds, cluster, scrapes, shown, trace)
+    return (
+        _counts(ledger, sending)
+        | {
+            "callers": len({request.headers["x-caller"] for request in sending}),
+            "requests_by_kind": Counter(str(request.kind) for request in sending),
+            "task_runs": ledger.runs_seen,
+            "seconds": round(seconds, 3),
+            "backend": cluster.queue,
+            "note": cluster.note,
+            "trace": {
+                "trace_id": shown.trace_id,
+                "tree": await find_tree(directory, shown.trace_id, len(shown.runs)),
+            },
+            "pids": {process.name: process.pid for process in cluster.processes.started},
+        }
+        | _measured(cluster, ledger, scrapes)
+    )
 
 
-async def _scrape(member: Member, client: httpx.AsyncClient) -> Scrape:
-    scrape = await metrics.scrape(client, member.metrics_url)
-    if scrape.not_ok:
-        raise ContextLost(f"{member.name} counted {scrape.not_ok} restores that were not ok")
-    return scrape
+def _counts(ledger: Ledger, requests: Sequence[Request]) -> Facts:
+    intact, count = ledger.intact, len(requests)
+    return {"contexts_intact": f"{intact}/{count}", "intact": intact, "requests": count}
+
+
+def _measured(cluster: Cluster, ledger: Ledger, scrapes: dict[str, Scrape]) -> Facts:
+    """What the metrics of the processes say."""
+    lookups = [each.lookups for each in scrapes.values()]
+    return {
+        "workers": [
+            {
+                "name": member.name,
+                "pid": member.process.pid,
+                "in_server": member.name == SERVER,
+                "task_runs": ledger.runs_by_worker[member.name],
+                "restores_ok": scrapes[member.name].ok,
+                "restores_not_ok": scrapes[member.name].not_ok,
+                "registry_lookups": scrapes[member.name].lookups,
+                "metrics_url": member.metrics_url,
+            }
+            for member in cluster.members
+        ],
+        "restore_seconds": {
+            "p50": quantile(0.5, scrapes.values()),
+            "p99": quantile(0.99, scrapes.values()),
+            "source": f"{RESTORE_DURATION.name}, scraped from all processes",
+        },
+        "registry_lookups": {
+            name: {what: sum(each[name][what] for each in lookups) for what in ("hits", "lookups")}
+            for name in REGISTRIES
+        },
+        "scrape": [member.metrics_url for member in cluster.members],
+    }
 
 
 def _exchange(*, fastmcp: bool) -> type[Exchange]:

@@ -111,9 +111,9 @@ class Api:
         docket, key = self._docket, taskctx.get_request_id()
         match kind:
             case Kind.NOW:
-                return await taskctx.add(docket, tasks.report_now, key=key)(number)
+                return await taskctx.add(docket, tasks.report_once, key=key)(number)
             case Kind.AHEAD:
-                return await taskctx.add(docket, tasks.report_ahead, when=datetime.now(UTC) + AHEAD, key=key)(number)
+                return await taskctx.add(docket, tasks.report_once, when=datetime.now(UTC) + AHEAD, key=key)(number)
             case Kind.RETRIED:
                 return await taskctx.add(docket, tasks.report_retried, key=key)(number, failures)
             case Kind.PERPETUAL:

@@ -36,18 +36,14 @@ RETRY = Retry(attempts=3, delay=SOON)
 PERPETUAL = Perpetual(every=SOON)
 
 
-async def report_now(number: int) -> None:
-    await _report(number)
-
-
-async def report_ahead(number: int) -> None:
+async def report_once(number: int) -> None:
     await _report(number)
 
 
 async def report_retried(number: int, failures: int, retry: Retry = RETRY) -> None:
     await _report(number)
     if retry.attempt <= failures:
-        raise FailsOnPurpose
+        raise RuntimeError("on purpose: Docket is to try again")
 
 
 async def report_perpetual(number: int, run: int, last_run: int, perpetual: Perpetual = PERPETUAL) -> None:
@@ -58,11 +54,7 @@ async def report_perpetual(number: int, run: int, last_run: int, perpetual: Perp
         perpetual.perpetuate(number, run + 1, last_run)
 
 
-tasks: list[Callable[..., Awaitable[None]]] = [report_now, report_ahead, report_retried, report_perpetual]
-
-
-class FailsOnPurpose(Exception):
-    """Makes Docket try a task again."""
+tasks: list[Callable[..., Awaitable[None]]] = [report_once, report_retried, report_perpetual]
 
 
 def reports_key(docket: Docket) -> str:

@@ -15,7 +15,7 @@ from ..processes import end_with_parent
 
 
 def serve(port: int) -> None:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(0))
     end_with_parent()
     try:
         with ValkeyServer(port=port):
