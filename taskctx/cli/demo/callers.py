@@ -11,7 +11,8 @@ from urllib.parse import quote
 from .identity import digest, issue
 from .sighting import Context, Kind
 
-KINDS = tuple(map(Kind, "now ahead now retried now perpetual now ahead retried perpetual".split()))
+NOW, AHEAD, RETRIED, PERPETUAL = Kind
+KINDS = (NOW, AHEAD, NOW, RETRIED, NOW, PERPETUAL, NOW, AHEAD, RETRIED, PERPETUAL)
 PERPETUAL_RUNS = 3
 TOKEN_LIFE = 3600
 REQUESTS_EACH = 10

@@ -23,7 +23,7 @@ class Ledger:
 
     def __init__(self, requests: Sequence[Request]) -> None:
         self._requests = {request.number: request for request in requests}
-        self._sent: dict[int, dict[str, object]] = {}
+        self._expected = {request.number: request.expected for request in requests}
         self._missing = {request.number: set(request.runs) for request in requests}
         self.runs_expected: int = sum(len(request.runs) for request in requests)
         self.runs_by_worker: Counter[str] = Counter()
@@ -45,7 +45,7 @@ class Ledger:
         """A request goes out with these headers, the client's own among them; more that is ``known`` by now."""
         lowered = {name.lower(): value for name, value in headers.items()}
         carried = {name: value for name, value in lowered.items() if name not in NOT_CARRIED}
-        self._sent[number] = {"headers": carried} | known
+        self._expected[number] = self._expected[number].model_copy(update={"headers": carried} | known)
 
     def seen(self, sighting: Sighting) -> None:
         """A run's report.  One that Docket delivered twice is compared twice and counted once.
@@ -60,7 +60,9 @@ class Ledger:
         where = f"request {request.number} ({_run_name(request, sighting)}), run by {sighting.worker}"
         if run not in request.runs:
             raise ContextLost(f"{where}: such a run was not asked for")
-        difference = compare(self._expected(request, sighting.worker), sighting.context)
+        here, expected = sighting.worker == SERVER, self._expected[request.number]
+        live = {"live_session": expected.session_id if here else None, "live_server": here}
+        difference = compare(expected.model_copy(update=live), sighting.context)
         if difference is not None:
             raise ContextLost(f"{where}: {difference}")
         self._missing[request.number].discard(run)
@@ -72,16 +74,6 @@ class Ledger:
         first = self._requests[min(missing)]
         count = sum(len(runs) for runs in missing.values())
         return ContextLost(f"{count} task runs never reported, the first of request {first.number} ({first.kind})")
-
-    def _expected(self, request: Request, worker: str) -> Context:
-        here = worker == SERVER
-        return request.expected.model_copy(
-            update={
-                **self._sent.get(request.number, {}),
-                "live_session": request.expected.session_id if here else None,
-                "live_server": here,
-            }
-        )
 
 
 def compare(expected: Context, seen: Context) -> str | None:

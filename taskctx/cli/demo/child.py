@@ -19,10 +19,11 @@ URL: Final = "TASKCTX_DEMO_URL"
 DOCKET: Final = "TASKCTX_DEMO_DOCKET"
 SIGNING_KEY: Final = "TASKCTX_DEMO_SIGNING_KEY"
 METRICS_PORT: Final = "TASKCTX_DEMO_METRICS_PORT"
-CONCURRENCY: Final = "TASKCTX_DEMO_CONCURRENCY"
 """Environment variables, because a command line can be read by others."""
 
 HOST: Final = "127.0.0.1"
+CONCURRENCY: Final = 4
+"""Tasks at a time in each worker, the server's own too: few enough that every worker has some."""
 
 
 def prepare() -> None:

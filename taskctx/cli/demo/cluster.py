@@ -23,9 +23,6 @@ from ..processes import Process, ProcessError, Processes, free_port, listening, 
 from . import child
 from .sighting import SERVER
 
-CONCURRENCY = 4
-"""Tasks at a time in each worker: few enough that every worker has some."""
-
 MEMORY = "memory://"
 PATIENCE = 5.0
 """Seconds that a server of the user's has to answer."""
@@ -112,7 +109,6 @@ async def start_cluster(
         child.DOCKET: docket_name,
         child.DIRECTORY: str(directory),
         child.SIGNING_KEY: signing_key.hex(),
-        child.CONCURRENCY: str(CONCURRENCY),
     }
 
     def start(name: str, arguments: Callable[[int], list[str]]) -> Member:

@@ -13,10 +13,10 @@ import httpx
 from pydantic import TypeAdapter
 
 from ..processes import ProcessError
-from . import server, tasks
+from . import child, server, tasks
 from .callers import Request, make_requests
 from .checks import ContextLost, Ledger
-from .cluster import CONCURRENCY, Cluster, Problem, Program
+from .cluster import Cluster, Problem, Program
 from .sighting import Sighting
 
 AT_A_TIME = 8
@@ -108,7 +108,14 @@ def _docket_worker(name: str, docket_name: str, metrics_port: int) -> list[str]:
     """The command that anybody would start a worker with; the URL may hold a password, so it is in the environment."""
     command = ["-m", "docket", "worker", "--name", name, "--docket", docket_name]
     command += ["--tasks", f"{tasks.__name__}:tasks", "--dependencies", "taskctx:worker_dependencies"]
-    command += ["--concurrency", str(CONCURRENCY), "--metrics-port", str(metrics_port), "--logging-level", "WARNING"]
+    command += [
+        "--concurrency",
+        str(child.CONCURRENCY),
+        "--metrics-port",
+        str(metrics_port),
+        "--logging-level",
+        "WARNING",
+    ]
     return command
 
 

@@ -20,12 +20,11 @@ from opentelemetry import trace
 import taskctx
 
 # absolute, because FastMCP's worker loads this file by its path
-from taskctx.cli.demo import child, identity, server, tasks
-from taskctx.cli.demo.sighting import SERVER, Sighting
+from taskctx.cli.demo import child, identity, tasks
+from taskctx.cli.demo.sighting import Sighting
 from taskctx.fastmcp import instrument
 
 AS_TASK = TaskConfig(mode="required", poll_interval=timedelta(milliseconds=50))
-NAME = os.environ[child.NAME]
 
 instrument()
 # a worker has no HTTP server of its own
@@ -45,8 +44,8 @@ mcp.add_extension(
     TasksExtension(
         url=os.environ[child.URL],
         name=os.environ[child.DOCKET],
-        worker_name=NAME,
-        concurrency=server.CONCURRENCY if NAME == SERVER else int(os.environ[child.CONCURRENCY]),
+        worker_name=os.environ[child.NAME],
+        concurrency=child.CONCURRENCY,
     )
 )
 mounted: FastMCP = FastMCP("mounted")

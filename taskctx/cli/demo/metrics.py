@@ -12,7 +12,8 @@ from taskctx.telemetry.names import REGISTRY_LOOKUPS, RESTORE_DURATION, RESTORES
 
 from ..operating import histogram
 from ..operating.fleet import Process, Sample
-from .cluster import Problem
+from .checks import ContextLost
+from .cluster import Member, Problem
 
 REGISTRIES = ("session", "server")
 
@@ -38,21 +39,25 @@ class Scrape(Process):
         return {name: {"hits": int(hits.get(name, 0)), "lookups": int(lookups.get(name, 0))} for name in REGISTRIES}
 
 
-async def scrape(client: httpx.AsyncClient, url: str) -> Scrape:
-    """What a metrics endpoint says.
+async def scrape(client: httpx.AsyncClient, member: Member) -> Scrape:
+    """What the metrics of a process say.
 
     Raises:
-        Problem: there is no such endpoint.
+        Problem: it serves none.
+        ContextLost: not all restores were ok.
     """
+    url = member.metrics_url
     try:
         response = await client.get(url)
         response.raise_for_status()
     except httpx.HTTPError as error:
         raise Problem(f"no metrics at {url} ({type(error).__name__})") from None
     families = text_string_to_metric_families(response.text)
-    return Scrape(
-        url, tuple(Sample(each.name, each.labels, each.value) for family in families for each in family.samples)
-    )
+    samples = (Sample(each.name, each.labels, each.value) for family in families for each in family.samples)
+    found = Scrape(url, tuple(samples))
+    if found.not_ok:
+        raise ContextLost(f"{member.name} counted {found.not_ok} restores that were not ok")
+    return found
 
 
 def quantile(of: float, scrapes: Iterable[Scrape]) -> float | None:

@@ -10,6 +10,8 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from taskctx.telemetry.names import RESTORE_DURATION
+
 from .run import Facts
 from .sighting import Kind
 
@@ -22,8 +24,6 @@ KIND_TITLES = {
 MARGIN = "  "
 TITLE = 10
 """Columns left of what a line says."""
-
-UNKNOWN = "-"
 
 
 def print_report(console: Console, facts: Facts) -> None:
@@ -42,8 +42,8 @@ def print_report(console: Console, facts: Facts) -> None:
     console.print()
     console.print(_indented(_by_worker(facts["workers"])))
     console.print()
-    p50, p99 = (_milliseconds(facts["restore_seconds"][name]) for name in ("p50", "p99"))
-    line("restore", f"p50 {p50}   p99 {p99}   [dim]from {facts['restore_seconds']['source'].partition(',')[0]}[/]")
+    p50, p99 = (facts["restore_seconds"][name] * 1000 for name in ("p50", "p99"))
+    line("restore", f"p50 {p50:.1f} ms   p99 {p99:.1f} ms   [dim]from {RESTORE_DURATION.name}[/]")
     line("registry", "   ".join(_hit_rate(name, **found) for name, found in facts["registry_lookups"].items()))
     line("", "[dim]live objects stay in their process: workers elsewhere miss by design[/]")
     console.print()
@@ -68,12 +68,8 @@ def _by_worker(workers: list[dict[str, Any]]) -> Table:
 
 
 def _hit_rate(registry: str, hits: int, lookups: int) -> str:
-    rate = f"{hits / lookups:.0%}" if lookups else UNKNOWN
+    rate = f"{hits / lookups:.0%}" if lookups else "-"
     return f"{registry} hits {rate} ({hits}/{lookups})"
-
-
-def _milliseconds(seconds: float | None) -> str:
-    return UNKNOWN if seconds is None else f"{seconds * 1000:.1f} ms"
 
 
 def _indented(thing: Table | Tree) -> Padding:

@@ -7,19 +7,12 @@ import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Final
 
 from docket import Docket, Worker
 from docket.execution import Execution
 from opentelemetry.trace import SpanKind
 from starlette.applications import Starlette
-from starlette.authentication import (
-    AuthCredentials,
-    AuthenticationBackend,
-    AuthenticationError,
-    BaseUser,
-    SimpleUser,
-)
+from starlette.authentication import AuthCredentials, AuthenticationBackend, AuthenticationError, BaseUser, SimpleUser
 from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response
@@ -33,9 +26,6 @@ from .callers import PERPETUAL_RUNS
 from .sighting import SERVER, Kind
 
 AHEAD = timedelta(milliseconds=400)
-
-CONCURRENCY: Final = 3
-"""Of the worker in this process: it is to run some of the tasks, and leave most to the others."""
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
@@ -65,7 +55,7 @@ async def _working(docket: Docket) -> AsyncGenerator[None]:
     dependencies = taskctx.worker_dependencies
     async with (
         docket,
-        Worker(docket, name=SERVER, concurrency=CONCURRENCY, dependencies=dependencies) as worker,
+        Worker(docket, name=SERVER, concurrency=child.CONCURRENCY, dependencies=dependencies) as worker,
         asyncio.TaskGroup() as group,
     ):
         running = group.create_task(worker.run_forever())

@@ -34,20 +34,23 @@ class Context(BaseModel):
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True)
 
-    token: str | None = Field(default=None, repr=False)
-    client_id: str | None = Field(default=None, repr=False)
-    subject: str | None = Field(default=None, repr=False)
-    oauth_scopes: list[str] = Field(default_factory=list[str], repr=False)
-    task_scope: str | None = Field(default=None, repr=False)
-    task_id: str | None = Field(default=None, repr=False)
-    headers: dict[str, str] = Field(default_factory=dict[str, str], repr=False)
-    request_id: str | None = Field(default=None, repr=False)
-    session_id: str | None = Field(default=None, repr=False)
-    baggage: dict[str, str] = Field(default_factory=dict[str, str], repr=False)
-    origin_trace: str | None = Field(default=None, repr=False)
-    origin_linked: bool = Field(default=True, repr=False)
-    live_session: str | None = Field(default=None, repr=False)
-    live_server: bool = Field(default=False, repr=False)
+    token: str | None = None
+    client_id: str | None = None
+    subject: str | None = None
+    oauth_scopes: list[str] = Field(default_factory=list[str])
+    task_scope: str | None = None
+    task_id: str | None = None
+    headers: dict[str, str] = Field(default_factory=dict[str, str])
+    request_id: str | None = None
+    session_id: str | None = None
+    baggage: dict[str, str] = Field(default_factory=dict[str, str])
+    origin_trace: str | None = None
+    origin_linked: bool = True
+    live_session: str | None = None
+    live_server: bool = False
+
+    def __repr_args__(self) -> list[tuple[str, object]]:
+        return []
 
 
 class Sighting(BaseModel):

@@ -7,7 +7,6 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,26 +15,13 @@ from taskctx.telemetry.names import Attribute
 
 from .tasks import BODY
 
+Span = dict[str, Any]
+"""As OpenTelemetry's SDK writes it, and the ``process`` that it is of."""
+
 Tree = dict[str, Any]
 
 PATIENCE = 3.0
 """Seconds for the last spans to be written: a task reports before its span ends."""
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A span, as far as the tree needs it; ids are in hexadecimal."""
-
-    process: str
-    name: str
-    kind: str
-    trace_id: str
-    span_id: str
-    parent_id: str | None
-    links: list[tuple[str, str]]
-    start: datetime
-    end: datetime
-    attempt: int | None
 
 
 async def find_tree(directory: Path, trace_id: str, runs: int) -> Tree | None:
@@ -51,60 +37,49 @@ async def find_tree(directory: Path, trace_id: str, runs: int) -> Tree | None:
 def read_spans(directory: Path) -> list[Span]:
     """What the processes have written so far; a line being written is left for later."""
     return [
-        # the SDK writes ids as 0x..., the headers that carry them do not
-        _span(path.stem, json.loads(line.replace('"0x', '"')))
+        # ids are written as 0x..., unlike in the headers that carry them
+        json.loads(line.replace('"0x', '"')) | {"process": path.stem}
         for path in sorted(directory.glob("*.spans"))
         for line in path.read_text().splitlines(keepends=True)
         if line.endswith("\n")
     ]
 
 
-def _span(process: str, written: dict[str, Any]) -> Span:
-    """From what OpenTelemetry's SDK makes of a span as JSON."""
-    return Span(
-        process=process,
-        name=written["name"],
-        kind=written["kind"].removeprefix("SpanKind."),
-        trace_id=written["context"]["trace_id"],
-        span_id=written["context"]["span_id"],
-        parent_id=written["parent_id"],
-        links=[(link["context"]["trace_id"], link["context"]["span_id"]) for link in written["links"]],
-        start=datetime.fromisoformat(written["start_time"]),
-        end=datetime.fromisoformat(written["end_time"]),
-        attempt=written["attributes"].get(Attribute.DOCKET_ATTEMPT),
-    )
-
-
 def build_tree(spans: Sequence[Span], trace_id: str) -> Tree | None:
     """The tree from the request's span, the first in its trace, down to the task's, as ``--json`` prints it."""
-    by_id = {span.span_id: span for span in spans}
-    tops = [span for span in spans if span.trace_id == trace_id and span.parent_id not in by_id]
-    if not tops:
-        return None
+    spans = sorted(spans, key=lambda span: span["start_time"])
+    ids = {span["context"]["span_id"] for span in spans}
     below: defaultdict[str | None, list[tuple[Span, str]]] = defaultdict(list)
-    for span in sorted(spans, key=lambda span: span.start):
+    tops: list[Span] = []
+    for span in spans:
         # of the links to this trace, the last is the origin that taskctx adds to Docket's own
-        linked = [target for trace, target in span.links if trace == trace_id]
-        if span.parent_id in by_id:
-            below[span.parent_id].append((span, "parent"))
+        linked = [link["context"]["span_id"] for link in span["links"] if link["context"]["trace_id"] == trace_id]
+        if span["parent_id"] in ids:
+            below[span["parent_id"]].append((span, "parent"))
+        elif span["context"]["trace_id"] == trace_id:
+            tops.append(span)
         elif linked:
             below[linked[-1]].append((span, "link"))
 
     def node(span: Span, joined_by: str) -> Tree:
-        children = below[span.span_id]
+        children = below[span["context"]["span_id"]]
+        # Docket's span does not say which attempt it is; the restore within it does
+        attempts = [
+            each["attributes"].get(Attribute.DOCKET_ATTEMPT) for each in (span, *(each for each, _ in children))
+        ]
+        took = datetime.fromisoformat(span["end_time"]) - datetime.fromisoformat(span["start_time"])
         return {
-            "name": span.name,
-            "process": span.process,
-            "kind": span.kind,
+            "name": span["name"],
+            "process": span["process"],
+            "kind": span["kind"].removeprefix("SpanKind."),
             "joined_by": joined_by,
-            "trace_id": span.trace_id,
-            "milliseconds": round((span.end - span.start).total_seconds() * 1000, 3),
-            # Docket's span does not say which attempt it is; the restore within it does
-            "attempt": next((each.attempt for each in (span, *(child for child, _ in children)) if each.attempt), None),
+            "trace_id": span["context"]["trace_id"],
+            "milliseconds": round(took.total_seconds() * 1000, 3),
+            "attempt": next(filter(None, attempts), None),
             "children": [node(child, by) for child, by in children],
         }
 
-    return node(min(tops, key=lambda span: span.start), "parent")
+    return node(tops[0], "parent") if tops else None
 
 
 def _count(tree: Tree, name: str) -> int:
