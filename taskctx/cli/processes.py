@@ -65,7 +65,7 @@ class Process:
     def output(self) -> str:
         """What is in its log by now."""
         text = self.log.read_text(errors="replace")
-        for secret in self.secrets:
+        for secret in filter(None, self.secrets):
             text = text.replace(secret, HIDDEN)
         return text
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
@@ -87,11 +86,6 @@ def _request(number: int, caller: tuple[dict[str, str], Context]) -> Request:
         update={"task_id": request_id, "request_id": request_id, "baggage": baggage, "origin_trace": trace_id}
     )
     failures = 1 + number // len(KINDS) % 2 if kind is Kind.RETRIED else 0
-    return Request(number, kind, headers, expected, failures, frozenset(_runs(kind, failures)))
-
-
-def _runs(kind: Kind, failures: int) -> Iterator[tuple[int, int]]:
-    if kind is Kind.PERPETUAL:
-        yield from ((run, 1) for run in range(1, PERPETUAL_RUNS + 1))
-    else:
-        yield from ((1, attempt) for attempt in range(1, failures + 2))
+    attempts = {(1, attempt) for attempt in range(1, failures + 2)}
+    runs = {(run, 1) for run in range(1, PERPETUAL_RUNS + 1)} if kind is Kind.PERPETUAL else attempts
+    return Request(number, kind, headers, expected, failures, frozenset(runs))

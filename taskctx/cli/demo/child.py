@@ -15,11 +15,11 @@ from ..processes import end_with_parent
 
 NAME: Final = "TASKCTX_DEMO_NAME"
 DIRECTORY: Final = "TASKCTX_DEMO_DIRECTORY"
-URL: Final = "TASKCTX_DEMO_URL"
+URL: Final = "DOCKET_URL"
 DOCKET: Final = "TASKCTX_DEMO_DOCKET"
 SIGNING_KEY: Final = "TASKCTX_DEMO_SIGNING_KEY"
 METRICS_PORT: Final = "TASKCTX_DEMO_METRICS_PORT"
-"""Environment variables, because a command line can be read by others."""
+"""Environment variables, because a command line can be read by others; Docket's own command looks at the URL."""
 
 HOST: Final = "127.0.0.1"
 CONCURRENCY: Final = 4

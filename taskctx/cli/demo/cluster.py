@@ -6,7 +6,7 @@ import asyncio
 import os
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -32,33 +32,14 @@ KEPT = ("TASKCTX_ENCRYPTION_KEYS", "TASKCTX_KEY_PREFIX")
 """Variables that could change what is carried, or how a process is set up, are not handed on; these do neither."""
 
 
+SERVE = (
+    f"{uvicorn.__name__} --factory {{app}} --host {child.HOST} --port {{port}} --workers 1"
+    " --log-level warning --no-access-log --timeout-graceful-shutdown 2"
+)
+
+
 class Problem(Exception):
     """The demo could not be run.  The message is a sentence with a hint."""
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """What is run.
-
-    Attributes:
-        app: where uvicorn finds what makes the server's application.
-        worker: the arguments of ``python`` for a worker, from its name, its docket's, and the port of its metrics.
-    """
-
-    app: str
-    worker: Callable[[str, str, int], list[str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A process that works on tasks, and where its metrics are."""
-
-    process: Process
-    metrics_url: str
-
-    @property
-    def name(self) -> str:
-        return self.process.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +49,18 @@ class Cluster:
     Attributes:
         queue: where the queue lives, in words.
         note: why it is in memory, if it is.
-        members: the server is the last.
+        metrics: URLs, by the name of the process that works on tasks; the server is the last.
     """
 
     queue: str
     note: str | None
     server_url: str
-    members: list[Member]
+    metrics: dict[str, str]
     processes: Processes
 
 
 async def start_cluster(
-    program: Program, stack: AsyncExitStack, directory: Path, *, url: str | None, workers: int, signing_key: bytes
+    stack: AsyncExitStack, directory: Path, *, app: str, worker: str, url: str | None, workers: int, signing_key: bytes
 ) -> Cluster:
     """Start it all and wait until every worker is ready; ``stack`` stops it, whatever happens.
 
@@ -88,51 +69,40 @@ async def start_cluster(
         ProcessError: something did not start.
     """
     docket_name = f"taskctx-demo-{secrets.token_hex(4)}"
-    password = None
+    password = ""
     if url is not None and not url.startswith(MEMORY):
         await _knock(url, docket_name)
-        password = urlsplit(url).password
+        password = urlsplit(url).password or ""
         stack.push_async_callback(_sweep, url, docket_name)
-    processes = stack.enter_context(
-        Processes(
-            directory,
-            {name: value for name, value in os.environ.items() if name in KEPT or not name.startswith(CARRYING)},
-            secrets=(signing_key.hex(), *((password, unquote(password)) if password else ())),
-            own_sessions=True,
-        )
-    )
+    inherited = {name: value for name, value in os.environ.items() if name in KEPT or not name.startswith(CARRYING)}
+    hidden = (signing_key.hex(), password, unquote(password))
+    processes = stack.enter_context(Processes(directory, inherited, secrets=hidden, own_sessions=True))
     url, queue, note = await _open_queue(url, docket_name, processes)
     environment = {
-        # where Docket's own command looks, and where the demo does
-        "DOCKET_URL": url,
         child.URL: url,
         child.DOCKET: docket_name,
         child.DIRECTORY: str(directory),
         child.SIGNING_KEY: signing_key.hex(),
     }
+    metrics: dict[str, str] = {}
 
-    def start(name: str, arguments: Callable[[int], list[str]]) -> Member:
+    def start(name: str, command: str, **values: object) -> Process:
         port = free_port()
+        metrics[name] = f"http://{child.HOST}:{port}/metrics"
+        values |= {"name": name, "docket": docket_name, "metrics_port": port, "here": Path(__file__).parent}
+        words = [word.format(**values) for word in command.split()]
         given = environment | {child.NAME: name, child.METRICS_PORT: str(port)}
-        process = processes.start([sys.executable, *arguments(port)], given, name=name)
-        return Member(process, f"http://{child.HOST}:{port}/metrics")
+        return processes.start([sys.executable, "-m", *words], given, name=name)
 
-    port = free_port()
-    server = start(SERVER, lambda _: _serve(program.app, port))
-    names = [] if note else [f"worker-{number + 1}" for number in range(workers)]
-    crew = [start(name, partial(program.worker, name, docket_name)) for name in names]
+    crew = [] if note else [start(f"worker-{number + 1}", worker) for number in range(workers)]
     # at once, and before the server
-    stack.callback(stop, [worker.process for worker in crew])
-    cluster = Cluster(queue, note, f"http://{child.HOST}:{port}", [*crew, server], processes)
-    await server.process.ready(lambda: listening(port))
+    stack.callback(stop, crew)
+    port = free_port()
+    server = start(SERVER, SERVE, app=app, port=port)
+    await server.ready(lambda: listening(port))
     if not note:
-        await _all_work(cluster, Docket(name=docket_name, url=url))
-    return cluster
-
-
-def _serve(app: str, port: int) -> list[str]:
-    command = ["-m", uvicorn.__name__, "--factory", app, "--host", child.HOST, "--port", str(port), "--workers", "1"]
-    return [*command, "--log-level", "warning", "--no-access-log", "--timeout-graceful-shutdown", "2"]
+        await _all_work([*crew, server], processes, Docket(name=docket_name, url=url))
+    return Cluster(queue, note, f"http://{child.HOST}:{port}", metrics, processes)
 
 
 async def _open_queue(url: str | None, docket_name: str, processes: Processes) -> tuple[str, str, str | None]:
@@ -183,15 +153,15 @@ async def _sweep(url: str, docket_name: str) -> None:
                 await redis.delete(key)
 
 
-async def _all_work(cluster: Cluster, docket: Docket) -> None:
+async def _all_work(crew: Sequence[Process], processes: Processes, docket: Docket) -> None:
     """Wait until every worker has said on the docket that it works."""
 
     async def works(name: str) -> bool:
-        cluster.processes.check()
+        processes.check()
         with suppress(RedisError):
             return name in {worker.name for worker in await docket.workers()}
         return False
 
     async with docket:
-        for member in cluster.members:
-            await member.process.ready(partial(works, member.name))
+        for process in crew:
+            await process.ready(partial(works, process.name))

@@ -7,8 +7,6 @@ import json
 import signal
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
@@ -45,18 +43,9 @@ def demo(
     out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 
     async def start(stack: AsyncExitStack) -> int:
-        directory = Path(stack.enter_context(TemporaryDirectory(prefix="taskctx-demo-")))
         try:
             with Screen(err if as_json else out) as screen:
-                facts = await run(
-                    requests=requests,
-                    workers=workers,
-                    url=url,
-                    fastmcp=fastmcp,
-                    directory=directory,
-                    screen=screen,
-                    stack=stack,
-                )
+                facts = await run(stack, screen, requests=requests, workers=workers, url=url, fastmcp=fastmcp)
         except (Problem, ProcessError) as problem:
             err.print(f"[red]✗[/] {escape(str(problem))}", soft_wrap=True)
             return PROBLEM

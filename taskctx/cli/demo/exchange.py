@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import ClassVar
 
 import httpx
 from pydantic import TypeAdapter
@@ -16,47 +14,65 @@ from ..processes import ProcessError
 from . import child, server, tasks
 from .callers import Request, make_requests
 from .checks import ContextLost, Ledger
-from .cluster import Cluster, Problem, Program
+from .cluster import Cluster, Problem
+from .progress import Screen
 from .sighting import Sighting
 
 AT_A_TIME = 8
 """Requests under way."""
 
-ACCEPTED = 202
 READ_EVERY = 0.1
 STALLED = 30.0
 """Seconds in which nothing is sent or reported, after which the reports still missing are taken to be lost."""
 
-Progress = Callable[[int, int], None]
-"""Told how many requests are sent and how many runs seen."""
-
 _SIGHTINGS = TypeAdapter(list[Sighting])
 
 
-class Exchange(ABC):
-    """One of two demos: what is started for it, what is sent there, and how.
+class Exchange:
+    """HTTP requests to a server of the demo's own, with Docket's workers.
 
     Attributes:
+        app: where uvicorn finds what makes the server's application.
+        worker: the command that starts a worker, after ``python -m``; what stands in braces is filled in.
         sent: requests that were accepted.
     """
 
-    program: ClassVar[Program]
+    app = f"{server.__name__}:make"
+    # as anybody would start one; its queue's URL, which may hold a password, is in the environment
+    worker = (
+        f"docket worker --name {{name}} --docket {{docket}} --tasks {tasks.__name__}:tasks"
+        f" --dependencies taskctx:worker_dependencies --concurrency {child.CONCURRENCY}"
+        " --metrics-port {metrics_port} --logging-level WARNING"
+    )
 
     def __init__(self, cluster: Cluster, client: httpx.AsyncClient, ledger: Ledger) -> None:
         self._cluster, self._client, self._ledger = cluster, client, ledger
-        self.sent = 0
+        self._index = self.sent = 0
 
     @staticmethod
-    @abstractmethod
-    def make_requests(count: int, signing_key: bytes) -> list[Request]: ...
+    def make_requests(count: int, signing_key: bytes) -> list[Request]:
+        return make_requests(count, signing_key)
 
-    @abstractmethod
-    async def send(self, request: Request) -> None: ...
+    async def send(self, request: Request) -> None:
+        """Send a request; tell the ledger what goes out with it."""
+        url = f"{self._cluster.server_url}/tasks/{request.kind}"
+        numbers = {"number": request.number, "failures": request.failures}
+        message = self._client.build_request("POST", url, params=numbers, headers=request.headers)
+        self._ledger.sent(request.number, message.headers)
+        response = await self._client.send(message)
+        if not response.is_success:
+            raise Problem(f"the server answered request {request.number} with {response.status_code}")
+        self.sent += 1
 
-    async def read(self) -> None:  # noqa: B027 - there is nothing to read where ``send`` has the answer
+    async def read(self) -> None:
         """Compare the reports that have come in since."""
+        response = await self._client.get(f"{self._cluster.server_url}/reports", params={"since": self._index})
+        sightings = _SIGHTINGS.validate_json(response.content)
+        for sighting in sightings:
+            self._ledger.seen(sighting)
+        self._index += len(sightings)
 
-    async def run(self, requests: Sequence[Request], progress: Progress) -> None:
+    async def run(self, requests: Sequence[Request], screen: Screen) -> None:
         """Send every request and compare every report, until all are in.
 
         Raises:
@@ -69,7 +85,7 @@ class Exchange(ABC):
             async with asyncio.TaskGroup() as group:
                 for _ in range(AT_A_TIME):
                     group.create_task(self._send_all(waiting))
-                await self._read_all(progress)
+                await self._read_all(screen)
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
 
@@ -78,7 +94,7 @@ class Exchange(ABC):
             with self._explained(f"request {request.number} was not accepted"):
                 await self.send(request)
 
-    async def _read_all(self, progress: Progress) -> None:
+    async def _read_all(self, screen: Screen) -> None:
         before, heard = (0, 0), time.monotonic()
         while not self._ledger.complete:
             await asyncio.sleep(READ_EVERY)
@@ -86,7 +102,7 @@ class Exchange(ABC):
             with self._explained("the server stopped answering"):
                 await self.read()
             now = (self.sent, self._ledger.runs_seen)
-            progress(*now)
+            screen.seen(*now)
             if now != before:
                 before, heard = now, time.monotonic()
             elif time.monotonic() - heard > STALLED:
@@ -102,46 +118,3 @@ class Exchange(ABC):
         except Exception as error:  # noqa: BLE001
             self._cluster.processes.check()
             raise Problem(f"{what} ({type(error).__name__})") from None
-
-
-def _docket_worker(name: str, docket_name: str, metrics_port: int) -> list[str]:
-    """The command that anybody would start a worker with; the URL may hold a password, so it is in the environment."""
-    command = ["-m", "docket", "worker", "--name", name, "--docket", docket_name]
-    command += ["--tasks", f"{tasks.__name__}:tasks", "--dependencies", "taskctx:worker_dependencies"]
-    command += [
-        "--concurrency",
-        str(child.CONCURRENCY),
-        "--metrics-port",
-        str(metrics_port),
-        "--logging-level",
-        "WARNING",
-    ]
-    return command
-
-
-class DocketExchange(Exchange):
-    """A server and workers of Docket's own, and HTTP requests."""
-
-    program = Program(f"{server.__name__}:make", _docket_worker)
-    make_requests = staticmethod(make_requests)
-    _index = 0
-
-    async def send(self, request: Request) -> None:
-        message = self._client.build_request(
-            "POST",
-            f"{self._cluster.server_url}/tasks/{request.kind}",
-            params={"number": request.number, "failures": request.failures},
-            headers=request.headers,
-        )
-        self._ledger.sent(request.number, message.headers)
-        response = await self._client.send(message)
-        if response.status_code != ACCEPTED:
-            raise Problem(f"the server answered request {request.number} with {response.status_code}, not 202")
-        self.sent += 1
-
-    async def read(self) -> None:
-        response = await self._client.get(f"{self._cluster.server_url}/reports", params={"since": self._index})
-        sightings = _SIGHTINGS.validate_json(response.content)
-        for sighting in sightings:
-            self._ledger.seen(sighting)
-        self._index += len(sightings)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from fastmcp import Client
 from fastmcp.client.transports import StreamableHttpTransport
@@ -11,7 +10,6 @@ from fastmcp_tasks import call_tool_task  # pyright: ignore[reportUnknownVariabl
 
 from .callers import Request, make_requests
 from .checks import ContextLost
-from .cluster import Program
 from .exchange import Exchange
 from .sighting import Kind, Sighting
 
@@ -21,16 +19,12 @@ MOUNTED_EVERY = 4
 IN_META = ("traceparent", "tracestate")
 """Where FastMCP looks for a trace: the message's ``_meta``."""
 
-SERVER_FILE = str(Path(__file__).with_name("fastmcp_server.py"))
-
 
 class FastMCPExchange(Exchange):
     """A FastMCP server, workers of FastMCP's own, and calls of tools as tasks."""
 
-    program = Program(
-        f"{__package__}.fastmcp_server:mcp.http_app",
-        lambda _name, _docket_name, _port: ["-m", "fastmcp_tasks.worker_cli", "worker", SERVER_FILE],
-    )
+    app = f"{__package__}.fastmcp_server:mcp.http_app"
+    worker = "fastmcp_tasks.worker_cli worker {here}/fastmcp_server.py"
 
     @staticmethod
     def make_requests(count: int, signing_key: bytes) -> list[Request]:
@@ -52,6 +46,9 @@ class FastMCPExchange(Exchange):
         if answer.is_error:
             raise ContextLost(f"request {request.number} ({tool}): its task failed")
         self._ledger.seen(Sighting.model_validate(answer.data))
+
+    async def read(self) -> None:
+        """Nothing: a tool's answer is its task's report."""
 
 
 def _as_call(number: int, request: Request) -> Request:

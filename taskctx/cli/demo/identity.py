@@ -28,14 +28,8 @@ def access_token(key: bytes, token: str) -> dict[str, Any] | None:
     claims = verify(key, token)
     if claims is None:
         return None
-    scopes = claims["scope"].split()
-    return {
-        "token": token,
-        "client_id": claims["client_id"],
-        "scopes": scopes,
-        "expires_at": claims["exp"],
-        "claims": claims,
-    }
+    known = {"token": token, "client_id": claims["client_id"], "scopes": claims["scope"].split()}
+    return known | {"expires_at": claims["exp"], "claims": claims}
 
 
 def digest(secret: str) -> str:

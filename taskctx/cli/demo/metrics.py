@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
@@ -12,55 +12,43 @@ from taskctx.telemetry.names import REGISTRY_LOOKUPS, RESTORE_DURATION, RESTORES
 
 from ..operating import histogram
 from ..operating.fleet import Process, Sample
-from .checks import ContextLost
-from .cluster import Member, Problem
-
-REGISTRIES = ("session", "server")
+from .cluster import Problem
 
 
-class Scrape(Process):
-    """One process's numbers; ``instance`` is where they were scraped."""
-
-    @property
-    def ok(self) -> int:
-        """Restores that were."""
-        return int(self.total(RESTORES.name, outcome="ok"))
-
-    @property
-    def not_ok(self) -> int:
-        """Restores that were not."""
-        return int(self.total(RESTORES.name)) - self.ok
-
-    @property
-    def lookups(self) -> dict[str, dict[str, int]]:
-        """Lookups altogether, and hits, by registry."""
-        hits = self.by("registry", REGISTRY_LOOKUPS.name, result="hit")
-        lookups = self.by("registry", REGISTRY_LOOKUPS.name)
-        return {name: {"hits": int(hits.get(name, 0)), "lookups": int(lookups.get(name, 0))} for name in REGISTRIES}
+def lookups(processes: Sequence[Process]) -> dict[str, dict[str, int]]:
+    """Lookups of live objects by registry, and how many of them found one."""
+    name = REGISTRY_LOOKUPS.name
+    return {
+        registry: {
+            "hits": int(sum(process.total(name, registry=registry, result="hit") for process in processes)),
+            "lookups": int(sum(process.total(name, registry=registry) for process in processes)),
+        }
+        for registry in ("session", "server")
+    }
 
 
-async def scrape(client: httpx.AsyncClient, member: Member) -> Scrape:
+def restores(process: Process) -> tuple[int, int]:
+    """How many restores were ok, and how many were not."""
+    ok = process.total(RESTORES.name, outcome="ok")
+    return int(ok), int(process.total(RESTORES.name) - ok)
+
+
+async def scrape(client: httpx.AsyncClient, url: str) -> Process:
     """What the metrics of a process say.
 
     Raises:
         Problem: it serves none.
-        ContextLost: not all restores were ok.
     """
-    url = member.metrics_url
     try:
         response = await client.get(url)
         response.raise_for_status()
     except httpx.HTTPError as error:
         raise Problem(f"no metrics at {url} ({type(error).__name__})") from None
     families = text_string_to_metric_families(response.text)
-    samples = (Sample(each.name, each.labels, each.value) for family in families for each in family.samples)
-    found = Scrape(url, tuple(samples))
-    if found.not_ok:
-        raise ContextLost(f"{member.name} counted {found.not_ok} restores that were not ok")
-    return found
+    return Process(url, tuple(Sample(it.name, it.labels, it.value) for family in families for it in family.samples))
 
 
-def quantile(of: float, scrapes: Iterable[Scrape]) -> float | None:
+def quantile(of: float, scrapes: Sequence[Process]) -> float | None:
     """A quantile of the restore durations in seconds, as PromQL's ``histogram_quantile`` estimates it."""
     merged: defaultdict[float, float] = defaultdict(float)
     for each in scrapes:

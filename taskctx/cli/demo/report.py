@@ -44,7 +44,8 @@ def print_report(console: Console, facts: Facts) -> None:
     console.print()
     p50, p99 = (facts["restore_seconds"][name] * 1000 for name in ("p50", "p99"))
     line("restore", f"p50 {p50:.1f} ms   p99 {p99:.1f} ms   [dim]from {RESTORE_DURATION.name}[/]")
-    line("registry", "   ".join(_hit_rate(name, **found) for name, found in facts["registry_lookups"].items()))
+    rates = (f"{name} hits {_rate(**found)}" for name, found in facts["registry_lookups"].items())
+    line("registry", "   ".join(rates))
     line("", "[dim]live objects stay in their process: workers elsewhere miss by design[/]")
     console.print()
     if tree := facts["trace"]["tree"]:
@@ -67,9 +68,8 @@ def _by_worker(workers: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _hit_rate(registry: str, hits: int, lookups: int) -> str:
-    rate = f"{hits / lookups:.0%}" if lookups else "-"
-    return f"{registry} hits {rate} ({hits}/{lookups})"
+def _rate(hits: int, lookups: int) -> str:
+    return f"{hits / lookups:.0%} ({hits}/{lookups})" if lookups else "- (0/0)"
 
 
 def _indented(thing: Table | Tree) -> Padding:

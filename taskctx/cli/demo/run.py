@@ -7,7 +7,9 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -17,8 +19,8 @@ from taskctx.telemetry.names import RESTORE_DURATION
 from .callers import Request
 from .checks import ContextLost, Ledger
 from .cluster import Problem, start_cluster
-from .exchange import DocketExchange, Exchange
-from .metrics import REGISTRIES, quantile, scrape
+from .exchange import Exchange
+from .metrics import lookups, quantile, restores, scrape
 from .progress import Screen
 from .sighting import SERVER
 from .tracing import find_tree
@@ -28,14 +30,7 @@ Facts = dict[str, Any]
 
 
 async def run(
-    *,
-    requests: int,
-    workers: int,
-    url: str | None,
-    fastmcp: bool,
-    directory: Path,
-    screen: Screen,
-    stack: AsyncExitStack,
+    stack: AsyncExitStack, screen: Screen, *, requests: int, workers: int, url: str | None, fastmcp: bool
 ) -> Facts:
     """Start everything, send everything, compare everything; ``stack`` stops what was started.
 
@@ -44,20 +39,40 @@ async def run(
     Raises:
         Problem, ProcessError: the demo could not be run.
     """
-    chosen, signing_key = _exchange(fastmcp=fastmcp), secrets.token_bytes(32)
+    chosen, key = _exchange(fastmcp=fastmcp), secrets.token_bytes(32)
+    directory = Path(stack.enter_context(TemporaryDirectory(prefix="taskctx-demo-")))
     client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False, timeout=30))
     screen.starting()
-    cluster = await start_cluster(chosen.program, stack, directory, url=url, workers=workers, signing_key=signing_key)
-    sending = chosen.make_requests(requests, signing_key)
+    program = {"app": chosen.app, "worker": chosen.worker}
+    cluster = await start_cluster(stack, directory, **program, url=url, workers=workers, signing_key=key)
+    sending = chosen.make_requests(requests, key)
     ledger = Ledger(sending)
     screen.sending(len(sending), ledger.runs_expected)
     began = time.monotonic()
     try:
-        await chosen(cluster, client, ledger).run(sending, screen.seen)
-        seconds = time.monotonic() - began
-        scrapes = [await scrape(client, member) for member in cluster.members]
+        await chosen(cluster, client, ledger).run(sending, screen)
     except ContextLost as lost:
         return _counts(ledger, sending) | {"problem": str(lost)}
+    seconds = time.monotonic() - began
+    processes = [await scrape(client, url) for url in cluster.metrics.values()]
+    pids = {process.name: process.pid for process in cluster.processes.started}
+    workers_facts: list[Facts] = []
+    for (name, metrics_url), process in zip(cluster.metrics.items(), processes, strict=True):
+        ok, not_ok = restores(process)
+        if not_ok:
+            return _counts(ledger, sending) | {"problem": f"{name} counted {not_ok} restores that were not ok"}
+        workers_facts.append(
+            {
+                "name": name,
+                "pid": pids[name],
+                "in_server": name == SERVER,
+                "task_runs": ledger.runs_by_worker[name],
+                "restores_ok": ok,
+                "restores_not_ok": not_ok,
+                "registry_lookups": lookups([process]),
+                "metrics_url": metrics_url,
+            }
+        )
     # a request whose task was retried once, if there is one: its trace crosses the queue twice
     shown = next((request for request in sending if request.failures == 1), sending[0])
     return _counts(ledger, sending) | {
@@ -67,31 +82,16 @@ async def run(
         "seconds": round(seconds, 3),
         "backend": cluster.queue,
         "note": cluster.note,
-        "workers": [
-            {
-                "name": each.name,
-                "pid": each.process.pid,
-                "in_server": each.name == SERVER,
-                "task_runs": ledger.runs_by_worker[each.name],
-                "restores_ok": scrape.ok,
-                "restores_not_ok": scrape.not_ok,
-                "registry_lookups": scrape.lookups,
-                "metrics_url": each.metrics_url,
-            }
-            for each, scrape in zip(cluster.members, scrapes, strict=True)
-        ],
+        "workers": workers_facts,
         "restore_seconds": {
-            "p50": quantile(0.5, scrapes),
-            "p99": quantile(0.99, scrapes),
+            "p50": quantile(0.5, processes),
+            "p99": quantile(0.99, processes),
             "source": f"{RESTORE_DURATION.name}, scraped from all processes",
         },
-        "registry_lookups": {
-            registry: {what: sum(each.lookups[registry][what] for each in scrapes) for what in ("hits", "lookups")}
-            for registry in REGISTRIES
-        },
+        "registry_lookups": lookups(processes),
         "trace": {"trace_id": shown.trace_id, "tree": await find_tree(directory, shown.trace_id, len(shown.runs))},
-        "scrape": [member.metrics_url for member in cluster.members],
-        "pids": {process.name: process.pid for process in cluster.processes.started},
+        "scrape": list(cluster.metrics.values()),
+        "pids": pids,
     }
 
 
@@ -107,13 +107,11 @@ def _exchange(*, fastmcp: bool) -> type[Exchange]:
         Problem: FastMCP is not installed.
     """
     if not fastmcp:
-        return DocketExchange
-    try:
-        from .fastmcp_client import FastMCPExchange  # noqa: PLC0415 - of an extra of its own
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("taskctx"):
-            raise
-        raise Problem(
-            f"taskctx demo --fastmcp needs {error.name}, which is not installed: pip install 'taskctx[demo,fastmcp]'"
-        ) from None
+        return Exchange
+    for module in ("fastmcp", "fastmcp_tasks"):
+        if find_spec(module) is None:
+            needs = f"needs {module}, which is not installed: pip install 'taskctx[demo,fastmcp]'"
+            raise Problem(f"taskctx demo --fastmcp {needs}")
+    from .fastmcp_client import FastMCPExchange  # noqa: PLC0415 - of an extra of its own
+
     return FastMCPExchange

@@ -9,7 +9,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 from docket import Docket, Worker
-from docket.execution import Execution
 from opentelemetry.trace import SpanKind
 from starlette.applications import Starlette
 from starlette.authentication import AuthCredentials, AuthenticationBackend, AuthenticationError, BaseUser, SimpleUser
@@ -83,11 +82,21 @@ class Api:
         The span is what an OpenTelemetry instrumentation would make; the middleware has it go on the caller's trace.
         """
         number, failures = int(request.query_params["number"]), int(request.query_params["failures"])
+        docket, when = self._docket, datetime.now(UTC) + AHEAD
         with (
             tasks.tracer.start_as_current_span(f"POST {request.url.path}", kind=SpanKind.SERVER),
             taskctx.bind_caller(session=self._session(request.headers.get(SESSION_ID))),
         ):
-            await self._add(Kind(request.path_params["kind"]), number, failures)
+            key = taskctx.get_request_id()
+            match Kind(request.path_params["kind"]):
+                case Kind.NOW:
+                    await taskctx.add(docket, tasks.report_once, key=key)(number)
+                case Kind.AHEAD:
+                    await taskctx.add(docket, tasks.report_once, when=when, key=key)(number)
+                case Kind.RETRIED:
+                    await taskctx.add(docket, tasks.report_retried, key=key)(number, failures)
+                case Kind.PERPETUAL:
+                    await taskctx.add(docket, tasks.report_perpetual, key=key)(number, 1, PERPETUAL_RUNS)
         return Response(status_code=202)
 
     async def reports(self, request: Request) -> Response:
@@ -96,18 +105,6 @@ class Api:
         async with self._docket.redis() as redis:
             found: list[bytes] = await redis.lrange(key, since, -1)
         return Response(b"[" + b",".join(found) + b"]", media_type="application/json")
-
-    async def _add(self, kind: Kind, number: int, failures: int) -> Execution:
-        docket, key = self._docket, taskctx.get_request_id()
-        match kind:
-            case Kind.NOW:
-                return await taskctx.add(docket, tasks.report_once, key=key)(number)
-            case Kind.AHEAD:
-                return await taskctx.add(docket, tasks.report_once, when=datetime.now(UTC) + AHEAD, key=key)(number)
-            case Kind.RETRIED:
-                return await taskctx.add(docket, tasks.report_retried, key=key)(number, failures)
-            case Kind.PERPETUAL:
-                return await taskctx.add(docket, tasks.report_perpetual, key=key)(number, 1, PERPETUAL_RUNS)
 
     def _session(self, session_id: str | None) -> LiveSession | None:
         return self._sessions.setdefault(session_id, LiveSession(session_id)) if session_id else None

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 
 
 class Kind(StrEnum):
@@ -21,7 +20,7 @@ SERVER = "server"
 """The worker inside the server's process, where live sessions and servers can be found."""
 
 
-class Context(BaseModel):
+class Context(BaseModel, frozen=True):
     """A caller's context: as sent, or as a task saw it.  ``repr`` shows nothing of it.
 
     Attributes:
@@ -32,18 +31,16 @@ class Context(BaseModel):
         live_server: the task found the live server object.
     """
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True)
-
     token: str | None = None
     client_id: str | None = None
     subject: str | None = None
-    oauth_scopes: list[str] = Field(default_factory=list[str])
+    oauth_scopes: list[str] = []
     task_scope: str | None = None
     task_id: str | None = None
-    headers: dict[str, str] = Field(default_factory=dict[str, str])
+    headers: dict[str, str] = {}
     request_id: str | None = None
     session_id: str | None = None
-    baggage: dict[str, str] = Field(default_factory=dict[str, str])
+    baggage: dict[str, str] = {}
     origin_trace: str | None = None
     origin_linked: bool = True
     live_session: str | None = None
@@ -53,17 +50,8 @@ class Context(BaseModel):
         return []
 
 
-class Sighting(BaseModel):
-    """One run's report.
-
-    Attributes:
-        number: of the request.
-        run: of a perpetual task, from 1.
-        attempt: of a retried task, from 1.
-        worker: name of the worker that ran it.
-    """
-
-    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True)
+class Sighting(BaseModel, frozen=True):
+    """One run's report: a perpetual task's runs and a retried task's attempts count from 1."""
 
     number: int
     run: int = 1

@@ -15,8 +15,8 @@ from opentelemetry import baggage, trace
 from opentelemetry.trace import Link
 
 import taskctx
-from taskctx._caller.trace_context import span_context
 from taskctx._worker.current_task import restored_task
+from taskctx._caller.trace_context import span_context
 
 from . import child
 from .identity import digest
@@ -32,8 +32,7 @@ BODY = "task body"
 REPORT_TTL = 3600
 SOON = timedelta(milliseconds=20)
 
-RETRY = Retry(attempts=3, delay=SOON)
-PERPETUAL = Perpetual(every=SOON)
+RETRY, PERPETUAL = Retry(attempts=3, delay=SOON), Perpetual(every=SOON)
 
 
 async def report_once(number: int) -> None:
@@ -83,7 +82,10 @@ def see(docket_span: trace.Span) -> Context:
     token = taskctx.get_access_token()
     task = taskctx.get_task_context()
     session_id = taskctx.get_task_session_id()
-    origin = _origin_trace()
+    # as restored: there is no public getter, because only a demo needs it
+    restored = restored_task.get()
+    restored_origin = span_context(restored.snapshot.trace_context) if restored and restored.snapshot else None
+    origin = trace.format_trace_id(restored_origin.trace_id) if restored_origin else None
     # ``links`` is the SDK's; the API's Span can only be written to
     links = cast("tuple[Link, ...]", getattr(docket_span, "links", ()))
     return Context(
@@ -102,10 +104,3 @@ def see(docket_span: trace.Span) -> Context:
         live_session=getattr(taskctx.get_task_session(session_id), "id", None) if session_id else None,
         live_server=taskctx.get_task_server(task.task_id) is not None if task else False,
     )
-
-
-def _origin_trace() -> str | None:
-    """The trace id of the request, as restored: there is no public getter, because nobody but a demo needs it."""
-    restored = restored_task.get()
-    origin = span_context(restored.snapshot.trace_context) if restored and restored.snapshot else None
-    return trace.format_trace_id(origin.trace_id) if origin else None

@@ -64,9 +64,7 @@ def build_tree(spans: Sequence[Span], trace_id: str) -> Tree | None:
     def node(span: Span, joined_by: str) -> Tree:
         children = below[span["context"]["span_id"]]
         # Docket's span does not say which attempt it is; the restore within it does
-        attempts = [
-            each["attributes"].get(Attribute.DOCKET_ATTEMPT) for each in (span, *(each for each, _ in children))
-        ]
+        attempts = [each["attributes"].get(Attribute.DOCKET_ATTEMPT, 0) for each in (span, *(it for it, _ in children))]
         took = datetime.fromisoformat(span["end_time"]) - datetime.fromisoformat(span["start_time"])
         return {
             "name": span["name"],
@@ -75,7 +73,7 @@ def build_tree(spans: Sequence[Span], trace_id: str) -> Tree | None:
             "joined_by": joined_by,
             "trace_id": span["context"]["trace_id"],
             "milliseconds": round(took.total_seconds() * 1000, 3),
-            "attempt": next(filter(None, attempts), None),
+            "attempt": max(attempts) or None,
             "children": [node(child, by) for child, by in children],
         }
 
