@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,14 +11,15 @@ import pytest
 from docket import Docket
 from starlette.applications import Starlette
 
-from taskctx.cli.demo.app import make_app
 from taskctx.cli.demo.callers import Request, make_requests
-from taskctx.cli.demo.checks import Ledger
+from taskctx.cli.demo.checks import ContextLost, Ledger
 from taskctx.cli.demo.identity import digest, issue, verify
-from taskctx.cli.demo.metrics import Scrape, quantile
-from taskctx.cli.demo.outcome import ContextLost
+from taskctx.cli.demo.metrics import quantile
+from taskctx.cli.demo.server import make_app
 from taskctx.cli.demo.sighting import SERVER, Context, Kind, Sighting
 from taskctx.cli.demo.tracing import Span, build_tree
+from taskctx.cli.operating.fleet import Process, Sample
+from taskctx.telemetry.names import RESTORE_DURATION
 from tests.secrets import MARKER, secret
 
 KEY = b"signing-key"
@@ -158,13 +158,19 @@ def test_quantiles_are_those_of_all_processes_together() -> None:
     """Interpolated within a bucket, as PromQL does; the last bound that is known where the bucket has none."""
     infinity = float("inf")
     scrapes = [
-        Scrape("one", buckets={0.1: 4.0, 0.2: 4.0, infinity: 4.0}),
-        Scrape("two", buckets={0.1: 0.0, 0.2: 4.0, infinity: 4.0}),
+        scraped({0.1: 4.0, 0.2: 4.0, infinity: 4.0}),
+        scraped({0.1: 0.0, 0.2: 4.0, infinity: 4.0}),
     ]
     assert quantile(0.25, scrapes) == pytest.approx(0.05)
     assert quantile(0.75, scrapes) == pytest.approx(0.15)
-    assert quantile(0.99, [Scrape("late", buckets={0.1: 1.0, infinity: 100.0})]) == 0.1
-    assert quantile(0.5, [Scrape("idle", buckets={0.1: 0.0, infinity: 0.0})]) is None
+    assert quantile(0.99, [scraped({0.1: 1.0, infinity: 100.0})]) == 0.1
+    assert quantile(0.5, [scraped({0.1: 0.0, infinity: 0.0})]) is None
+
+
+def scraped(buckets: dict[float, float]) -> Process:
+    """A process with these cumulative counts of restores."""
+    name = f"{RESTORE_DURATION.name}_bucket"
+    return Process("one", tuple(Sample(name, {"le": str(bound)}, count) for bound, count in buckets.items()))
 
 
 def test_a_tree_joins_spans_by_parent_and_by_link() -> None:
@@ -178,13 +184,13 @@ def test_a_tree_joins_spans_by_parent_and_by_link() -> None:
     ]
     root = build_tree(spans, "t1")
     assert root is not None
-    (save,) = root.children
-    (task,) = save.children
-    assert [(node.span.name, node.linked) for node in (root, save, task, *task.children)] == [
-        ("http", False),
-        ("save", False),
-        ("task", True),
-        ("body", False),
+    (save,) = root["children"]
+    (task,) = save["children"]
+    assert [(node["name"], node["joined_by"]) for node in (root, save, task, *task["children"])] == [
+        ("http", "parent"),
+        ("save", "parent"),
+        ("task", "link"),
+        ("body", "parent"),
     ]
     assert build_tree(spans, "unknown") is None
 
@@ -192,14 +198,15 @@ def test_a_tree_joins_spans_by_parent_and_by_link() -> None:
 def span(
     name: str, trace: str, span_id: str, parent: str | None = None, links: list[tuple[str, str]] | None = None
 ) -> Span:
-    record = {
+    """As OpenTelemetry's SDK writes it."""
+    return {
         "process": "p",
         "name": name,
-        "kind": "INTERNAL",
-        "trace_id": trace,
-        "span_id": span_id,
+        "kind": "SpanKind.INTERNAL",
+        "context": {"trace_id": trace, "span_id": span_id},
         "parent_id": parent,
+        "links": [{"context": {"trace_id": to_trace, "span_id": to_span}} for to_trace, to_span in links or ()],
+        "start_time": "2026-01-01T00:00:00.000000Z",
+        "end_time": "2026-01-01T00:00:00.001000Z",
+        "attributes": {},
     }
-    return Span.model_validate_json(
-        json.dumps(record | {"links": links or [], "start": 0, "end": 1, "attempt": None, "outcome": None})
-    )

@@ -13,7 +13,6 @@ from .sighting import Context, Kind
 NOW, AHEAD, RETRIED, PERPETUAL = Kind
 KINDS = (NOW, AHEAD, NOW, RETRIED, NOW, PERPETUAL, NOW, AHEAD, RETRIED, PERPETUAL)
 PERPETUAL_RUNS = 3
-TOKEN_LIFE = 3600
 REQUESTS_EACH = 10
 
 
@@ -60,7 +59,7 @@ def _caller(index: int, signing_key: bytes) -> tuple[dict[str, str], Context]:
         # a service's own token names no subject
         subject = name if index % 7 else None
         scopes = ["reports:read", f"tenant:{index % 7}"]
-        claims = {"client_id": client_id, "scope": " ".join(scopes), "exp": int(time.time()) + TOKEN_LIFE}
+        claims = {"client_id": client_id, "scope": " ".join(scopes), "exp": int(time.time()) + 3600}
         # no two callers have one token, even where they share a client
         claims |= {"jti": secrets.token_hex(8)} | ({"sub": subject} if subject else {})
         token = issue(signing_key, claims)

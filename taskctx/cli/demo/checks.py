@@ -57,7 +57,9 @@ class Ledger:
         if request is None:
             raise ContextLost(f"{sighting.worker} ran a task of request {sighting.number}, which was never sent")
         run = (sighting.run, sighting.attempt)
-        where = f"request {request.number} ({_run_name(request, sighting)}), run by {sighting.worker}"
+        attempt = f", attempt {sighting.attempt}" if sighting.attempt > 1 else ""
+        which = f", run {sighting.run}" if sighting.run > 1 else attempt
+        where = f"request {request.number} ({request.kind}{which}), run by {sighting.worker}"
         if run not in request.runs:
             raise ContextLost(f"{where}: such a run was not asked for")
         here, expected = sighting.worker == SERVER, self._expected[request.number]
@@ -78,11 +80,10 @@ class Ledger:
 
 def compare(expected: Context, seen: Context) -> str | None:
     """The first difference in words, with fingerprints in place of values."""
-    sent_parts, seen_parts = dict(_parts(expected)), dict(_parts(seen))
-    for name in sent_parts | seen_parts:
-        sent_part, seen_part = sent_parts.get(name), seen_parts.get(name)
-        if sent_part != seen_part:
-            return f"{name} differs: sent {_fingerprint(sent_part)}, seen {_fingerprint(seen_part)}"
+    sent, saw = dict(_parts(expected)), dict(_parts(seen))
+    for name in sent | saw:
+        if sent.get(name) != saw.get(name):
+            return f"{name} differs: sent {_fingerprint(sent.get(name))}, seen {_fingerprint(saw.get(name))}"
     return None
 
 
@@ -99,9 +100,3 @@ def _fingerprint(value: object) -> str:
     if value is None or isinstance(value, bool):
         return {None: "nothing", True: "yes", False: "no"}[value]
     return f"#{digest(repr(value))[:8]}"
-
-
-def _run_name(request: Request, sighting: Sighting) -> str:
-    if sighting.run > 1:
-        return f"{request.kind}, run {sighting.run}"
-    return f"{request.kind}, attempt {sighting.attempt}" if sighting.attempt > 1 else str(request.kind)

@@ -31,7 +31,6 @@ CARRYING = ("TASKCTX_", "DOCKET_", "FASTMCP_", "OTEL_", "PROMETHEUS_", "UVICORN_
 KEPT = ("TASKCTX_ENCRYPTION_KEYS", "TASKCTX_KEY_PREFIX")
 """Variables that could change what is carried, or how a process is set up, are not handed on; these do neither."""
 
-
 SERVE = (
     f"{uvicorn.__name__} --factory {{app}} --host {child.HOST} --port {{port}} --workers 1"
     " --log-level warning --no-access-log --timeout-graceful-shutdown 2"

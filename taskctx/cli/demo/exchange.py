@@ -8,7 +8,6 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 
 import httpx
-from pydantic import TypeAdapter
 
 from ..processes import ProcessError
 from . import child, server, tasks
@@ -24,8 +23,6 @@ AT_A_TIME = 8
 READ_EVERY = 0.1
 STALLED = 30.0
 """Seconds in which nothing is sent or reported, after which the reports still missing are taken to be lost."""
-
-_SIGHTINGS = TypeAdapter(list[Sighting])
 
 
 class Exchange:
@@ -44,14 +41,11 @@ class Exchange:
         f" --dependencies taskctx:worker_dependencies --concurrency {child.CONCURRENCY}"
         " --metrics-port {metrics_port} --logging-level WARNING"
     )
+    make_requests = staticmethod(make_requests)
 
     def __init__(self, cluster: Cluster, client: httpx.AsyncClient, ledger: Ledger) -> None:
         self._cluster, self._client, self._ledger = cluster, client, ledger
         self._index = self.sent = 0
-
-    @staticmethod
-    def make_requests(count: int, signing_key: bytes) -> list[Request]:
-        return make_requests(count, signing_key)
 
     async def send(self, request: Request) -> None:
         """Send a request; tell the ledger what goes out with it."""
@@ -67,10 +61,9 @@ class Exchange:
     async def read(self) -> None:
         """Compare the reports that have come in since."""
         response = await self._client.get(f"{self._cluster.server_url}/reports", params={"since": self._index})
-        sightings = _SIGHTINGS.validate_json(response.content)
-        for sighting in sightings:
-            self._ledger.seen(sighting)
-        self._index += len(sightings)
+        for report in response.json():
+            self._ledger.seen(Sighting.model_validate(report))
+            self._index += 1
 
     async def run(self, requests: Sequence[Request], screen: Screen) -> None:
         """Send every request and compare every report, until all are in.

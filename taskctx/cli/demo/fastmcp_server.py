@@ -40,14 +40,8 @@ class Verifier(TokenVerifier):
 
 
 mcp: FastMCP = FastMCP("taskctx-demo", auth=Verifier())
-mcp.add_extension(
-    TasksExtension(
-        url=os.environ[child.URL],
-        name=os.environ[child.DOCKET],
-        worker_name=os.environ[child.NAME],
-        concurrency=child.CONCURRENCY,
-    )
-)
+queue = {"url": os.environ[child.URL], "name": os.environ[child.DOCKET]}
+mcp.add_extension(TasksExtension(**queue, worker_name=os.environ[child.NAME], concurrency=child.CONCURRENCY))
 mounted: FastMCP = FastMCP("mounted")
 mcp.mount(mounted, namespace="mounted")
 

@@ -17,13 +17,13 @@ from .cluster import Problem
 
 def lookups(processes: Sequence[Process]) -> dict[str, dict[str, int]]:
     """Lookups of live objects by registry, and how many of them found one."""
-    name = REGISTRY_LOOKUPS.name
+
+    def count(**labels: str) -> int:
+        return int(sum(process.total(REGISTRY_LOOKUPS.name, **labels) for process in processes))
+
     return {
-        registry: {
-            "hits": int(sum(process.total(name, registry=registry, result="hit") for process in processes)),
-            "lookups": int(sum(process.total(name, registry=registry) for process in processes)),
-        }
-        for registry in ("session", "server")
+        name: {"hits": count(registry=name, result="hit"), "lookups": count(registry=name)}
+        for name in ("session", "server")
     }
 
 

@@ -22,25 +22,20 @@ class Screen(Progress):
             transient=True,
             disable=not console.is_terminal,
         )
-        self._totals = (0, 0)
         self._told = 0
-
-    def starting(self) -> None:
         self.add_task("starting server and workers", total=None)
         self._say("starting server and workers")
 
     def sending(self, requests: int, runs: int) -> None:
-        for task in self.task_ids:
-            self.remove_task(task)
+        self.remove_task(self.task_ids[0])
         self.add_task("requests sent", total=requests)
         self.add_task("task runs compared", total=runs)
-        self._totals = requests, runs
         self._say(f"sending {requests} requests")
 
     def seen(self, sent: int, seen: int) -> None:
         for task, count in zip(self.task_ids, (sent, seen), strict=True):
             self.update(task, completed=count)
-        requests, runs = self._totals
+        requests, runs = (int(task.total or 0) for task in self.tasks)
         share = seen * SHARES // runs
         if share > self._told:
             self._told = share

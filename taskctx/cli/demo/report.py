@@ -15,20 +15,12 @@ from taskctx.telemetry.names import RESTORE_DURATION
 from .run import Facts
 from .sighting import Kind
 
-KIND_TITLES = {
-    Kind.NOW: "at once",
-    Kind.AHEAD: "scheduled ahead",
-    Kind.RETRIED: "retried",
-    Kind.PERPETUAL: "perpetual",
-}
-MARGIN = "  "
-TITLE = 10
-"""Columns left of what a line says."""
+KIND_TITLES = {Kind.NOW: "at once", Kind.AHEAD: "scheduled ahead", Kind.RETRIED: "retried", Kind.PERPETUAL: "perpetual"}
 
 
 def print_report(console: Console, facts: Facts) -> None:
     def line(title: str, text: str) -> None:
-        console.print(f"{MARGIN}[bold]{title:<{TITLE}}[/]{text}", soft_wrap=True)
+        console.print(f"  [bold]{title:<10}[/]{text}", soft_wrap=True)
 
     console.print(
         f"[green]✓[/] [bold]contexts intact[/] [bold green]{facts['contexts_intact']}[/]"
@@ -73,7 +65,7 @@ def _rate(hits: int, lookups: int) -> str:
 
 
 def _indented(thing: Table | Tree) -> Padding:
-    return Padding(thing, (0, 0, 0, len(MARGIN)), expand=False)
+    return Padding(thing, (0, 0, 0, 2), expand=False)
 
 
 def _grow(tree: Tree, span: dict[str, Any]) -> Tree:

@@ -42,7 +42,6 @@ async def run(
     chosen, key = _exchange(fastmcp=fastmcp), secrets.token_bytes(32)
     directory = Path(stack.enter_context(TemporaryDirectory(prefix="taskctx-demo-")))
     client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False, timeout=30))
-    screen.starting()
     program = {"app": chosen.app, "worker": chosen.worker}
     cluster = await start_cluster(stack, directory, **program, url=url, workers=workers, signing_key=key)
     sending = chosen.make_requests(requests, key)
@@ -101,11 +100,7 @@ def _counts(ledger: Ledger, requests: Sequence[Request]) -> Facts:
 
 
 def _exchange(*, fastmcp: bool) -> type[Exchange]:
-    """The one that was asked for.
-
-    Raises:
-        Problem: FastMCP is not installed.
-    """
+    """The one that was asked for, if what it needs is installed."""
     if not fastmcp:
         return Exchange
     for module in ("fastmcp", "fastmcp_tasks"):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from docket import Docket, Worker
@@ -16,6 +17,7 @@ from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import Lifespan
 
 import taskctx
 from taskctx.asgi import SESSION_ID, TaskContextMiddleware
@@ -26,8 +28,6 @@ from .sighting import SERVER, Kind
 
 AHEAD = timedelta(milliseconds=400)
 
-Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
-
 
 def make() -> Starlette:
     """The application as it is configured in the environment, and the metrics beside it."""
@@ -36,7 +36,7 @@ def make() -> Starlette:
     return make_app(docket, bytes.fromhex(os.environ[child.SIGNING_KEY]), lambda _: _working(docket))
 
 
-def make_app(docket: Docket, signing_key: bytes, lifespan: Lifespan) -> Starlette:
+def make_app(docket: Docket, signing_key: bytes, lifespan: Lifespan[Starlette]) -> Starlette:
     api = Api(docket)
     app = Starlette(
         routes=[Route("/tasks/{kind}", api.submit, methods=["POST"]), Route("/reports", api.reports)], lifespan=lifespan
@@ -62,11 +62,11 @@ async def _working(docket: Docket) -> AsyncGenerator[None]:
         running.cancel()
 
 
+@dataclass(frozen=True, eq=False)
 class LiveSession:
     """Stands for what a server keeps of a session: something that cannot leave its process."""
 
-    def __init__(self, id: str) -> None:  # noqa: A002
-        self.id = id
+    id: str
 
 
 class Api:
@@ -83,9 +83,11 @@ class Api:
         """
         number, failures = int(request.query_params["number"]), int(request.query_params["failures"])
         docket, when = self._docket, datetime.now(UTC) + AHEAD
+        session_id = request.headers.get(SESSION_ID)
+        session = self._sessions.setdefault(session_id, LiveSession(session_id)) if session_id else None
         with (
             tasks.tracer.start_as_current_span(f"POST {request.url.path}", kind=SpanKind.SERVER),
-            taskctx.bind_caller(session=self._session(request.headers.get(SESSION_ID))),
+            taskctx.bind_caller(session=session),
         ):
             key = taskctx.get_request_id()
             match Kind(request.path_params["kind"]):
@@ -105,9 +107,6 @@ class Api:
         async with self._docket.redis() as redis:
             found: list[bytes] = await redis.lrange(key, since, -1)
         return Response(b"[" + b",".join(found) + b"]", media_type="application/json")
-
-    def _session(self, session_id: str | None) -> LiveSession | None:
-        return self._sessions.setdefault(session_id, LiveSession(session_id)) if session_id else None
 
 
 class User(SimpleUser):

@@ -29,7 +29,6 @@ tracer: trace.Tracer = trace.get_tracer("taskctx.demo")
 BODY = "task body"
 """Name of the span around a task's own code."""
 
-REPORT_TTL = 3600
 SOON = timedelta(milliseconds=20)
 
 RETRY, PERPETUAL = Retry(attempts=3, delay=SOON), Perpetual(every=SOON)
@@ -74,7 +73,7 @@ async def _report(number: int, run: int = 1) -> None:
         docket = current_docket.get()
         async with docket.redis() as redis:
             await redis.rpush(reports_key(docket), sighting.model_dump_json())
-            await redis.expire(reports_key(docket), REPORT_TTL)
+            await redis.expire(reports_key(docket), timedelta(hours=1))
 
 
 def see(docket_span: trace.Span) -> Context:

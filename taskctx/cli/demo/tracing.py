@@ -15,10 +15,8 @@ from taskctx.telemetry.names import Attribute
 
 from .tasks import BODY
 
-Span = dict[str, Any]
-"""As OpenTelemetry's SDK writes it, and the ``process`` that it is of."""
-
-Tree = dict[str, Any]
+Span = Tree = dict[str, Any]
+"""A span as OpenTelemetry's SDK writes it, with its ``process``; a tree as ``--json`` prints it."""
 
 PATIENCE = 3.0
 """Seconds for the last spans to be written: a task reports before its span ends."""
@@ -46,7 +44,7 @@ def read_spans(directory: Path) -> list[Span]:
 
 
 def build_tree(spans: Sequence[Span], trace_id: str) -> Tree | None:
-    """The tree from the request's span, the first in its trace, down to the task's, as ``--json`` prints it."""
+    """The tree from the request's span, the first in its trace, down to the task's."""
     spans = sorted(spans, key=lambda span: span["start_time"])
     ids = {span["context"]["span_id"] for span in spans}
     below: defaultdict[str | None, list[tuple[Span, str]]] = defaultdict(list)
