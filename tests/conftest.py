@@ -57,11 +57,8 @@ def running_valkey(**config: Any) -> Generator[ValkeyServer]:
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Starter]:
     """Starts programs that do not outlive the test."""
-    starter = Starter(tmp_path)
-    try:
+    with Starter(tmp_path) as starter:
         yield starter
-    finally:
-        starter.stop_all()
 
 
 @pytest.fixture

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
+
+from taskctx.cli.processes import Process, Processes
 
 MARK = "TEST_OF_THE_DEMO"
 PATIENCE = 60.0
@@ -20,21 +21,19 @@ PATIENCE = 60.0
 class Demo:
     """A demo that runs, and the mark that its processes inherit."""
 
-    process: subprocess.Popen[str]
+    process: Process
     mark: str
 
     def wait_for_line(self, text: str) -> str:
         """The first line on stdout with this text."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if text in line:
-                return line
-        raise AssertionError(f"the demo ended without saying {text!r}")
+        while text not in (line := self.process.answer()):
+            pass
+        return line
 
     def finish(self) -> tuple[int, str, str]:
         """Exit code, stdout and stderr."""
-        out, err = self.process.communicate(timeout=PATIENCE)
-        return self.process.returncode, out, err
+        out, _ = self.process.popen.communicate(timeout=PATIENCE)
+        return self.process.popen.returncode, out.decode(), self.process.output
 
     def processes(self) -> list[str]:
         """The command lines of all processes of this demo that are alive."""
@@ -52,19 +51,10 @@ def demo(
     mark = uuid4().hex
     missing = "".join(f"sys.modules[{module!r}] = None; " for module in without)
     start = f"import sys; {missing}from taskctx.cli import main; main()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", start, "demo", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {MARK: mark, "TMPDIR": str(directory), "COLUMNS": "200"} | dict(environment or {}),
-    )
-    try:
-        yield Demo(process, mark)
-    finally:
-        if process.poll() is None:
-            process.terminate()
-        process.communicate(timeout=PATIENCE)
+    given = {MARK: mark, "TMPDIR": str(directory), "COLUMNS": "200"} | dict(environment or {})
+    with TemporaryDirectory() as logs, Processes(Path(logs)) as processes:
+        command = [sys.executable, "-c", start, "demo", *arguments]
+        yield Demo(processes.start(command, given, name="demo", talks=True), mark)
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:

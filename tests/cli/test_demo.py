@@ -218,8 +218,8 @@ def test_ctrl_c_stops_everything(tmp_path: Path, stage: str) -> None:
     with demo(tmp_path, "--requests", "400") as running:
         running.wait_for_line(stage)
         wait_until(lambda: len(running.processes()) > 1, "it has started something")
-        running.process.send_signal(signal.SIGINT)
-        running.process.send_signal(signal.SIGINT)
+        running.process.popen.send_signal(signal.SIGINT)
+        running.process.popen.send_signal(signal.SIGINT)
         code, _, err = running.finish()
         assert code == 128 + signal.SIGINT
         assert running.all_gone(), running.processes()
@@ -235,7 +235,7 @@ def test_kept_processes_go_with_the_demo(tmp_path: Path, signum: signal.Signals,
         result = json.loads(running.wait_for_line("{"))
         url = result["workers"][0]["metrics_url"]
         assert "taskctx_restores_total" in fetch(url)
-        running.process.send_signal(signum)
+        running.process.popen.send_signal(signum)
         assert running.finish()[0] == code
         wait_until(running.all_gone, "its processes are gone")
 

@@ -51,8 +51,7 @@ class Service:
 @contextmanager
 def running_service(directory: Path, *api_options: str, **environment: str) -> Generator[Service]:
     """API and worker, each in a process of its own; what they are told beyond that is in ``environment``."""
-    starter = Starter(directory)
-    with running_valkey() as valkey:
+    with running_valkey() as valkey, Starter(directory) as starter:
         port, metrics_port = free_port(), free_port()
         environment = {
             "DOCKET_NAME": "reports",
@@ -60,34 +59,30 @@ def running_service(directory: Path, *api_options: str, **environment: str) -> G
             "REPORTS_SIGNING_KEY": SIGNING_KEY,
             "REPORTS_ACCOUNT_URL": f"http://127.0.0.1:{port}",
         } | environment
-        try:
-            uvicorn = [sys.executable, "-m", "uvicorn", "--factory", API, "--port", str(port), "--no-access-log"]
-            docket = [sys.executable, "-m", "docket", "worker", *WORKER, "--metrics-port", str(metrics_port)]
-            yield Service(
-                url=f"http://127.0.0.1:{port}",
-                metrics_port=metrics_port,
-                api=starter([*uvicorn, *api_options], cwd=ROOT, **environment),
-                worker=starter([*docket, "--logging-format", "json"], cwd=ROOT, **environment),
-                valkey=valkey,
-                environment=environment,
-                start=starter,
-            )
-        finally:
-            starter.stop_all()
+        uvicorn = [sys.executable, "-m", "uvicorn", "--factory", API, "--port", str(port), "--no-access-log"]
+        docket = [sys.executable, "-m", "docket", "worker", *WORKER, "--metrics-port", str(metrics_port)]
+        yield Service(
+            url=f"http://127.0.0.1:{port}",
+            metrics_port=metrics_port,
+            api=starter([*uvicorn, *api_options], cwd=ROOT, **environment),
+            worker=starter([*docket, "--logging-format", "json"], cwd=ROOT, **environment),
+            valkey=valkey,
+            environment=environment,
+            start=starter,
+        )
 
 
 async def ready(service: Service) -> None:
     """Wait until the API answers."""
 
     async def answers() -> bool:
-        assert not service.api.ended, service.api.output
         try:
             async with service.client() as client:
                 return (await client.get("/health")).is_success
         except httpx.TransportError:
             return False
 
-    await wait_until(answers, 40)
+    await service.api.ready(answers)
 
 
 async def order(client: httpx.AsyncClient, kind: str, **more: Any) -> str:

@@ -51,14 +51,13 @@ class Service:
         server = self.start([sys.executable, SERVER], cwd=ROOT, **self.environment, **own, **environment)
 
         async def answers() -> bool:
-            assert not server.ended, server.output
             try:
                 async with httpx.AsyncClient() as client:
                     return (await client.get(self.url)).status_code == 401
             except httpx.TransportError:
                 return False
 
-        await wait_until(answers, 60)
+        await server.ready(answers)
         return server
 
     def work(self, **environment: str) -> tuple[Process, int]:
@@ -83,17 +82,13 @@ class Service:
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    starter = Starter(tmp_path)
-    with running_valkey() as valkey:
+    with running_valkey() as valkey, Starter(tmp_path) as starter:
         environment = {
             "FASTMCP_DOCKET_NAME": "reports",
             "FASTMCP_DOCKET_URL": valkey.connection_url,
             "REPORTS_SIGNING_KEY": SIGNING_KEY,
         }
-        try:
-            yield Service(starter, valkey, free_port(), environment)
-        finally:
-            starter.stop_all()
+        yield Service(starter, valkey, free_port(), environment)
 
 
 async def test_tools_run_on_the_worker_as_the_caller_who_asked(service: Service) -> None:

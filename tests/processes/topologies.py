@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,7 +117,7 @@ async def start_node(start: Start, parent: Path, **more: object) -> Node:
     options |= {"cluster-enabled": "yes", "cluster-node-timeout": NODE_TIMEOUT, "save": "", "appendonly": "no"}
     options |= {name.replace("_", "-"): value for name, value in more.items()}
     node = start([str(get_binary_path()), *(word for name, v in options.items() for word in (f"--{name}", str(v)))])
-    assert await answers(node, port), node.output
+    await node.ready(lambda: answers(port))
     return Node(port, bus, node)
 
 
@@ -135,7 +134,7 @@ async def start_sentinel(start: Start, directory: Path, primary_port: int, **opt
     config = directory / f"sentinel-{port}.conf"
     config.write_text("\n".join(lines) + "\n")
     sentinel = start([str(get_binary_path()), str(config), "--sentinel"])
-    assert await answers(sentinel, port), sentinel.output
+    await sentinel.ready(lambda: answers(port))
     return port
 
 
@@ -170,14 +169,10 @@ async def is_primary(redis: Redis) -> bool:
     return role[0] == b"master"
 
 
-async def answers(process: Process, port: int) -> bool:
-    """Wait until a server answers (True) or has given up (False)."""
-    while not process.ended:
-        try:
-            async with Redis(port=port) as redis:
-                await redis.ping()  # pyright: ignore[reportGeneralTypeIssues]
-        except RedisError:
-            await asyncio.sleep(0.02)
-        else:
-            return True
-    return False
+async def answers(port: int) -> bool:
+    """Whether a server answers on this port."""
+    try:
+        async with Redis(port=port) as redis:
+            return bool(await redis.ping())  # pyright: ignore[reportGeneralTypeIssues]
+    except RedisError:
+        return False

@@ -1,12 +1,10 @@
-"""What every process that the check starts does: write down its spans, take orders, end when the check is gone."""
+"""What every process that the check starts does: write down its spans, and take orders."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
-import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
@@ -29,18 +27,6 @@ def export_spans() -> None:
     provider = TracerProvider(sampler=ALWAYS_ON)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
-
-
-def end_with_the_check() -> None:
-    """Stop this process when its stdin is closed, which the system does even if the check is killed."""
-
-    def wait() -> None:
-        # not through sys.stdin, whose lock a thread must not hold when Python shuts down
-        while os.read(0, 1):
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 async def orders() -> AsyncIterator[str]:

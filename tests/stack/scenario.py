@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,10 +13,11 @@ import httpx
 
 from tests.conftest import running_valkey
 from tests.ports import free_port
+from tests.processes.support import ROOT, Process, Starter
 from tests.stack import alertmanager as am
 from tests.stack import child
 from tests.stack import prometheus as prom
-from tests.stack.processes import Patience, Process, Processes, program, running_processes
+from tests.stack.programs import Patience, program
 from tests.stack.prometheus import Labels
 from tests.stack.server import NIGHTLY, REQUESTS
 from tests.stack.spans import read_spans, seconds_of
@@ -136,10 +138,10 @@ def observed_run(directory: Path) -> Generator[Run]:
     programs = program("prometheus"), program("prometheus-alertmanager", "alertmanager")
     with ExitStack() as stack:
         valkey = stack.enter_context(running_valkey())
-        processes = stack.enter_context(running_processes(directory))
+        start = stack.enter_context(Starter(directory))
         webhook = stack.enter_context(am.running_webhook())
         ports = {instance: free_port() for instances in JOBS.values() for instance in instances}
-        cluster = _Cluster(processes, directory, valkey.connection_url, ports)
+        cluster = _Cluster(start, directory, valkey.connection_url, ports)
         cluster.start()
         endpoints = {instance: f"http://127.0.0.1:{port}/metrics" for instance, port in ports.items()}
         client = stack.enter_context(httpx.Client())
@@ -148,8 +150,8 @@ def observed_run(directory: Path) -> Generator[Run]:
         targets = {job: {instance: ports[instance] for instance in instances} for job, instances in JOBS.items()}
         alertmanager_config = am.write_config(directory, webhook.url)
         config = prom.write_config(directory, targets, alertmanager_port)
-        processes.start("prometheus", prom.command(programs[0], config, prometheus_port))
-        processes.start("alertmanager", am.command(programs[1], alertmanager_config, alertmanager_port))
+        start(prom.command(programs[0], config, prometheus_port), name="prometheus")
+        start(am.command(programs[1], alertmanager_config, alertmanager_port), name="alertmanager")
         run = Run(
             directory,
             prom.Prometheus(stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{prometheus_port}"))),
@@ -204,8 +206,8 @@ def _within(some: Iterable[Labels], among: list[Labels]) -> bool:
 class _Cluster:
     """The processes under observation."""
 
-    def __init__(self, processes: Processes, directory: Path, url: str, ports: Mapping[str, int]) -> None:
-        self._processes, self._directory, self._url, self._ports = processes, directory, url, ports
+    def __init__(self, starter: Starter, directory: Path, url: str, ports: Mapping[str, int]) -> None:
+        self._starter, self._directory, self._url, self._ports = starter, directory, url, ports
         self._running: dict[str, Process] = {}
 
     def start(self) -> None:
@@ -233,7 +235,7 @@ class _Cluster:
             "METRICS_PORT": str(self._ports[name]),
             child.SPANS: str(self._directory / f"{name}.spans"),
         }
-        self._running[name] = self._processes.python(name, *arguments, **environment)
+        self._running[name] = self._starter([sys.executable, "-m", *arguments], name=name, cwd=ROOT, **environment)
 
     def order(self, line: str) -> None:
         for name in (SERVER, CUT_OFF):

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.stack.processes import ROOT, program
+from tests.processes.support import ROOT
+from tests.stack.programs import program
 
 MANIFEST = ROOT / "otel-collector" / "builder.yaml"
 CONFIG = ROOT / "otel-collector" / "config.yaml"

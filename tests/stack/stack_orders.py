@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from examples.fastapi_service import auth
 from tests.stack import stack_leaks as leaks
-from tests.stack.processes import Patience
+from tests.stack.programs import Patience
 
 
 @dataclass

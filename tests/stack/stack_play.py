@@ -20,9 +20,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
 from taskctx.telemetry.names import RESTORES
+from tests.processes.support import Process, Starter
 from tests.stack import stack_leaks as leaks
 from tests.stack import stack_otlp as otlp
-from tests.stack.processes import Patience, Process, program, running_processes
+from tests.stack.programs import Patience, program
 from tests.stack.prometheus import Prometheus
 from tests.stack.stack_collector import built_collector, validate
 from tests.stack.stack_orders import Caller, Order
@@ -67,7 +68,7 @@ def stack_run(directory: Path) -> Generator[Run]:
     programs = Programs(program("prometheus"), program("prometheus-alertmanager", "alertmanager"), built_collector())
     patience = Patience(time.monotonic() + LIMIT)
     with ExitStack() as stack:
-        services = Services(directory, stack.enter_context(running_processes(directory)))
+        services = Services(directory, stack.enter_context(Starter(directory)))
         services.write_secrets()
         takes_otlp = programs.prometheus_takes_otlp
         run = Run(

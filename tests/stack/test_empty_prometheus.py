@@ -11,7 +11,8 @@ import pytest
 from dashboards import frame, overview, registries, slo, workers
 from dashboards.model import Panel, Query, Variable
 from tests.ports import free_port
-from tests.stack.processes import Patience, orderly_end, program, running_processes
+from tests.processes.support import Starter
+from tests.stack.programs import Patience, orderly_end, program
 from tests.stack.prometheus import Prometheus, command, with_variables, write_config
 
 pytestmark = pytest.mark.stack
@@ -31,10 +32,10 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
     config = write_config(directory, {}, alertmanager_port=free_port())
     with (
         orderly_end(),
-        running_processes(directory) as processes,
+        Starter(directory) as start,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=10) as client,
     ):
-        processes.start("prometheus", command(program("prometheus"), config, port))
+        start(command(program("prometheus"), config, port))
         started = Prometheus(client)
         assert Patience(time.monotonic() + 60).until(started.ready, at_most=60), "Prometheus does not start"
         yield started

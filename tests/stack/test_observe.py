@@ -26,7 +26,7 @@ from taskctx.telemetry.names import (
     TASK_RESTORE_FAILURES,
 )
 from tests.secrets import MARKER
-from tests.stack.processes import orderly_end, program
+from tests.stack.programs import orderly_end, program
 from tests.stack.prometheus import COMMITTED, RULES, Labels, with_variables
 from tests.stack.scenario import JOBS, MUTED, NOTIFIED, TARGET_DOWN, Run, observed_run
 

@@ -18,7 +18,7 @@ from taskctx.telemetry.names import CAPTURES, RESTORES
 from tests.deploy.compose import ROOT, SERVICES, mounts
 from tests.secrets import MARKER
 from tests.stack import stack_leaks as leaks
-from tests.stack.processes import orderly_end, program
+from tests.stack.programs import orderly_end, program
 from tests.stack.prometheus import RULES
 from tests.stack.stack_collector import CONFIG
 from tests.stack.stack_otlp import failed, points

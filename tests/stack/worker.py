@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tests.stack import child, workload
+from taskctx.cli.processes import end_with_parent
+from tests.stack import workload
 
 collection = workload.collection
 
-child.end_with_the_check()
+end_with_parent()

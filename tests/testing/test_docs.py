@@ -88,13 +88,10 @@ async def test_lines_of_a_task_are_as_printed(tmp_path: Path) -> None:
     """In a process of its own, but for the trace's id, which is the same in both."""
     assert write(LOGGING, tmp_path) == {"log.py", "events.py", "reports.py"}
     (tmp_path / "main.py").write_text(RUN)
-    starter = Starter(tmp_path)
-    try:
-        process = starter([sys.executable, "main.py"], cwd=tmp_path)
+    with Starter(tmp_path) as start:
+        process = start([sys.executable, "main.py"], cwd=tmp_path)
         await wait_until(lambda: process.ended, timeout=60)
         output = process.output
-    finally:
-        starter.stop_all()
     (printed,) = blocks(LOGGING, "text")
     (trace_id,) = set(re.findall(r"\b[0-9a-f]{32}\b", output))
     (shown,) = set(re.findall(r"\b[0-9a-f]{32}\b", printed))

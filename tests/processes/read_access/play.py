@@ -118,8 +118,7 @@ def play(directory: Path, keys: Keys) -> Readings:
         attacker.make_all_readable(redis)
         commands = stack.enter_context(attacker.wiretap(valkey.port, b"MONITOR"))
         channels = stack.enter_context(attacker.wiretap(valkey.port, b"PSUBSCRIBE *"))
-        starter = Starter(directory)
-        stack.callback(starter.stop_all)
+        starter = stack.enter_context(Starter(directory))
         run = Play(starter, valkey.connection_url, keys)
 
         server = run.server()
@@ -143,7 +142,7 @@ def play(directory: Path, keys: Keys) -> Readings:
         metrics = [attacker.scrape(port) for port in (*workers, server)]
         readings = attacker.read_server(redis, valkey.data_dir, commands, channels)
         states = {state.decode() for key in redis.keys("*:runs:*") if (state := redis.hget(key, "state"))}
-        starter.stop_all()
+        starter.stop()
         metrics += [path.read_bytes() for path in directory.glob("*.metrics")]
         return Readings(
             redis=readings,
