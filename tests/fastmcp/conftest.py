@@ -21,10 +21,10 @@ from fastmcp_tasks import call_tool_task
 from fastmcp_tasks import context as theirs
 from fastmcp_tasks.client import ToolTask, _send_update
 
+from taskctx.cli.processes import free_port
 from taskctx.fastmcp import instrument, uninstrument
 from tests.fastmcp.server import ADA, make_server
 from tests.helpers import wait_until
-from tests.ports import free_port
 from tests.secrets import secret
 
 HEADERS = {"X-Tenant": "acme", "X-Request-ID": "r-1", "Cookie": secret("cookie"), "baggage": "tenant=acme"}

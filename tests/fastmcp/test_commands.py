@@ -10,11 +10,11 @@ from fastmcp_tasks.encryption import EncryptedCodec
 from prometheus_client import CollectorRegistry, start_http_server
 
 import taskctx
+from taskctx.cli.processes import free_port
 from taskctx.fastmcp import uninstrument
 from tests.cli.operations import command, diagnose, key
 from tests.conftest import BACKEND
 from tests.fastmcp.conftest import Service
-from tests.ports import free_port
 
 pytestmark = pytest.mark.skipif(BACKEND != "valkey", reason="memory:// cannot be looked into from outside")
 

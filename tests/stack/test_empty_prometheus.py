@@ -10,7 +10,7 @@ import pytest
 
 from dashboards import frame, overview, registries, slo, workers
 from dashboards.model import Panel, Query, Variable
-from tests.ports import free_port
+from taskctx.cli.processes import free_port
 from tests.processes.support import Starter
 from tests.stack.programs import Patience, orderly_end, program
 from tests.stack.prometheus import Prometheus, command, with_variables, write_config

@@ -17,9 +17,9 @@ from typing import Any
 import httpx
 
 from taskctx._snapshot.codec import PlaintextCodec, SealingCodec, SnapshotCodec
+from taskctx.cli.processes import free_port
 from taskctx.settings.keyring import generate_key, parse_keyring
 from tests.conftest import running_valkey
-from tests.ports import free_port
 from tests.processes.read_access import attacker
 from tests.processes.read_access.submit import DAMAGED
 from tests.processes.read_access.words import CALLERS, DOCKET, FOREIGN_DOCKET, KEY_ID, Caller, shown, task_id
