@@ -82,7 +82,7 @@ fault-check: $(READY)  ## kill, freeze, cut off and empty servers and processes;
 package-check: $(READY)  ## build wheel and sdist; install them and run the demo on every Python from 3.11 that is here
 	$(BIN)/pytest -m packaging tests/packaging $(ARGS)
 
-bench: $(READY)  ## what taskctx costs, in ratios; ten minutes on an idle machine, or ARGS=--quick
+bench: $(READY)  ## what a context costs; some fifteen minutes on an idle machine, or ARGS=--quick
 	$(BIN)/python -m benchmarks $(ARGS)
 
 fuzz: $(READY)  ## coverage-guided fuzzing for a minute: whatever others send us

@@ -1,6 +1,8 @@
 """What taskctx costs: ``make bench``.
 
-Every variant lives in a process of its own (``child.py``), because OpenTelemetry's tracer provider and taskctx's
-settings are the process's.  The parent (``campaign.py``) has them run one after another, in another order each round,
-and compares each with its baseline of the same round: what disturbs the machine for a while disturbs both.
+Tasks run in child processes (``child.py``): one for each way to trace them, one for FastMCP, and one more of each for
+another revision of taskctx.  Within a child, tasks with context and tasks without it run in turn, on one core; the
+parent (``campaign.py``) says whose turn it is, and compares what ran in the same round.
+
+A child imports taskctx's public names only, so that it runs with any revision of it.
 """

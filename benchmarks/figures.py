@@ -1,51 +1,70 @@
-"""From seconds in rounds to medians, and to ratios of pairs that were measured in the same round."""
+"""From what the variants took in each round to medians, ratios and differences with their quartiles."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from statistics import median, quantiles
+import math
+import random
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-from .results import Cost, Row, Spread
+Sample = dict[str, float]
+"""Of one task or operation: microseconds (``cpu``, ``wall``, ``submit``, ``drain``), and ``trips``."""
 
-Sample = Mapping[str, float]
-"""Seconds for each task, by what they are of: ``wall``, ``cpu``, ``into_wall``, ..."""
-
-MICROSECONDS = 1e6
-
-
-def spread(values: Sequence[float]) -> Spread:
-    """The median, and the quartiles around it."""
-    low, _, high = quantiles(values, n=4, method="inclusive") if len(values) > 1 else (values[0],) * 3
-    return Spread(median=median(values), low=low, high=high)
+Rounds = Sequence[Mapping[str, Sample]]
+"""The sample of each variant, by its name, for each round."""
 
 
-def compare(rounds: Sequence[Mapping[str, Sample]], baselines: Mapping[str, str | None]) -> dict[str, Row]:
-    """A row for each name: what it took, and its ratio to its baseline round by round.
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A median and the quartiles around it."""
 
-    The median of ratios, not the ratio of medians: what slows the machine down for a while slows down both of a pair.
-    """
-    return {name: _row(rounds, name, baseline) for name, baseline in baselines.items()}
-
-
-def _row(rounds: Sequence[Mapping[str, Sample]], name: str, baseline: str | None) -> Row:
-    return Row(
-        name=name,
-        against=baseline,
-        rounds=len(rounds),
-        costs={
-            metric: Cost(
-                microseconds=spread([each[name][metric] * MICROSECONDS for each in rounds]),
-                ratio=None if baseline is None else spread([_ratio(each, name, baseline, metric) for each in rounds]),
-                more=None if baseline is None else spread([_more(each, name, baseline, metric) for each in rounds]),
-            )
-            for metric in rounds[0][name]
-        },
-    )
+    median: float
+    low: float
+    high: float
 
 
-def _ratio(of: Mapping[str, Sample], name: str, baseline: str, metric: str) -> float:
-    return of[name][metric] / of[baseline][metric]
+def spread(values: Iterable[float]) -> Spread:
+    """Of the finite values: a round that has no figure (a ratio to nothing) is left out; none at all is ``nan``."""
+    found = [value for value in values if math.isfinite(value)]
+    if len(found) < 2:  # noqa: PLR2004 - two, for quartiles
+        only = found[0] if found else math.nan
+        return Spread(only, only, only)
+    low, median, high = statistics.quantiles(found, n=4, method="inclusive")
+    return Spread(median, low, high)
 
 
-def _more(of: Mapping[str, Sample], name: str, baseline: str, metric: str) -> float:
-    return (of[name][metric] - of[baseline][metric]) * MICROSECONDS
+def taken(rounds: Rounds, name: str, figure: str = "cpu") -> Spread:
+    return spread(each[name][figure] for each in rounds)
+
+
+def ratio(rounds: Rounds, name: str, against: str, figure: str = "cpu") -> Spread:
+    """Of each round's pair: the median of ratios, not the ratio of two medians."""
+    return spread(_divided(each[name][figure], each[against][figure]) for each in rounds)
+
+
+def added(rounds: Rounds, name: str, against: str, figure: str = "cpu") -> Spread:
+    """What a variant takes beyond another in the same round."""
+    return spread(each[name][figure] - each[against][figure] for each in rounds)
+
+
+def ratio_added(rounds: Rounds, new: tuple[str, str], old: tuple[str, str]) -> Spread:
+    """What the new variant adds to its baseline, to what the old one adds to its own, round by round."""
+    pairs = ([each[name]["cpu"] - each[against]["cpu"] for name, against in (new, old)] for each in rounds)
+    return spread(_divided(more, before) for more, before in pairs)
+
+
+def _divided(this: float, by: float) -> float:
+    return this / by if by > 0 else math.nan
+
+
+def in_turn(count: int, blocks: Sequence[Mapping[str, Callable[[], Sample]]]) -> list[dict[str, Sample]]:
+    """So many rounds, in each of which all blocks run, and all that is in a block runs together, in another order."""
+    rounds: list[dict[str, Sample]] = []
+    for number in range(count):
+        order = random.Random(number)  # noqa: S311 - the same orders in every run
+        samples: dict[str, Sample] = {}
+        for block in order.sample(blocks, len(blocks)):
+            samples |= {name: block[name]() for name in order.sample(list(block), len(block))}
+        rounds.append(samples)
+    return rounds

@@ -2,193 +2,110 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any, Protocol
+import base64
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any
 
 from docket import Docket
-from docket.dependencies import current_docket
+from docket.dependencies import Dependency
 from prometheus_client import CollectorRegistry
 
 import taskctx
-from taskctx._snapshot.keys import PLAIN_TASK, build_task_key, parse_task_key, snapshot_key
 
 from . import callers
-from .callers import NOBODY, Sight
 
 Task = Callable[[int], Awaitable[None]]
 
-TTL = 3_600
-"""Seconds that a snapshot lives which is saved without a task."""
-
-LARGEST = 256 * 1024
-"""The largest payload, sealed, is above the ``max_snapshot_bytes`` of 65536 that holds by default."""
+KEYS = "bench:" + base64.b64encode(bytes(range(32))).decode()
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A snapshot that was captured beforehand, and where it goes."""
+class _Nothing(Dependency[None]):
+    """What Docket takes for a dependency is what is measured."""
 
-    snapshot: Any
-    task_id: str
-    task_key: str
+    async def __aenter__(self) -> None: ...
 
-
-def access_token(payload: int | None) -> taskctx.AccessToken:
-    """The caller's, as taskctx has it."""
-    return taskctx.AccessToken(
-        token=callers.token(payload),
-        client_id=callers.CLIENT,
-        scopes=list(callers.SCOPES),
-        expires_at=callers.expires_at(),
-        claims=dict(callers.claims()),
-    )
-
-
-def place(docket: Docket, task_id: str) -> str:
-    """Where taskctx keeps the caller's snapshot, written down: making it is not what is measured."""
-    return docket.key(f"taskctx:task:auth:reports-app%7Cada:{task_id}:snapshot")
-
-
-class Path(Protocol):
-    """One way for a caller to come to a task.
-
-    ``caller`` and ``keep`` prepare what a server has at hand in a request, and are not measured; the rest is.
-    """
-
-    @property
-    def dependencies(self) -> Mapping[str, Any] | Sequence[Any] | None:
-        """Of the worker."""
-        ...
-
-    def serving(self, docket: Docket) -> Any:
-        """An async context in which tasks are submitted and run."""
-        ...
-
-    def caller(self, number: int, payload: int | None) -> Any:
-        """The caller of a task, as it stands in a request."""
-        ...
-
-    async def submit(self, docket: Docket, task: Task, number: int, caller: Any) -> None: ...
-
-    async def submit_many(self, docket: Docket, task: Task, numbers: range) -> None: ...
-
-    def seen(self) -> Sight:
-        """What the current code sees of its caller."""
-        ...
-
-    def expected(self, number: int) -> Sight:
-        """What a task is to see."""
-        ...
-
-    def redis_key(self, docket: Docket, task_key: str) -> str:
-        """Where a task's snapshot is stored."""
-        ...
-
-    def keep(self, number: int) -> Kept: ...
-
-    async def save(self, docket: Docket, kept: Kept) -> None: ...
-
-    async def restore(self, kept: Kept) -> None: ...
+    async def __aexit__(self, *_: object) -> None: ...
 
 
 class WithoutContext:
-    """Docket alone."""
+    """Docket alone; and what the other paths have in common."""
 
-    dependencies = None
+    dependencies: Any = None
+    """Of the worker."""
 
-    @asynccontextmanager
-    async def serving(self, docket: Docket) -> AsyncGenerator[None]:
-        yield
+    def __init__(self, *, dependency: bool = False) -> None:
+        if dependency:
+            self.dependencies = {"nothing": _Nothing()}
 
-    def caller(self, number: int, payload: int | None) -> None:
-        return None
+    def install(self) -> None:
+        """Before a leg: what is the process's, and differs from the leg before."""
 
-    async def submit(self, docket: Docket, task: Task, number: int, caller: None) -> None:
-        await docket.add(task)(number)
+    def serving(self, _docket: Docket) -> AbstractAsyncContextManager[Any]:
+        """Around all that happens on a docket."""
+        return nullcontext()
 
-    async def submit_many(self, docket: Docket, task: Task, numbers: range) -> None:
-        await docket.add_many([docket.call(task)(number) for number in numbers])
-
-    def seen(self) -> Sight:
-        return NOBODY
-
-    def expected(self, number: int) -> Sight:
-        return NOBODY
-
-    def redis_key(self, docket: Docket, task_key: str) -> str:
-        raise NotImplementedError
-
-    def keep(self, number: int) -> Kept:
-        raise NotImplementedError
-
-    async def save(self, docket: Docket, kept: Kept) -> None:
-        raise NotImplementedError
-
-    async def restore(self, kept: Kept) -> None:
-        raise NotImplementedError
-
-
-class Taskctx:
-    """taskctx as in the README: ``bind_caller`` around ``taskctx.add``, and ``worker_dependencies``.
-
-    Counted in a Prometheus registry, as by default, or not; sealed when ``TASKCTX_ENCRYPTION_KEYS`` is in the
-    environment.
-    """
-
-    dependencies = taskctx.worker_dependencies
-
-    def __init__(self, *, encrypted: bool, metrics: bool = True) -> None:
-        settings = taskctx.configure(registry=CollectorRegistry(), max_snapshot_bytes=LARGEST, metrics=metrics)
-        if (settings.encryption_keys is not None) is not encrypted:
-            raise RuntimeError("TASKCTX_ENCRYPTION_KEYS is not as this variant has it")
-
-    @asynccontextmanager
-    async def serving(self, docket: Docket) -> AsyncGenerator[None]:
-        taken = current_docket.set(docket)
-        try:
-            yield
-        finally:
-            current_docket.reset(taken)
-
-    def caller(self, number: int, payload: int | None) -> dict[str, Any]:
+    def request(self, number: int) -> Any:
+        """The caller as a server has it in a request; made beforehand, and not measured."""
         return {
-            "access_token": access_token(payload),
-            "headers": callers.headers(number, payload),
+            "access_token": taskctx.AccessToken(**callers.ACCESS),
+            "headers": callers.headers(number),
             "request_id": callers.request_id(number),
             "session_id": callers.SESSION,
         }
 
-    async def submit(self, docket: Docket, task: Task, number: int, caller: dict[str, Any]) -> None:
-        with taskctx.bind_caller(**caller):
+    async def submit(self, docket: Docket, task: Task, number: int, _request: Any) -> None:
+        await docket.add(task)(number)
+
+    async def submit_many(self, docket: Docket, task: Task, numbers: Sequence[int]) -> None:
+        await docket.add_many([docket.call(task)(number) for number in numbers])
+
+    def sees(self, _number: int) -> bool:
+        """Whether the task of this number sees its own caller."""
+        return True
+
+    def captured(self, _number: int) -> Any:
+        """What is saved where there is no task; made beforehand."""
+        return bytes(callers.SIZE)
+
+    async def save(self, docket: Docket, number: int, captured: Any) -> None:
+        async with docket.redis() as redis:
+            await redis.set(docket.key(f"bench:{number}"), captured, ex=callers.TTL)
+
+    async def restore(self, docket: Docket, number: int) -> None:
+        async with docket.redis() as redis:
+            await redis.get(docket.key(f"bench:{number}"))
+
+
+class Taskctx(WithoutContext):
+    """As in the README: ``bind_caller`` around ``taskctx.add``, and ``worker_dependencies``."""
+
+    dependencies = taskctx.worker_dependencies
+
+    def __init__(self, *, encrypted: bool = False, metrics: bool = False) -> None:
+        super().__init__()
+        self._settings: Any = {"metrics": metrics, **({"encryption_keys": KEYS} if encrypted else {})}
+
+    def install(self) -> None:
+        taskctx.configure(registry=CollectorRegistry(), **self._settings)
+
+    async def submit(self, docket: Docket, task: Task, number: int, request: Any) -> None:
+        with taskctx.bind_caller(**request):
             await taskctx.add(docket, task)(number)
 
-    async def submit_many(self, docket: Docket, task: Task, numbers: range) -> None:
-        with taskctx.bind_caller(**self.caller(0, None)):
+    async def submit_many(self, docket: Docket, task: Task, numbers: Sequence[int]) -> None:
+        with taskctx.bind_caller(**self.request(numbers[0])):
             await taskctx.add_many(docket, [docket.call(task)(number) for number in numbers])
 
-    def seen(self) -> Sight:
-        token = taskctx.get_access_token()
-        return Sight((token.claims or {}).get("sub") if token else None, taskctx.get_request_id())
+    def sees(self, number: int) -> bool:
+        return taskctx.get_task_scope() == callers.SCOPE and taskctx.get_request_id() == callers.request_id(number)
 
-    def expected(self, number: int) -> Sight:
-        return callers.expected(number)
+    def captured(self, number: int) -> taskctx.TaskContextSnapshot:
+        with taskctx.bind_caller(**self.request(number)):
+            return taskctx.TaskContextSnapshot.capture()
 
-    def redis_key(self, docket: Docket, task_key: str) -> str:
-        parts = parse_task_key(task_key)
-        if parts is None:
-            raise ValueError("a task that taskctx did not submit")
-        return docket.key(snapshot_key("taskctx", parts.task_scope, parts.task_id))
+    async def save(self, docket: Docket, number: int, captured: taskctx.TaskContextSnapshot) -> None:
+        await captured.save(docket, callers.SCOPE, str(number), callers.TTL)
 
-    def keep(self, number: int) -> Kept:
-        task_id = f"kept-{number}"
-        with taskctx.bind_caller(**self.caller(number, None)):
-            key = build_task_key(taskctx.get_task_scope(), task_id, PLAIN_TASK, "look")
-            return Kept(taskctx.TaskContextSnapshot.capture(), task_id, key)
-
-    async def save(self, docket: Docket, kept: Kept) -> None:
-        await kept.snapshot.save(docket, f"{callers.CLIENT}|{callers.SUBJECT}", kept.task_id, TTL)
-
-    async def restore(self, kept: Kept) -> None:
-        await taskctx.restore_task_snapshot(kept.task_key)
+    async def restore(self, docket: Docket, number: int) -> None:
+        await taskctx.restore_task_snapshot(taskctx.build_task_key(callers.SCOPE, str(number), "task", "job"))

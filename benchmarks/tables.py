@@ -1,214 +1,182 @@
-"""A result as tables of text, which ``rendering.py`` draws."""
+"""The tables, in Markdown: each is measured and written down."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+from uuid import uuid4
 
-from .goals import CLOCKS
-from .results import Breakdown, Goal, Group, Part, Result, Row, Spread
-from .variants import BY_NAME, NONE
+from .campaign import AT_A_TIME, named, say, tasks, turn
+from .children import Children
+from .figures import Rounds, Sample, Spread, added, in_turn, ratio, ratio_added, taken
+from .pace import Pace
+from .variants import BY_NAME, COUNTED, INSTRUMENTED, NONE, OLD, PLAIN, SEALED, SUMMARY, THIS, Variant
 
-NOT_COMPARED = "-"
-LEAST = 1
-"""Instructions of a task that are worth a line."""
+COST, README = "docs/cost.md", "README.md"
 
-BACKENDS = {"valkey": "Valkey", "memory": "memory://"}
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Rows of cells; a row of one cell is a heading within the table."""
-
-    title: str
-    columns: list[str]
-    rows: list[list[str]]
+Variants = Sequence[Variant]
+Texts = dict[str, str]  # by the page that each is for
 
 
-def tables(result: Result) -> list[Table]:
-    """All of them."""
-    return [_paths(result), _growing(result), _kept(result)]
-
-
-def summary(result: Result) -> list[Table]:
-    """In fewer columns, for the README: the whole path alone, side by side for each number at a time."""
-    return [_side_by_side(result, "valkey"), _side_by_side(result, "memory"), _growing(result), _kept(result)]
-
-
-def _side_by_side(result: Result, backend: str) -> Table:
-    paths = [group for group in result.of("path") if group.backend == backend]
-    floors = {group.at_a_time: group for group in result.of("floor") if group.backend == backend}
-    rows = _pivot(paths)
-    if floors:
-        rows += [["Save and restore alone; ratios to SET and GET"]]
-        rows += _pivot([floors.get(group.at_a_time) for group in paths])
-    columns = [f"{group.at_a_time} at a time ({_rounds(group)})" for group in paths]
-    return Table(f"{BACKENDS[backend]}: ratios to Docket with no context, traced the same way", ["", *columns], rows)
-
-
-def _pivot(groups: Sequence[Group | None]) -> list[list[str]]:
-    """A row for each name, a column for each group."""
-    names = dict.fromkeys(row.name for group in groups if group for row in group.rows)
-    return [[_title(name), *(_in_short(group.row(name) if group else None) for group in groups)] for name in names]
-
-
-def _in_short(row: Row | None) -> str:
-    if row is None:
-        return ""
-    if row.against is None:
-        return f"{_microseconds(row)} µs"
-    missed = {goal.metric for goal in row.goals if not goal.met}
-    return ", ".join(f"{_spread(row.costs[clock].ratio)}{' ✗' if clock in missed else ''}" for clock in CLOCKS)
-
-
-def _paths(result: Result) -> Table:
-    columns = ["", "wall", "CPU", "submit: wall, CPU", "drain: wall, CPU", "µs: wall, CPU", "spans", "goals"]
-    rows: list[list[str]] = []
-    for group in result.of("path"):
-        rows += _section(f"{BACKENDS[group.backend]}, {group.at_a_time} at a time", group, _path)
-    for group in result.of("floor"):
-        rows += _section(f"Save and restore alone, {group.at_a_time} at a time, to SET and GET", group, _path)
-    return Table("Ratios to Docket with no context, traced the same way", columns, rows)
-
-
-def _growing(result: Result) -> Table:
-    rows: list[list[str]] = []
-    for group in result.of("backlog"):
-        rows += _section(f"{_title(group.variant)}, behind tasks that wait, to the fewest", group, _grown)
-    for group in result.of("payload"):
-        rows += _section(f"A context of {group.size:,} bytes", group, _grown)
-    for group in result.of("workers"):
-        rows += _section(f"Drain alone by {_number(group.size, 'worker process', 'es')}, CPU of all", group, _grown)
-    title = f"How cost grows: Valkey, {result.of('payload')[0].at_a_time} at a time"
-    return Table(title, ["", "wall", "CPU", "µs: wall, CPU", "goals"], rows)
-
-
-def _section(title: str, group: Group, cells: Callable[[Row], list[str]]) -> list[list[str]]:
-    return [[f"{title} ({_rounds(group)})"], *map(cells, group.rows)]
-
-
-def _path(row: Row) -> list[str]:
-    spans = "" if row.spans is None else f"{row.spans:.2f}"
-    phases = (_phase(row, "into_"), _phase(row, "out_"))
-    return [_title(row.name), *_ratios(row), *phases, _microseconds(row), spans, _goals(row.goals)]
-
-
-def _grown(row: Row) -> list[str]:
-    title = f"{int(row.name):,} waiting" if row.name.isdecimal() else _title(row.name)
-    return [title, *_ratios(row), _microseconds(row), _goals(row.goals)]
-
-
-def _kept(result: Result) -> Table:
-    rows: list[list[str]] = [["Bytes in Valkey of one pending task's snapshot"]]
-    rows += [
-        [
-            _title(each.name),
-            f"{each.usage:.0f}",
-            f"{each.ratio:.2f} of {each.stored:.0f} stored + {each.key:.0f} for a key",
-            _goals(each.goals),
-        ]
-        for each in result.memory
+def everything(children: Children, pace: Pace, variants: Variants) -> Texts:
+    """The whole for docs/cost.md, and what a context adds to a task for the README."""
+    found = tasks(children, pace, variants)
+    columns = ("", "CPU, µs", "more CPU, µs", "submitting", "running", "CPU, ratio", "wall, ratio", "round trips")
+    parts = [
+        f"**Tasks, {at_a_time} at a time**\n\n{_table(columns, (_costs(rounds, each) for each in variants))}"
+        for at_a_time, rounds in found.items()
     ]
-    rows += [["Bytes by which Valkey grew for each pending task, all told"]]
-    rows += [[f"{_title(each.name)}, {each.pending:,} pending", f"{each.bytes:.0f}", "", ""] for each in result.growth]
-    rows += [["Registries of live sessions and servers: bytes for each entry, and a look-up"]]
-    rows += [
-        [
-            f"{each.entries:,} entries",
-            f"{each.bytes:.0f}",
-            f"{each.nanoseconds:.0f} ns ({each.lookups:,} look-ups)",
-            _goals(each.goals),
-        ]
-        for each in result.registries
+    parts += [_alone(children, pace), _backlogs(children, pace), _registry(children, pace)]
+    short = [
+        (each.title, *(f"{_cost(rounds, each)} µs, {_trips(rounds, each)}" for rounds in found.values()))
+        for each in SUMMARY
+        if each in variants
     ]
-    return Table("What is kept", ["", "bytes", "", "goals"], rows)
+    return {COST: "\n\n".join(parts), README: _table(_at(found, "CPU and round trips of a task"), short)}
 
 
-def breakdown(result: Breakdown) -> list[Table]:
-    """Steps side by side for each number at a time, and instructions."""
-    columns = [f"{group.at_a_time} at a time ({_rounds(group)})" for group in result.groups]
-    steps = [
-        [_step(row), *(_added(found) for group in result.groups if (found := group.row(row.name)))]
-        for row in result.groups[0].rows
+def _costs(rounds: Rounds, variant: Variant) -> Sequence[str]:
+    """What a variant takes, and beyond what it is compared with."""
+    name, base = variant.name, variant.against
+    cpu = f"{taken(rounds, name).median:,.0f}"
+    phases = (_cost(rounds, variant, phase) for phase in ("submit", "drain"))
+    ratios = (_ratio(ratio(rounds, name, base, clock)) if base else "" for clock in ("cpu", "wall"))
+    return (variant.title, cpu, _more(rounds, variant) if base else "", *phases, *ratios, _trips(rounds, variant))
+
+
+def _cost(rounds: Rounds, variant: Variant, figure: str = "cpu") -> str:
+    if variant.against:
+        return f"{added(rounds, variant.name, variant.against, figure).median:+,.0f}"
+    return f"{taken(rounds, variant.name, figure).median:,.0f}"
+
+
+def _more(rounds: Rounds, variant: Variant) -> str:
+    if variant.against:
+        return _signed(added(rounds, variant.name, variant.against))
+    return f"{taken(rounds, variant.name).median:,.0f}"
+
+
+def _trips(rounds: Rounds, variant: Variant) -> str:
+    if variant.against:
+        return f"{added(rounds, variant.name, variant.against, 'trips').median:+.1f}"
+    return f"{taken(rounds, variant.name, 'trips').median:.1f}"
+
+
+def _alone(children: Children, pace: Pace) -> str:
+    """Save and restore, beside SET and GET of as many bytes."""
+    rows: dict[str, list[str]] = {"none": ["SET and GET"], "plain": [PLAIN.title], "sealed": [SEALED.title]}
+    for at_a_time in (1, AT_A_TIME):
+        say(f"save and restore without a task, {at_a_time} at a time")
+        order: dict[str, Any] = {"operations": pace.operations, "at_a_time": at_a_time}
+        rounds = in_turn(pace.rounds, [{name: turn(children, BY_NAME[name], "alone", **order) for name in rows}])
+        for name, row in rows.items():
+            ratios = "" if name == "none" else f", {_ratio(ratio(rounds, name, 'none'))}"
+            row.append(f"{taken(rounds, name).median:,.0f} µs{ratios}")
+    heading = "**Save and restore without a task: CPU, beside SET and GET**"
+    return f"{heading}\n\n{_table(_at((1, AT_A_TIME)), rows.values())}"
+
+
+def _backlogs(children: Children, pace: Pace) -> str:
+    """Tasks behind few and behind many others that wait."""
+    turns: dict[str, Callable[[], Sample]] = {}
+    rows: dict[str, list[str]] = {}
+    for variant in (NONE, SEALED):
+        for waiting in pace.backlogs:
+            title, name = f"{variant.title}, behind {waiting:,}", f"bench-{uuid4()}"
+            say(f"tasks: {title}")
+            size = children.ask(variant, "fill", tasks=waiting, name=name)["bytes"]
+            rows[title] = [title, f"{size:,.0f}"]
+            order: dict[str, Any] = {"tasks": pace.tasks[AT_A_TIME], "at_a_time": AT_A_TIME, "name": name}
+            turns[title] = turn(children, variant, "tasks", **order)
+    rounds = in_turn(pace.rounds, [turns])
+    few, many = (f"behind {waiting:,}" for waiting in pace.backlogs)
+    for title, row in rows.items():
+        fewer = title.replace(many, few)
+        row += [f"{taken(rounds, title).median:,.0f}", "" if fewer == title else _ratio(ratio(rounds, title, fewer))]
+    columns = ("", "bytes in the server for each that waits", "CPU, µs", "ratio")
+    return f"**Tasks behind others that wait**\n\n{_table(columns, rows.values())}"
+
+
+def _registry(children: Children, pace: Pace) -> str:
+    say("a registry of live servers")
+    found = children.ask(NONE, "look_up", entries=pace.entries, lookups=pace.lookups)
+    size = f"A registry of {pace.entries:,} live servers takes {found['bytes']:.0f} bytes for each"
+    return f"{size}; a look-up takes {found['nanoseconds']:,.0f} ns."
+
+
+def against(children: Children, pace: Pace, variants: Variants, revision: str) -> Texts:
+    """What this tree adds to its baseline, to what another revision adds to its own."""
+    children.add_revision(revision)
+    rows: list[Sequence[str]] = []
+    for at_a_time, rounds in tasks(children, pace, variants, (THIS, OLD)).items():
+        for each in variants:
+            if each.path != "taskctx" and each is not INSTRUMENTED:
+                continue
+            new, old = ((named(each, tree), named(BY_NAME[each.against], tree)) for tree in (THIS, OLD))
+            more = (_signed(added(rounds, *pair)) for pair in (old, new))
+            ratios = (ratio(rounds, *pair, clock) for pair in (old, new) for clock in ("cpu", "wall"))
+            share = _ratio(ratio_added(rounds, new, old))
+            title = f"{each.title}, {at_a_time} at a time"
+            rows.append((title, *more, share, *(f"{found.median:.2f}" for found in ratios)))
+    trees = (revision, "this")
+    columns = [f"{tree} adds, µs of CPU" for tree in trees]
+    columns += ["this to that", *(f"{tree}, {clock} ratio" for tree in trees for clock in ("CPU", "wall"))]
+    return {COST: _table(["", *columns], rows)}
+
+
+def where(children: Children, pace: Pace, variants: Variants) -> Texts:
+    """The steps from Docket to taskctx side by side, and whose bytecode instructions are added."""
+    steps = tasks(children, pace, variants)
+    rows = [(each.title, *(_more(rounds, each) for rounds in steps.values())) for each in variants]
+    more: dict[str, dict[str, float]] = {}
+    for at_a_time in (1, AT_A_TIME):
+        for variant in (each for each in COUNTED if each in variants):
+            say(f"instructions of {variant.title}, {at_a_time} at a time")
+            with_it, without = (
+                children.ask(each, "instructions", tasks=pace.counted, at_a_time=at_a_time)
+                for each in (variant, BY_NAME[variant.against])
+            )
+            column = {part: with_it[part] - without[part] for part in with_it}
+            more[f"{variant.title}, {at_a_time} at a time"] = {**column, "all": sum(column.values())}
+    parts = dict.fromkeys(part for column in more.values() for part in column)
+    counted = [(part, *(f"{column[part]:,.0f}" for column in more.values())) for part in parts]
+    first = "**CPU of a task, in µs, and what others have more than Docket traced the same way**"
+    second = "**Bytecode instructions that a task has more**"
+    return {COST: "\n\n".join((first, _table(_at(steps), rows), second, _table(("", *more), counted)))}
+
+
+def calls(children: Children) -> Texts:
+    """Calls of taskctx's own functions for one task."""
+    rows = [
+        (f"{variant.title}: {phase}", *(str(figures[name]) for name in ("calls", "modules", "changes")))
+        for variant in (PLAIN, SEALED)
+        for phase, figures in children.ask(variant, "calls").items()
     ]
-    return [Table("CPU of a task, in µs", ["", *columns], steps), _instructions(result.parts)]
+    return {COST: _table(("", "calls of ours", "modules entered", "changes of module"), rows)}
 
 
-def _step(row: Row) -> str:
-    return _title(row.name) if row.against in (None, NONE.name) else f"{_title(row.name)}: more than that"
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """All columns but the first are figures."""
+    rule = ["---", *["--:"] * (len(columns) - 1)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (columns, rule, *rows))
 
 
-def _added(row: Row) -> str:
-    cost = row.costs["cpu"]
-    if cost.more is None:
-        return f"{cost.microseconds.median:.0f}"
-    return f"{cost.more.median:+.0f} ({cost.more.low:+.0f}…{cost.more.high:+.0f})"
+def _at(groups: Iterable[int], first: str = "") -> Sequence[str]:
+    return (first, *(f"{at_a_time} at a time" for at_a_time in groups))
 
 
-def _instructions(parts: Sequence[Part]) -> Table:
-    columns = [f"{_title(part.name)}, {part.at_a_time} at a time" for part in parts]
-    names = [name for name in parts[0].instructions if any(abs(part.instructions[name]) >= LEAST for part in parts)]
-    rows = [[name, *(f"{part.instructions[name]:,.0f}" for part in parts)] for name in names]
-    rows += [["all", *(f"{sum(part.instructions.values()):,.0f}" for part in parts)]]
-    return Table("Bytecode instructions that a task has more", ["", *columns], rows)
+def _ratio(found: Spread) -> str:
+    return f"{found.median:.2f} ({found.low:.2f}…{found.high:.2f})"
 
 
-def verdict(result: Result) -> str:
-    """How many goals are met."""
-    goals = result.goals()
-    return f"{sum(goal.met for goal in goals)} of {len(goals)} goals are met."
+def _signed(found: Spread) -> str:
+    return f"{found.median:+,.0f} ({found.low:+,.0f}…{found.high:+,.0f})"
 
 
-def provenance(result: Result) -> str:
-    """The machine, in a sentence, and the run."""
-    return f"{machine(result)}, {result.pace} run of {result.seconds:.0f} seconds."
-
-
-def machine(result: Result | Breakdown) -> str:
-    """Where and when."""
-    about = result.machine
-    versions = ", ".join(f"{name} {version}" for name, version in about.versions.items())
-    return f"{about.cpu}, {about.cores} cores, {about.system}; {about.python}; {versions}; {about.date}"
-
-
-def _title(name: str | None) -> str:
-    variant = BY_NAME.get(name or "")
-    return "SET and GET, bare" if variant is None else variant.title
-
-
-def _number(number: int | None, noun: str, plural: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else plural}"
-
-
-def _rounds(group: Group) -> str:
-    return _number(group.rows[0].rounds, "round", "s")
-
-
-def _ratios(row: Row) -> list[str]:
-    return [_spread(row.costs[clock].ratio) for clock in CLOCKS]
-
-
-def _spread(spread: Spread | None) -> str:
-    return NOT_COMPARED if spread is None else f"{spread.median:.2f} ({spread.low:.2f}…{spread.high:.2f})"
-
-
-def _phase(row: Row, phase: str) -> str:
-    ratios = (row.costs[f"{phase}{clock}"].ratio for clock in CLOCKS)
-    return ", ".join(NOT_COMPARED if ratio is None else f"{ratio.median:.2f}" for ratio in ratios)
-
-
-def _microseconds(row: Row) -> str:
-    return ", ".join(f"{row.costs[clock].microseconds.median:.0f}" for clock in CLOCKS)
-
-
-def _goals(goals: Sequence[Goal]) -> str:
-    """Fixed ones by their limits; "ahead" is of FastMCP's own path in the same group."""
-    fixed = ", ".join(
-        f"{'<' if each.strictly else '≤'} {each.limit:.4g} {_mark(each)}" for each in goals if not each.of
-    )
-    ahead = ", ".join(_mark(each) for each in goals if each.of)
-    return "; ".join(part for part in (fixed, ahead and f"ahead {ahead}") if part)
-
-
-def _mark(goal: Goal) -> str:
-    return "✓" if goal.met else "✗"
+def fill(text: str, name: str, table: str) -> str | None:
+    """The text with a table between its two markers of this name; None if it has not got them, once each, in order."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, begun, rest = text.partition(begin)
+    _, ended, after = rest.partition(end)
+    whole = begun and ended and begin not in after and end not in after
+    return f"{before}{begin}\n\n{table.strip()}\n\n{end}{after}" if whole else None

@@ -18,10 +18,10 @@ from docket.dependencies import current_docket
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import taskctx
+from benchmarks.counting import counting_instructions
 from taskctx import TaskContextSnapshot
 from taskctx._transport.connection import Connection
 from tests.conftest import BACKEND, make_worker
-from tests.instructions import counting_instructions
 from tests.secrets import secret
 
 OURS = str(Path(taskctx.__file__).parent)

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from opentelemetry.baggage import propagation
 
+from benchmarks.counting import counting_instructions
 from taskctx import TaskContextError, TaskContextSnapshot
 from taskctx._caller.resets import Resets
 from taskctx._caller.trace_context import span_context, use_baggage
@@ -32,7 +33,6 @@ from taskctx.settings import keyring as _keyring
 from taskctx.settings.keyring import _decoded, parse_keyring
 from tests.fuzz.seeds import TRACEPARENT
 from tests.fuzz.targets import PLACE, SEALING, run
-from tests.instructions import counting_instructions
 
 Call = Callable[[], object]
 Measure = Callable[[Call], int]
