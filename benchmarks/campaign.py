@@ -31,10 +31,10 @@ def about(children: Children, pace: Pace) -> str:
     found = {each.metadata["name"]: each.version for each in distributions()}
     versions = ", ".join(f"{name} {found[name]}" for name in PACKAGES if name in found)
     pinned = "pinned to one core, the server on another" if children.core is not None else "not pinned to cores"
-    python = f"{platform.python_implementation()} {platform.python_version()}"
+    python, cold = f"{platform.python_implementation()} {platform.python_version()}", ", cold" * pace.cold
     return (
         f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}; {python}; {versions}; "
-        f"{datetime.now(UTC).date()}. {pace.rounds} rounds ({pace.name}{', cold' * pace.cold}), {pinned}; load before the run "
+        f"{datetime.now(UTC).date()}. {pace.rounds} rounds ({pace.name}{cold}), {pinned}; load before the run "
         f"{os.getloadavg()[0]:.1f}. Medians, with quartiles, of one task, submitted and run; "
         "what is more, is more than Docket without context, traced the same way, in the same round."
     )

@@ -91,8 +91,9 @@ def test_everything_is_measured_and_written(tmp_path: Path) -> None:
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="an unpacked archive has no revisions")
 def test_two_revisions_are_compared() -> None:
     """HEAD's tree has the same public names, and every task of both sees its caller."""
-    done = run("--against", "HEAD", "--only", PLAIN.name)
+    done = run("--against", "HEAD", "--only", PLAIN.name, "--cold")
     assert done.returncode == 0, done.stderr
+    assert "2 rounds (smoke, cold)" in done.stdout
     compared = rows(done.stdout, PLAIN.title)
     assert [cells[0] for cells in compared] == ["taskctx, plain, 1 at a time", "taskctx, plain, 50 at a time"]
     assert all(re.fullmatch(r"(-?\d+\.\d\d|nan) \(.*….*\)", cells[3]) for cells in compared)
