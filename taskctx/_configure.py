@@ -17,8 +17,7 @@ from ._snapshot.codec import make_codec
 from ._submit.docket_messages import keep_baggage_out
 from ._worker.credential import RefreshHook, checked_hook
 from .errors import ConfigurationError, InvalidType
-from .settings import ENVIRONMENT_PREFIX, Settings, SettingsOverrides, load_settings
-from .settings.misspelt import tell_misspelt
+from .settings import ENVIRONMENT_PREFIX, Settings, SettingsOverrides, load_settings, tell_misspelt
 from .telemetry.logs import LogObserver
 from .telemetry.metrics import PrometheusObserver
 from .telemetry.observe import docket_seen

@@ -7,7 +7,7 @@
     ├── CaptureError                      the caller's context could not be captured
     ├── SnapshotError                     a stored snapshot cannot be read or written
     ├── SaveError                         a snapshot was not saved; nothing was scheduled
-    └── RestoreError                      a task was not run, because its context is not to be had
+    └── RestoreError                      a task was not run, because its context could not be restored
 
 Messages are fixed texts.  Docket writes ``str(exception)`` on its span and pickles the exception
 into its result store, so no message may hold a value that came from a caller, and errors with a

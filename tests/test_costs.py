@@ -1,4 +1,4 @@
-"""What a task costs, counted instead of timed: round trips, spans, and the instructions of taskctx's own code.
+"""What a task costs, counted instead of timed: round trips, spans, and the calls and instructions of taskctx's own code.
 
 A figure that falls is lowered here; one that rises wants a reason.  ``make bench`` measures the time.
 """
@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 from docket import Docket
-from docket.dependencies import current_docket
+from docket.dependencies import Dependency, current_docket
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import CollectorRegistry
 
 import taskctx
-from benchmarks.counting import counting_instructions
+from benchmarks.counting import Calls, counting_calls, counting_instructions
 from taskctx import TaskContextSnapshot
 from taskctx._transport.connection import Connection
 from tests.conftest import BACKEND, make_worker
@@ -34,8 +35,22 @@ ALONE = 3
 AT_50 = 0.5
 """Round trips a task at 50 at a time.  It was 0.2 when this was written; who meets whom differs from run to run."""
 
-INSTRUCTIONS = {"capture": 880, "save": 1_690, "restore": 2_905}
+CALLS = {"add": 55, "restore": 55, "after the body": 20}
+"""Calls of taskctx's own functions, of a task alone on a server, with metrics and without spans."""
+
+INSTRUCTIONS = {"capture": 990, "save": 1_300, "restore": 2_760}
 """Bytecode instructions in taskctx's own code, a tenth above what they were on a server: CPython's versions differ a little."""
+
+
+class First(Dependency[None]):
+    """Before all else of a task: what was counted until then is the worker's."""
+
+    counted = Calls()
+
+    async def __aenter__(self) -> None:
+        self.counted.take()
+
+    async def __aexit__(self, *_: object) -> None: ...
 
 
 async def look() -> None:
@@ -75,6 +90,7 @@ async def submit(docket: Docket, tasks: int) -> None:
         await asyncio.gather(*(taskctx.add(docket, look)() for _ in range(tasks)))
 
 
+@pytest.mark.skipif(BACKEND != "valkey", reason="memory:// is in this process: nothing travels")
 async def test_round_trips_of_a_task_alone(docket: Docket, round_trips: RoundTrips) -> None:
     """One to save, one to restore, one to shorten."""
     tasks = 10
@@ -103,6 +119,29 @@ async def test_spans(docket: Docket, span_exporter: InMemorySpanExporter) -> Non
         await worker.run_until_finished()
     ours = [span.name for span in span_exporter.get_finished_spans() if span.name.startswith("taskctx.")]
     assert sorted(ours) == ["taskctx.capture", "taskctx.restore", "taskctx.save"]
+
+
+@pytest.mark.skipif(BACKEND != "valkey", reason="memory:// has no script that does many")
+async def test_calls(docket: Docket, registry: CollectorRegistry) -> None:
+    """From submission to the end of a task; the second time, as with instructions."""
+    taskctx.configure(registry=registry, tracing=False)
+    phases: dict[str, int] = {}
+    first = First()
+
+    async def body() -> None:
+        phases["restore"] = first.counted.take().figures()["calls"]
+
+    docket.register(body)
+    for _ in range(2):
+        with caller(), counting_calls(OURS) as counted:
+            await taskctx.add(docket, body)()
+        phases["add"] = counted.figures()["calls"]
+        async with make_worker(docket, dependencies={"first": first, **taskctx.worker_dependencies}) as worker:
+            with counting_calls(OURS) as first.counted:
+                await worker.run_until_finished()
+            phases["after the body"] = first.counted.figures()["calls"]
+    assert {name: count for name, count in phases.items() if count > CALLS[name]} == {}
+    assert {name: count for name, count in phases.items() if count < CALLS[name] * 0.7} == {}, "lower the figure"
 
 
 @pytest.mark.parametrize("name", INSTRUCTIONS)

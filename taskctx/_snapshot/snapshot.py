@@ -23,10 +23,9 @@ from .._transport.deadline import BackendError, Deadline
 from ..errors import CaptureError, InvalidType, Reason, SaveError, SnapshotError
 from ..operations import Save
 from ..telemetry.observe import observe
-from .capture import SCHEMA_VERSION, Origin
+from .capture import SCHEMA_VERSION, Origin, present_parts
 from .keys import snapshot_key
 from .lifetime import whole_seconds
-from .parts import present_parts
 
 READABLE_SCHEMAS = range(1, SCHEMA_VERSION + 1)
 

@@ -1,7 +1,7 @@
 """Having Docket schedule tasks: those that are submitted at the same time travel together.
 
 ``docket.add`` costs two to three times as much CPU as a task of ``docket.add_many`` does.  So a task whose submitter's
-span is not recorded joins those that are under way; each still has its own disposition, error and trace context.
+span is not recorded joins those that are under way, each with its own disposition, error and trace context.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from docket import Docket
 from docket.execution import Disposition, Execution, TaskCall
 
 from .._caller.trace_context import inside_of, message_carrier
-from .._transport.connection import FAILURES
+from .._transport.connection import FAILURES, PerDocket
 from .._transport.lane import Lane
-from .._transport.per_docket import PerDocket
 from .docket_messages import carrying
 
 MAX_ALONE = 8
@@ -27,6 +26,9 @@ MAX_ALONE = 8
 
 MAX_TOGETHER = 64
 """Tasks that travel together: their arguments, of whatever size, are in memory at the same time."""
+
+CLUSTER = ("redis+cluster:", "rediss+cluster:")
+"""In a cluster tasks go alone: ``add_many`` sends its script to every node, and so schedules none while one is away."""
 
 PATIENCE = 5.0
 """Seconds for which a submitter that is cancelled waits for the batch that its task is in."""
@@ -42,13 +44,14 @@ class Scheduler:
 
     def __init__(self, docket: Docket) -> None:
         self._docket = cast("Docket", weakref.proxy(docket))
+        self._may_batch = not docket.url.startswith(CLUSTER)
         self._alone = asyncio.Semaphore(MAX_ALONE)
         self._lane: Lane[_Add, Execution | Exception] = Lane(self._add_alone, self._add_batch, MAX_TOGETHER)
         self._batch: asyncio.Future[None] | None = None
 
     async def add(self, call: TaskCall) -> Execution:
         """As ``docket.add``, with what else is being added, unless Docket's own span of it is to be recorded."""
-        carrier = message_carrier()
+        carrier = message_carrier() if self._may_batch else None
         if carrier is None:
             return await self.alone(partial(self._add_alone, _Add(call, {})))
         try:

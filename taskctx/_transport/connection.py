@@ -7,10 +7,12 @@ Operations of concurrent tasks travel together.  What is transient is tried agai
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
+from weakref import WeakKeyDictionary
 
 from docket import Docket
 from redis import exceptions as redis_errors
@@ -23,9 +25,38 @@ from ..errors import InvalidArgument, InvalidType, Reason
 from .batch import Batch, OneByOne, Operation, Pipeline, Replies
 from .deadline import BackendError, Deadline, Timers
 from .lane import Lane
-from .per_docket import PerDocket
 
 T = TypeVar("T")
+
+
+class _Made(NamedTuple, Generic[T]):
+    loop: asyncio.AbstractEventLoop
+    thread: int
+    thing: T
+
+
+class PerDocket(Generic[T]):
+    """One of something for each docket, and a new one when the docket is used in another event loop.
+
+    The docket is held weakly, so what is made must not hold it otherwise.
+    """
+
+    def __init__(self, make: Callable[[Docket], T]) -> None:
+        self._make = make
+        self._made: WeakKeyDictionary[Docket, _Made[T]] = WeakKeyDictionary()
+
+    def of(self, docket: Docket) -> T:
+        made = self._made.get(docket)
+        # A thread runs one loop at a time, so this is to say that the loop is another now.  Until Python 3.12
+        # get_running_loop() asks the kernel for the process's id, which costs more than all else in here.
+        if made is None or made.thread != threading.get_ident() or not made.loop.is_running():
+            made = self._made[docket] = _Made(asyncio.get_running_loop(), threading.get_ident(), self._make(docket))
+        return made.thing
+
+    def clear(self) -> None:
+        """Forget all, for tests."""
+        self._made.clear()
+
 
 TRANSIENT = (
     redis_errors.ConnectionError,  # and BusyLoadingError, a server that is starting

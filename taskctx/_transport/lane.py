@@ -71,7 +71,8 @@ class Lane(Generic[Request, Answer]):
             while batch := self._next_batch():
                 try:
                     answers = await self._send_batch([waiting.request for waiting in batch])
-                    for waiting, answer in zip(batch, answers, strict=True):
+                    # a list first: nothing is answered where there are too few answers
+                    for waiting, answer in list(zip(batch, answers, strict=True)):
                         if not waiting.answer.done():
                             waiting.answer.set_result(answer)
                 except Exception as error:  # noqa: BLE001 - it is raised where it is awaited

@@ -16,8 +16,7 @@ from docket.execution import Execution
 from .._transport.deadline import BackendError
 from ..operations import Run
 from ..telemetry.observe import docket_seen, observe
-from .aftermath import expire_as_needed, shorten_if_ended
-from .rerun import NEVER_AGAIN, RerunHandlers
+from .afterwards import NEVER_AGAIN, RerunHandlers, expire_as_needed, shorten_if_ended
 from .restoration import Restoration
 
 

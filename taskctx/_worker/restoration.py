@@ -20,8 +20,8 @@ from .._caller.resets import Resets
 from .._caller.token import Credential, is_expired, life_left
 from .._caller.trace_context import BAGGAGE, clear_baggage, use_baggage
 from .._runtime import runtime
+from .._snapshot.capture import present_parts
 from .._snapshot.keys import TaskKeyParts
-from .._snapshot.parts import present_parts
 from .._snapshot.snapshot import StoredSnapshot
 from .._snapshot.wire import PLAIN, Wire
 from .._transport import commands
@@ -89,7 +89,7 @@ class Restoration:
     _parts: TaskKeyParts
 
     def __init__(self, key: str, wire: Wire = PLAIN, resets: Resets | None = None) -> None:
-        self.resets = resets or Resets()
+        self.resets = Resets() if resets is None else resets
         self.is_in_force = False
         self.snapshot: StoredSnapshot | None = None
         self.redis_key = ""

@@ -8,13 +8,48 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, NamedTuple, cast
 
 from .._caller.caller import current_caller
+from .._caller.registries import WeakRegistry, servers, sessions
 from ..errors import ConfigurationError
 from ..telemetry.observe import docket_seen
 from . import _upstream
 from ._caller import FastMCPCallers
-from ._registries import find_server, find_session, register_server, register_session
 from ._restoration import restoring
 from ._submission import capturing, saving_snapshots
+
+Register = Callable[[str, Any], None]
+Find = Callable[[str], Any]
+
+
+def registering(registry: WeakRegistry) -> Callable[[Register], Register]:
+    """Wraps ``register_task_session`` or ``register_task_server``."""
+
+    def wrap(original: Register) -> Register:
+        def register(id: str, thing: Any) -> None:  # noqa: A002
+            original(id, thing)
+            if id:
+                registry.register(id, thing)
+
+        return register
+
+    return wrap
+
+
+def finding(registry: WeakRegistry) -> Callable[[Find], Find]:
+    """Wraps ``get_task_session`` or ``get_task_server``: FastMCP's answer, counted."""
+
+    def wrap(original: Find) -> Find:
+        def find(id: str) -> Any:  # noqa: A002
+            registry.find(id)
+            return original(id)
+
+        return find
+
+    return wrap
+
+
+register_session, find_session = registering(sessions), finding(sessions)
+register_server, find_server = registering(servers), finding(servers)
+
 
 Lifespan = Callable[..., AbstractAsyncContextManager[None]]
 
@@ -30,7 +65,7 @@ class Patch(NamedTuple):
 class _Replaced(NamedTuple):
     owner: Any
     name: str
-    theirs: Any
+    original: Any
     ours: object
 
 
@@ -60,8 +95,8 @@ def uninstrument() -> None:
     """Undo :func:`instrument`.  Workers that run keep what they were started with."""
     with _lock:
         current_caller.use_source(None)
-        for owner, name, theirs, _ in reversed(_replaced):
-            setattr(owner, name, theirs)
+        for owner, name, original, _ in reversed(_replaced):
+            setattr(owner, name, original)
         _replaced.clear()
 
 
@@ -81,22 +116,22 @@ def _prepared() -> list[_Replaced]:
     wrapped: dict[int, object] = {}
     for owner, name, wrap in PATCHES:
         # as it is stored: a class method, not bound to its class
-        theirs = cast("dict[str, Any]", vars(owner)).get(name)
-        if theirs is None:
+        original = cast("dict[str, Any]", vars(owner)).get(name)
+        if original is None:
             raise ConfigurationError(
                 f"this FastMCP has no {owner.__name__}.{name}, which taskctx relies on: nothing is instrumented"
             )
-        ours = wrapped.setdefault(id(theirs), wrap(theirs))
-        replaced.append(_Replaced(owner, name, theirs, ours))
+        ours = wrapped.setdefault(id(original), wrap(original))
+        replaced.append(_Replaced(owner, name, original, ours))
     return replaced
 
 
-def _with_docket_seen(theirs: Lifespan) -> Lifespan:
+def _with_docket_seen(original: Lifespan) -> Lifespan:
     """FastMCP's ``docket_lifespan``: as a worker starts, the series of its docket and tools are there, at 0."""
 
     @asynccontextmanager
     async def docket_lifespan(server: _upstream.FastMCP, *args: Any, **kwargs: Any) -> AsyncGenerator[None]:
-        async with theirs(server, *args, **kwargs):
+        async with original(server, *args, **kwargs):
             docket = _upstream.docket_of(server)
             if docket is not None:
                 docket_seen(docket.name, tuple(docket.tasks))

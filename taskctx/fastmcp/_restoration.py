@@ -16,11 +16,11 @@ from . import _upstream
 from ._wire import ANONYMOUS, FastMCPWire
 
 
-def restoring(theirs: Callable[..., Any]) -> object:
+def restoring(original: Callable[..., Any]) -> object:
     """FastMCP's ``restore_task_snapshot``, for ``Depends`` and to be awaited, as there."""
 
     def restore_task_snapshot(key: str = TaskKey()) -> ToolRestoration:
-        return ToolRestoration(theirs, key)
+        return ToolRestoration(original, key)
 
     return restore_task_snapshot
 
@@ -28,8 +28,8 @@ def restoring(theirs: Callable[..., Any]) -> object:
 class ToolRestoration(AbstractAsyncContextManager[None]):
     """Docket enters it around a task's body.  Awaited, it restores for the rest of the current task."""
 
-    def __init__(self, theirs: Callable[..., Any], key: str) -> None:
-        self._theirs = theirs
+    def __init__(self, original: Callable[..., Any], key: str) -> None:
+        self._original = original
         self._key = key
         self._wire = FastMCPWire()
 
@@ -49,7 +49,7 @@ class ToolRestoration(AbstractAsyncContextManager[None]):
 
     async def _restore_for_good(self) -> None:
         if self._wire.parse(self._key) is None or current_docket.get(None) is None:
-            await self._theirs(self._key)
+            await self._original(self._key)
         else:
             await _restored(Restoration(self._key, self._wire))
 

@@ -51,12 +51,12 @@ _captured: ContextVar[FastMCPOrigin | None] = ContextVar("taskctx_fastmcp_captur
 """What was captured with FastMCP's snapshot, until that very snapshot is saved."""
 
 
-def capturing(theirs: classmethod[FastMCPSnapshot, Any, FastMCPSnapshot]) -> object:
+def capturing(original: classmethod[FastMCPSnapshot, Any, FastMCPSnapshot]) -> object:
     """FastMCP's ``TaskContextSnapshot.capture``, and our part with it."""
 
     def capture(cls: type[FastMCPSnapshot], *args: Any, **kwargs: Any) -> FastMCPSnapshot:
         docket = _upstream.submission_docket()
-        origin = FastMCPOrigin(lambda: theirs.__func__(cls, *args, **kwargs))
+        origin = FastMCPOrigin(lambda: original.__func__(cls, *args, **kwargs))
         _captured.set(None)
         try:
             origin.capture("" if docket is None else docket.name)
@@ -65,12 +65,12 @@ def capturing(theirs: classmethod[FastMCPSnapshot, Any, FastMCPSnapshot]) -> obj
                 raise
         else:
             _captured.set(origin)
-        return origin.snapshot or theirs.__func__(cls, *args, **kwargs)
+        return origin.snapshot or original.__func__(cls, *args, **kwargs)
 
     return classmethod(capture)
 
 
-def saving_snapshots(_theirs: Callable[..., Any]) -> object:
+def saving_snapshots(_original: Callable[..., Any]) -> object:
     """In place of FastMCP's ``TaskContextSnapshot.save``: the same key and TTL, with our part in the value."""
 
     async def save(

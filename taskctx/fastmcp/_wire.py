@@ -127,14 +127,14 @@ class FastMCPWire:
         them.
         """
         token = None if credential is None else credential.json
-        theirs = self._snapshot
+        original = self._snapshot
         try:
             _upstream.apply_snapshot(
-                theirs if token == theirs.access_token_json else replace(theirs, access_token_json=token)
+                original if token == original.access_token_json else replace(original, access_token_json=token)
             )
         except Exception:  # noqa: BLE001 - pydantic quotes the token
             raise SnapshotError(Reason.MALFORMED) from None
-        _upstream.remember_snapshot(parts.task_id, theirs)
+        _upstream.remember_snapshot(parts.task_id, original)
         return Caller(
             credential_source=None if credential is None else credential.present,
             headers=SeenHeaders(),

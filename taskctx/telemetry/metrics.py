@@ -36,8 +36,7 @@ from ..operations import (
 )
 from ..settings import Settings
 from . import names
-from .counting import Counts, Labels, PlainCounts, Series
-from .multiprocess import SharedCounts
+from .counting import Counts, Labels, PlainCounts, Series, SharedCounts
 from .names import OTHER_TASK, UNKNOWN_KEY, TraceResult
 from .observers import Observer
 

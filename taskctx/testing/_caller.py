@@ -1,4 +1,4 @@
-"""Callers for tests: plausible in every respect, and plainly nobody's."""
+"""Callers for tests: plausible in every respect, and plainly fake."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ END_OF_CENTURY: Final = 4_102_444_800
 
 @dataclass(frozen=True, slots=True)
 class FakeCaller:
-    """Somebody who submits tasks in a test; :func:`fake_caller` makes one.  ``repr`` shows no credential.
+    """A caller who submits tasks in a test; :func:`fake_caller` makes one.  ``repr`` shows no credential.
 
     A variation is made with :func:`dataclasses.replace`.
 
@@ -40,7 +40,7 @@ class FakeCaller:
 
     @contextmanager
     def bound(self) -> Generator[None]:
-        """Be this caller, and nobody else in any respect, for the length of a ``with`` block."""
+        """Be this caller, and no other in any respect, for the length of a ``with`` block."""
         with bind_caller(
             access_token=self.access_token,
             headers=self.headers,

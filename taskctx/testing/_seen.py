@@ -111,7 +111,7 @@ def assert_restored(
     __tracebackhide__ = True
     wanted = _wanted(expected)
     if seen is None:
-        raise AssertionError("nobody was seen, not even an anonymous caller: the task's body did not run")
+        raise AssertionError("no caller was seen, not even an anonymous one: the task's body did not run")
     differences = list(_differences(wanted, SeenContext.here() if seen is ... else _checked(seen)))
     if differences:
         raise AssertionError("\n  ".join(("the caller that is seen is not the one that was expected:", *differences)))

@@ -11,6 +11,8 @@ from docket.execution import Disposition, Execution
 from prometheus_client import CollectorRegistry
 
 import taskctx
+from taskctx._caller.caller import Caller, use_caller
+from taskctx._caller.token import Credential
 from tests.conftest import our_keys
 from tests.helpers import ADA, BOB, redis_key
 from tests.secrets import secret
@@ -168,3 +170,23 @@ async def test_what_is_saved_by_hand_is_found_under_the_key_of_the_parts(
     await worker.run_until_finished()
 
     assert seen == [taskctx.TaskContextInfo("by:hand", scope), ADA.sight.request_id]
+
+
+async def test_the_token_is_asked_for_once(docket: Docket, worker: Worker) -> None:
+    """An authenticator that answers differently the second time gives no key of one scope with a token of another."""
+    asked: list[Credential] = []
+    seen: list[str | None] = []
+
+    def authenticator() -> Credential:
+        asked.append(Credential.of((ADA, BOB)[len(asked) % 2].token))
+        return asked[-1]
+
+    async def task() -> None:
+        seen.append(taskctx.get_task_scope())
+
+    with use_caller(Caller(credential_source=authenticator)):
+        execution = await taskctx.add(docket, task)()
+    assert len(asked) == 1
+    await worker.run_until_finished()
+    assert seen == [ADA.scope]
+    assert ADA.name in execution.key

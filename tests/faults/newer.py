@@ -1,7 +1,7 @@
 """Runs a program with a taskctx from the future: ``python -m tests.faults.newer python -m docket worker ...``.
 
-Its snapshots are of the schema that an environment variable says, and hold fields that nobody knows yet.  It is this
-package with two lines of ``taskctx/_record.py`` written anew as they are imported, so that all of it is consistent.
+Its snapshots are of the schema that an environment variable says, and hold fields that are not known yet.  It is this
+package with two lines of it written anew as they are imported, so that all of it is consistent.
 """
 
 from __future__ import annotations
@@ -17,7 +17,14 @@ from typing import Any, cast
 SCHEMA = "TASKCTX_FAULTS_SCHEMA"
 """Environment variable: the version of the schema that is written; all versions up to it are read."""
 
-MODULE = "taskctx._snapshot.record"
+REWRITTEN = {
+    "taskctx._snapshot.capture": ("\nSCHEMA_VERSION = 1\n", "\nSCHEMA_VERSION = {schema}\n"),
+    "taskctx._snapshot.snapshot": (
+        "to_json(values)\n",
+        'to_json(dict(values) | {{"of_the_future": {{"as": ["yet", "unknown"]}}}})\n',
+    ),
+}
+"""By module, one of its lines and what stands there in the future."""
 
 
 class _Rewriting(SourceFileLoader):
@@ -27,13 +34,9 @@ class _Rewriting(SourceFileLoader):
 
     def get_data(self, path: str) -> bytes:
         text = super().get_data(path).decode()
-        for old, new in {
-            "\nSCHEMA_VERSION = 1\n": f"\nSCHEMA_VERSION = {int(os.environ[SCHEMA])}\n",
-            "to_json(fields)": 'to_json(fields | {"of_the_future": {"as": ["yet", "unknown"]}})',
-        }.items():
-            assert text.count(old) == 1, f"{old!r} is not a line of {MODULE} any more"
-            text = text.replace(old, new)
-        return text.encode()
+        old, new = REWRITTEN[self.name]
+        assert text.count(old) == 1, f"{old!r} is not a line of {self.name} any more"
+        return text.replace(old, new.format(schema=int(os.environ[SCHEMA]))).encode()
 
 
 class _Finder(PathFinder):
@@ -41,7 +44,7 @@ class _Finder(PathFinder):
     def find_spec(
         cls, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname != MODULE:
+        if fullname not in REWRITTEN:
             return None
         spec = super().find_spec(fullname, path, target)
         assert spec is not None

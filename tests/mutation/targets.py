@@ -60,12 +60,12 @@ TARGETS = (
         on_a_server=True,
     ),
     Target(
-        "_worker.aftermath",
+        "_worker.afterwards",
         ("contracts/test_lifetime.py", "contracts/test_attempts.py", "contracts/test_failure_contract.py"),
         on_a_server=True,
     ),
     Target(
-        "_worker.rerun",
+        "_worker.afterwards",
         ("contracts/test_lifetime.py", "snapshot/test_snapshot.py", "contracts/test_attempts.py"),
         on_a_server=True,
     ),

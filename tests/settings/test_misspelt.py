@@ -10,8 +10,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 import taskctx
+from taskctx import settings as _misspelt
 from taskctx._runtime import current_settings, use_runtime
-from taskctx.settings import misspelt as _misspelt
 from tests.secrets import MARKER
 
 

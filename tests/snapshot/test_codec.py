@@ -14,6 +14,7 @@ from taskctx._runtime import SnapshotCodec
 from taskctx._snapshot.codec import (
     MAGIC,
     NONCE_BYTES,
+    SEALED_AS_TEXT,
     TAG_BYTES,
     PlaintextCodec,
     SealingCodec,
@@ -233,6 +234,9 @@ def test_an_envelope_survives_its_text(rest: bytes) -> None:
     assert not is_fernet(text)
     assert not is_sealed(text)
     assert not is_sealed_as_text(envelope)
+    assert not is_fernet(envelope)
+    assert text.startswith(SEALED_AS_TEXT)
+    assert SEALED_AS_TEXT == b"gAAAAAVENYM"
 
 
 @given(st.binary(max_size=500), st.integers(0, 700))
@@ -248,7 +252,12 @@ def test_the_beginning_of_a_text_is_the_beginning_of_its_envelope(rest: bytes, r
 def test_a_text_that_was_altered_is_damage() -> None:
     """Behind the six characters that begin a Fernet token."""
     text = as_text(ROTATING.encode(JSON, PLACE))
-    for altered in (text[:20] + b"!" + text[21:], text[:20] + b"\xff" + text[21:], text[:-1]):
+    for altered in (
+        text[:20] + b"!" + text[21:],
+        text[:20] + b"!" + text[20:],
+        text[:20] + b"\xff" + text[21:],
+        text[:-1],
+    ):
         with pytest.raises(SnapshotError) as refused:
             from_text(altered)
         assert refused.value.reason is Reason.DECRYPT_FAILED

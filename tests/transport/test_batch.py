@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from docket import Docket
 
-from taskctx._transport.batch import Batch, Kind, Operation, Pipeline
+from taskctx._transport.batch import Batch, Kind, OneByOne, Operation, Pipeline
 
 SCRIPT, OTHER = "do it to each", "do something else to each"
 
@@ -137,3 +140,42 @@ def test_a_script_that_fails_fails_all() -> None:
     batch = Batch([both("a"), both("b")], scripts=True)
     assert batch.sorted([refused]) == [[refused], [refused]]
     assert batch.sorted([[[refused, 1], ["B", 2]]]) == [[refused, 1], ["B", 2]]
+
+
+@pytest.fixture
+async def in_process() -> AsyncGenerator[Any]:
+    """The client of a server in this process."""
+    async with Docket(name="one-by-one", url=f"memory://{uuid4()}") as docket, docket.redis() as client:
+        yield client
+
+
+async def test_one_by_one_commands_are_done_in_their_order(in_process: Any) -> None:
+    """Each with its arguments, none before it is this pipeline's turn, and each once."""
+    pipeline: Any = OneByOne(in_process)
+    pipeline.get("a")
+    pipeline.set("a", b"first", ex=60, nx=True)
+    pipeline.get("a")
+    pipeline.set("a", b"second", ex=60, nx=True)
+    pipeline.get("a")
+    assert await in_process.get("a") is None
+    first, _, stored, _, still = await pipeline.execute()
+    assert (first, stored, still) == (None, b"first", b"first")
+    assert 58 < await in_process.ttl("a") <= 60
+
+
+async def test_one_by_one_a_refused_command_is_a_reply(in_process: Any) -> None:
+    """The others are done all the same, unless it is to be raised."""
+
+    def queued() -> Any:
+        pipeline: Any = OneByOne(in_process)
+        pipeline.get("a list")
+        pipeline.get("a")
+        return pipeline
+
+    await in_process.rpush("a list", "member")
+    await in_process.set("a", b"there")
+    refused, found = await queued().execute(raise_on_error=False)
+    assert isinstance(refused, Exception)
+    assert found == b"there"
+    with pytest.raises(type(refused)):
+        await queued().execute()

@@ -6,7 +6,7 @@ import asyncio
 
 from docket import Docket
 
-from taskctx._transport.per_docket import PerDocket
+from taskctx._transport.connection import PerDocket
 
 DOCKET = Docket(name="never opened", url="memory://")
 

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import resolve_name
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import httpx
 
@@ -107,6 +108,4 @@ def _exchange(*, fastmcp: bool) -> type[Exchange]:
         if find_spec(module) is None:
             needs = f"needs {module}, which is not installed: pip install 'taskctx[demo,fastmcp]'"
             raise Problem(f"taskctx demo --fastmcp {needs}")
-    from .fastmcp_client import FastMCPExchange  # noqa: PLC0415 - of an extra of its own
-
-    return FastMCPExchange
+    return cast("type[Exchange]", resolve_name(f"{__package__}.fastmcp_client:FastMCPExchange"))

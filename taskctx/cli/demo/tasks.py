@@ -15,8 +15,8 @@ from opentelemetry import baggage, trace
 from opentelemetry.trace import Link
 
 import taskctx
-from taskctx._worker.current_task import restored_task
 from taskctx._caller.trace_context import span_context
+from taskctx._worker.current_task import restored_task
 
 from . import child
 from .identity import digest
