@@ -105,7 +105,7 @@ class _Gauge:
     __slots__ = ("value",)
 
     def __init__(self, metric: Metric) -> None:
-        self.value = 0.0
+        self.value: float = 0.0
 
     def parts(self) -> list[_Part]:
         return [_Part("", self.value)]
@@ -255,7 +255,7 @@ class _SharedFamily(dict[Labels, Any]):
 
     def __init__(self, metric: Metric, registry: CollectorRegistry) -> None:
         self.metric = metric
-        self.parent = _make(metric, registry)
+        self.parent: Counter | Gauge | Histogram = _make(metric, registry)
         if not metric.labels:
             self[()] = _Series(self.parent, metric.exemplars)
 

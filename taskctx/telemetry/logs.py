@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from ..errors import Reason
 from ..operations import Capture, Operation, Outcome, Restore, Save
@@ -33,8 +34,8 @@ class _Topic:
 class LogObserver(Observer):
     """Logs failed and degraded restores, failed saves and failed captures to the ``taskctx`` logger."""
 
-    operations = (Capture, Save, Restore)
-    reasons_only = True
+    operations: Final = (Capture, Save, Restore)
+    reasons_only: Final = True
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

@@ -10,7 +10,7 @@ import os
 import platform
 from collections.abc import Callable, Iterable, Mapping
 from itertools import repeat
-from typing import Any
+from typing import Any, Final
 
 import docket
 from prometheus_client import REGISTRY, CollectorRegistry
@@ -56,7 +56,7 @@ _SEVERAL_PROCESSES = bool({"PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir
 class PrometheusObserver(Observer):
     """Counts into a prometheus_client registry; several in one process need a registry each."""
 
-    operations = (Capture, Save, Restore)
+    operations: Final = (Capture, Save, Restore)
 
     def __init__(
         self,

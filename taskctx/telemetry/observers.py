@@ -57,11 +57,11 @@ class Watch:
     __slots__ = ("any", "ending", "failing", "starting")
 
     def __init__(self, kind: type[Operation], observers: Sequence[Observer]) -> None:
-        self.any = bool(observers)
-        self.starting = tuple(each for each in observers if _has_own(each, "on_start"))
+        self.any: bool = bool(observers)
+        self.starting: tuple[Observer, ...] = tuple(each for each in observers if _has_own(each, "on_start"))
         rest = [each for each in reversed(observers) if not _has_own(each, "on_start") and _has_own(each, "on_end")]
-        self.ending = tuple(_ending(each, kind) for each in rest if not _wants_reasons(each))
-        self.failing = tuple(_ending(each, kind) for each in rest if _wants_reasons(each))
+        self.ending: tuple[Ending, ...] = tuple(_ending(each, kind) for each in rest if not _wants_reasons(each))
+        self.failing: tuple[Ending, ...] = tuple(_ending(each, kind) for each in rest if _wants_reasons(each))
 
 
 class _Watches(dict[type[Operation], Watch]):
@@ -106,9 +106,9 @@ class Observers:
     __slots__ = ("_reported", "dockets_seen", "event_watches", "observers", "watches")
 
     def __init__(self, observers: Iterable[Observer] = ()) -> None:
-        self.observers = tuple(observers)
-        self.event_watches = _EventWatches(self.observers)
-        self.watches = _Watches(self.observers)
+        self.observers: tuple[Observer, ...] = tuple(observers)
+        self.event_watches: _EventWatches = _EventWatches(self.observers)
+        self.watches: _Watches = _Watches(self.observers)
         self.dockets_seen: set[str] = set()
         self._reported: set[tuple[int, type[BaseException]]] = set()
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from typing import ClassVar
 
 import httpx
 
@@ -34,18 +35,19 @@ class Exchange:
         sent: requests that were accepted.
     """
 
-    app = f"{server.__name__}:make"
+    app: ClassVar[str] = f"{server.__name__}:make"
     # as anybody would start one; its queue's URL, which may hold a password, is in the environment
-    worker = (
+    worker: ClassVar[str] = (
         f"docket worker --name {{name}} --docket {{docket}} --tasks {tasks.__name__}:tasks"
         f" --dependencies taskctx:worker_dependencies --concurrency {child.CONCURRENCY}"
         " --metrics-port {metrics_port} --logging-level WARNING"
     )
-    make_requests = staticmethod(make_requests)
+    make_requests: ClassVar[Callable[[int, bytes], list[Request]]] = staticmethod(make_requests)
 
     def __init__(self, cluster: Cluster, client: httpx.AsyncClient, ledger: Ledger) -> None:
         self._cluster, self._client, self._ledger = cluster, client, ledger
-        self._index = self.sent = 0
+        self._index: int = 0
+        self.sent: int = 0
 
     async def send(self, request: Request) -> None:
         """Send a request; tell the ledger what goes out with it."""
@@ -56,7 +58,6 @@ class Exchange:
         response = await self._client.send(message)
         if not response.is_success:
             raise Problem(f"the server answered request {request.number} with {response.status_code}")
-        self.sent += 1
 
     async def read(self) -> None:
         """Compare the reports that have come in since."""
@@ -86,6 +87,7 @@ class Exchange:
         for request in waiting:
             with self._explained(f"request {request.number} was not accepted"):
                 await self.send(request)
+            self.sent += 1
 
     async def _read_all(self, screen: Screen) -> None:
         before, heard = (0, 0), time.monotonic()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
 from fastmcp import Client
 from fastmcp.client.transports import StreamableHttpTransport
@@ -23,8 +24,8 @@ IN_META = ("traceparent", "tracestate")
 class FastMCPExchange(Exchange):
     """A FastMCP server, workers of FastMCP's own, and calls of tools as tasks."""
 
-    app = f"{__package__}.fastmcp_server:mcp.http_app"
-    worker = "fastmcp_tasks.worker_cli worker {here}/fastmcp_server.py"
+    app: ClassVar[str] = f"{__package__}.fastmcp_server:mcp.http_app"
+    worker: ClassVar[str] = "fastmcp_tasks.worker_cli worker {here}/fastmcp_server.py"
 
     @staticmethod
     def make_requests(count: int, signing_key: bytes) -> list[Request]:
@@ -41,7 +42,6 @@ class FastMCPExchange(Exchange):
             task = await call_tool_task(client, tool, {"number": request.number}, meta=meta, raise_on_error=False)
             own = {name: value for name, value in headers.items() if name.startswith("x-")}
             self._ledger.sent(request.number, own, task_id=task.task_id)
-            self.sent += 1
             answer = await task.result()
         if answer.is_error:
             raise ContextLost(f"request {request.number} ({tool}): its task failed")

@@ -40,8 +40,14 @@ class Verifier(TokenVerifier):
 
 
 mcp: FastMCP = FastMCP("taskctx-demo", auth=Verifier())
-url, queue, worker = (os.environ[each] for each in (child.URL, child.DOCKET, child.NAME))
-mcp.add_extension(TasksExtension(url=url, name=queue, worker_name=worker, concurrency=child.CONCURRENCY))
+mcp.add_extension(
+    TasksExtension(
+        url=os.environ[child.URL],
+        name=os.environ[child.DOCKET],
+        worker_name=os.environ[child.NAME],
+        concurrency=child.CONCURRENCY,
+    )
+)
 mounted: FastMCP = FastMCP("mounted")
 mcp.mount(mounted, namespace="mounted")
 
