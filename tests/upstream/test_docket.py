@@ -33,12 +33,15 @@ from docket.dependencies import (
     get_dependency_parameters,
 )
 from docket.execution import Disposition, TaskCall
+from docket.instrumentation import MessageSetter, message_setter
+from opentelemetry import baggage, context, propagate
 from redis import exceptions as redis_errors
 from redis.asyncio.retry import Retry as RedisRetry
 from redis.backoff import NoBackoff
 from uncalled_for import current_frame
 
 import taskctx
+from taskctx._submit import docket_messages
 from tests.conftest import BACKEND, make_worker
 from tests.helpers import running, wait_until
 
@@ -89,7 +92,7 @@ async def task() -> None:
     """A task that does nothing."""
 
 
-# Docket's record of a task key: commands._read_run
+# Docket's record of a task key: _transport.commands
 
 
 async def test_the_record_of_a_task_scheduled_ahead(docket: Docket) -> None:
@@ -351,7 +354,22 @@ async def test_a_task_added_over_one_parked_at_a_limit_has_its_own_context(backe
     assert seen == ["request-2"]
 
 
-# Worker-level dependencies: _worker.TaskContext
+# What Docket's messages hold: _submit.docket_messages
+
+
+def test_docket_injects_the_submitters_baggage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once it does not, ``keep_baggage_out`` can go."""
+    monkeypatch.setattr(MessageSetter, "set", docket_messages._set)
+    token = context.attach(baggage.set_baggage("tenant", "acme"))
+    message: dict[bytes, bytes] = {}
+    try:
+        propagate.inject(message, setter=message_setter)
+    finally:
+        context.detach(token)
+    assert message[b"baggage"] == b"tenant=acme"
+
+
+# Worker-level dependencies: _worker.dependency
 
 
 async def test_a_starting_worker_calls_the_lifecycle_of_its_dependencies(docket: Docket) -> None:
@@ -501,7 +519,7 @@ async def test_the_current_docket_and_execution_reach_the_body(docket: Docket) -
     assert seen == [True, "it"]
 
 
-# When Docket records an end: _worker._settle, _lifetime.Ending
+# When Docket records an end: _worker.afterwards, _snapshot.lifetime
 
 
 async def test_the_end_of_a_task_is_recorded_before_its_dependencies_are_left(docket: Docket) -> None:
@@ -593,7 +611,7 @@ async def test_admission_control_reschedules_after_the_dependencies_are_left(doc
     assert [state for kind, state in seen if kind is None] == ["completed", "completed"]
 
 
-# What may make a task run again: _worker.rerun
+# What may make a task run again: _worker.afterwards
 
 
 async def test_admission_control_says_what_becomes_of_the_task(docket: Docket) -> None:
@@ -717,11 +735,11 @@ def test_a_cron_tells_its_next_time_once() -> None:
     assert cron._next_when is None
 
 
-# Redis, Valkey and burner-redis: commands, _backend
+# Redis, Valkey and burner-redis: _transport
 
 
 def pipeline_of(redis: Any) -> Any:
-    """As ``_backend.pipeline_of`` makes it."""
+    """With the arguments that each client takes."""
     try:
         return redis.pipeline(transaction=False)
     except TypeError:
@@ -749,6 +767,18 @@ async def test_a_pipeline_answers_in_bytes_and_in_order(docket: Docket) -> None:
     assert (value, state, absent) == (b"one", b"queued", None)
     assert 99 <= ttl <= 100
     assert 49 <= left <= 50
+
+
+@pytest.mark.skipif(BACKEND != "memory", reason="burner-redis serves memory:// alone")
+async def test_burner_redis_looks_when_it_is_called_and_sets_when_it_is_awaited(docket: Docket) -> None:
+    """Once it does both when it is awaited, ``OneByOne`` may call the commands of an operation together."""
+    key = docket.key("value")
+    async with docket.redis() as redis:
+        setting = redis.set(key, b"one", ex=100)
+        getting = redis.get(key)
+        await setting
+        assert await getting is None
+        await redis.delete(key)
 
 
 async def test_a_key_that_is_not_there_has_no_value_and_cannot_be_renewed(docket: Docket) -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
+
+import pytest
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
+from opentelemetry.trace import TraceState
 
 SCRIPT = """
 from opentelemetry import trace
@@ -16,7 +21,16 @@ print(before is None, trace._TRACER_PROVIDER is provider)
 
 
 def test_the_global_provider_is_none_until_it_is_set() -> None:
-    """Else ``telemetry.tracing`` no longer sees whether anybody makes spans, and makes none, or all of them."""
+    """Else ``_caller.trace_context`` no longer sees whether anybody makes spans, and makes none, or all of them."""
     # a process of its own: the global provider is set once in a process
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "True"], "OpenTelemetry keeps its global tracer provider elsewhere now"
+
+
+def test_refused_baggage_and_tracestate_are_quoted_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Once neither is, ``_caller.trace_context`` need not keep them quiet."""
+    with caplog.at_level(logging.WARNING):
+        W3CBaggagePropagator().extract({"baggage": "of-baggage"})
+        TraceState([("VENDOR!", "of-tracestate")])
+    assert "of-baggage" in caplog.text
+    assert "of-tracestate" in caplog.text
