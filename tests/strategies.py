@@ -16,3 +16,14 @@ JSON: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
     max_leaves=12,
 )
+
+SNAPSHOT_FIELDS: dict[str, Any] = {
+    "access_token_json": st.none() | TEXT,
+    "http_headers": st.none() | st.dictionaries(TEXT.map(str.lower), TEXT, max_size=5),
+    "origin_request_id": st.none() | TEXT,
+    "session_id": st.none() | TEXT,
+    "trace_context": TEXTS,
+    "carried": st.dictionaries(TEXT, JSON, max_size=4),
+    "captured_at": st.none() | FLOATS,
+}
+"""Whatever a snapshot's fields may hold, its schema's version aside."""

@@ -24,17 +24,11 @@ from taskctx.errors import InvalidType, Reason, SaveError, SnapshotError
 from tests import secrets
 from tests.conftest import our_keys
 from tests.secrets import MARKER, secret
-from tests.strategies import FLOATS, JSON, TEXT, TEXTS
+from tests.strategies import JSON, SNAPSHOT_FIELDS, TEXT, TEXTS
 
 SNAPSHOTS = st.builds(
     TaskContextSnapshot,
-    access_token_json=st.none() | TEXT,
-    http_headers=st.none() | st.dictionaries(TEXT.map(str.lower), TEXT, max_size=5),
-    origin_request_id=st.none() | TEXT,
-    session_id=st.none() | TEXT,
-    trace_context=TEXTS,
-    carried=st.dictionaries(TEXT, JSON, max_size=4),
-    captured_at=st.none() | FLOATS,
+    **SNAPSHOT_FIELDS,
     schema_version=st.just(SCHEMA_VERSION),
 )
 FIELD_NAMES = [

@@ -15,17 +15,11 @@ from taskctx._snapshot.capture import SCHEMA_VERSION
 from taskctx._snapshot.snapshot import READABLE_SCHEMAS, StoredSnapshot, dump_json, parse_stored, stored_from
 from taskctx.errors import CaptureError, InvalidType, Reason, SnapshotError
 from tests.secrets import MARKER, secret
-from tests.strategies import FLOATS, JSON, TEXT, TEXTS
+from tests.strategies import FLOATS, JSON, SNAPSHOT_FIELDS
 
 STORED = st.builds(
     StoredSnapshot,
-    access_token_json=st.none() | TEXT,
-    http_headers=st.none() | st.dictionaries(TEXT.map(str.lower), TEXT, max_size=5),
-    origin_request_id=st.none() | TEXT,
-    session_id=st.none() | TEXT,
-    trace_context=TEXTS,
-    carried=st.dictionaries(TEXT, JSON, max_size=4),
-    captured_at=st.none() | FLOATS,
+    **SNAPSHOT_FIELDS,
     schema_version=st.sampled_from(READABLE_SCHEMAS),
     stored_at=st.none() | FLOATS,
     ttl=st.none() | st.integers(1),
