@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import replace as changed
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -292,6 +291,5 @@ async def _reserve_all(submissions: Sequence[Submission]) -> None:
 
 async def _abandon_all(submissions: Sequence[Submission]) -> None:
     """As :meth:`Submission.abandon`, for a batch, within one deadline."""
-    first = submissions[0]
-    with suppress(BackendError), Deadline(first.connection.timers, first.origin.runtime.settings.backend_timeout):
+    with submissions[0].best_effort():
         await asyncio.gather(*(each.take_back_unless_scheduled() for each in submissions), return_exceptions=True)

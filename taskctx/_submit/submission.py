@@ -8,8 +8,8 @@ in force: it looks before it writes, and waits while another submitter stands be
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from enum import Enum
 from typing import Any
@@ -130,6 +130,12 @@ class Submission:
         """As :meth:`place`, of a task whose scheduling is not taskctx's."""
         self.redis_key, self.ttl = redis_key, ttl
 
+    @contextmanager
+    def best_effort(self) -> Generator[None]:
+        """What is done inside may fail, and takes at most ``backend_timeout``: a snapshot left over has a TTL."""
+        with suppress(BackendError), Deadline(self.connection.timers, self.origin.runtime.settings.backend_timeout):
+            yield
+
     async def save(self, reserve: Callable[[], Awaitable[None]]) -> None:
         """Store the captured context by way of ``reserve``, one of the methods below.
 
@@ -224,7 +230,7 @@ class Submission:
     async def reserve_nothing(self, reserve: Callable[[], Awaitable[None]]) -> None:
         """The task is to run without context: see that it does not find an earlier run's."""
         self.value, self.standing, self.previous, self.generation = None, Standing.OURS, None, -1
-        with suppress(BackendError), Deadline(self.connection.timers, self.origin.runtime.settings.backend_timeout):
+        with self.best_effort():
             await reserve()
 
     async def schedule(self, schedule: Callable[[], Awaitable[Execution]]) -> Execution:
@@ -245,7 +251,7 @@ class Submission:
     async def conclude(self, execution: Execution) -> None:
         """Docket answered.  Never raises: the answer stands, and a snapshot left over has a TTL."""
         scheduled = execution.disposition is Disposition.SCHEDULED
-        with suppress(BackendError), Deadline(self.connection.timers, self.origin.runtime.settings.backend_timeout):
+        with self.best_effort():
             if execution.disposition is Disposition.FAILED:
                 await self.take_back_unless_scheduled()
             else:
@@ -256,7 +262,7 @@ class Submission:
 
     async def abandon(self) -> None:
         """Docket failed.  Its answer may only have been lost, so the snapshot goes unless the task is there."""
-        with suppress(BackendError), Deadline(self.connection.timers, self.origin.runtime.settings.backend_timeout):
+        with self.best_effort():
             await self.take_back_unless_scheduled()
 
     async def take_back_unless_scheduled(self) -> None:
