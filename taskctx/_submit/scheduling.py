@@ -112,6 +112,5 @@ def _own_error(execution: Execution) -> Exception | None:
     return cast("Exception | None", execution.schedule_exception)
 
 
-_schedulers: PerDocket[Scheduler] = PerDocket(Scheduler)
-scheduler_of = _schedulers.of
+scheduler_of = PerDocket(Scheduler).of
 """The scheduler of a docket in this event loop."""

@@ -91,10 +91,11 @@ class Batch:
                 self._apart.append(place)
             else:
                 self._scripts.setdefault(script, []).append(place)
+        self._commands: int = len(self._scripts) + sum(operations[place].kind.replies for place in self._apart)
 
     @property
     def is_one_command(self) -> bool:
-        return len(self._scripts) + sum(self._operations[place].kind.replies for place in self._apart) == 1
+        return self._commands == 1
 
     def queue(self, pipeline: Pipeline) -> Any:
         """Put all commands into a pipeline; gives the last one's answer to await, where that is a client."""
@@ -124,7 +125,6 @@ class Batch:
             found.update(zip(places, each, strict=True))
         for place in self._apart:
             found[place] = list(islice(left, self._operations[place].kind.replies))
-        asked = len(self._scripts) + sum(self._operations[place].kind.replies for place in self._apart)
-        if len(replies) != asked:
+        if len(replies) != self._commands:
             raise ValueError("the server did not answer what it was asked")
         return [found[place] for place in range(len(self._operations))]

@@ -53,10 +53,6 @@ class PerDocket(Generic[T]):
             made = self._made[docket] = _Made(asyncio.get_running_loop(), threading.get_ident(), self._make(docket))
         return made.thing
 
-    def clear(self) -> None:
-        """Forget all, for tests."""
-        self._made.clear()
-
 
 TRANSIENT = (
     redis_errors.ConnectionError,  # and BusyLoadingError, a server that is starting
@@ -215,8 +211,7 @@ class Connection:
         return seconds + microseconds / 1_000_000 - (before + after) / 2
 
 
-connections: PerDocket[Connection] = PerDocket(Connection)
-connection_of = connections.of
+connection_of = PerDocket(Connection).of
 """The connection of a docket in this event loop."""
 
 

@@ -47,11 +47,3 @@ async def test_an_event_loop_of_another_thread_has_another() -> None:
     there = await asyncio.to_thread(asyncio.run, of(made))
     assert here is not there
     assert await of(made) is not there
-
-
-async def test_what_is_forgotten_is_made_again() -> None:
-    """As tests do between each other."""
-    made = PerDocket(Thing)
-    before = await of(made)
-    made.clear()
-    assert await of(made) is not before
