@@ -27,12 +27,13 @@ from ._worker.current_task import get_task_context
 class TaskContextFilter(logging.Filter):
     """Adds ``task_id``, ``request_id`` and ``trace_id`` to every record it sees, None where there is none.
 
-    The trace id is 32 hexadecimal digits, as in W3C's ``traceparent``.
+    What a record has already stays: a value from ``extra``, or what a filter in another thread or process found.  The
+    trace id is 32 hexadecimal digits, as in W3C's ``traceparent``.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
         for name, value in _current_ids().items():
-            setattr(record, name, value)
+            vars(record).setdefault(name, value)
         return True
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import logging
+import logging.handlers
+import queue
 from collections.abc import Iterator
 
 import pytest
@@ -51,6 +53,32 @@ def test_lines_of_nothing_have_none(log: tuple[logging.Logger, io.StringIO]) -> 
     with taskctx.bind_caller(request_id="request-1"):
         logger.warning("handling")
     assert out.getvalue() == "None None None starting\nNone request-1 None handling\n"
+
+
+def test_ids_that_a_record_has_stay(log: tuple[logging.Logger, io.StringIO]) -> None:
+    """A value of the line's own, None among them, is never overwritten; the other ids are added."""
+    logger, out = log
+    with taskctx.bind_caller(request_id="request-1"):
+        logger.warning("handling", extra={"request_id": "request-0", "task_id": "daily"})
+        logger.warning("handling", extra={"request_id": None})
+    assert out.getvalue() == "daily request-0 None handling\nNone None None handling\n"
+
+
+def test_a_second_filter_behind_a_queue_wipes_nothing(log: tuple[logging.Logger, io.StringIO]) -> None:
+    """What the filter before the queue found stays, where the thread behind it knows of no request."""
+    logger, out = log
+    (printing,) = logger.handlers
+    records: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+    queueing = logging.handlers.QueueHandler(records)
+    queueing.addFilter(TaskContextFilter())
+    behind = logging.handlers.QueueListener(records, printing)
+    elsewhere = logging.Logger("elsewhere")  # noqa: LOG001 - one that is gone with the test
+    elsewhere.addHandler(queueing)
+    behind.start()
+    with taskctx.bind_caller(request_id="request-1"):
+        elsewhere.warning("handling")
+    behind.stop()
+    assert out.getvalue() == "None request-1 None handling\n"
 
 
 async def test_structlogs_events_name_the_task(docket: Docket, worker: Worker) -> None:
