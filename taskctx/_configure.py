@@ -79,7 +79,7 @@ def make_runtime(settings: Settings, observers: Iterable[Observer], refresh_toke
     return Runtime(
         settings=settings,
         codec=make_codec(settings.keyring, accept_plaintext=settings.accept_plaintext),
-        may_travel=header_policy(settings.headers_allow, settings.headers_deny),
+        may_travel=header_policy(settings.headers_allow, settings.denied_headers),
         observers=Observers(observers),
         refresh_token=refresh_token,
     )

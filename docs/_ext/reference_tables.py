@@ -48,11 +48,11 @@ def _choice(annotation: object) -> str:
 
 
 def _default(value: object) -> str:
-    if value == DENIED_HEADERS:
-        return "[below](#denied-headers)"
+    if value in (None, ()):
+        return "none"
     if isinstance(value, tuple):
         return f"`{','.join(map(str, value))}`"  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-    return "none" if value is None else f"`{value if isinstance(value, str) else json.dumps(value)}`"
+    return f"`{value if isinstance(value, str) else json.dumps(value)}`"
 
 
 def denied_headers() -> Rows:

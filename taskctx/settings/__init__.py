@@ -55,6 +55,7 @@ DENIED_HEADERS = (
     "tracestate",
     "baggage",
 )
+"""The built-in list of headers that are never captured: ``headers_deny`` adds to it."""
 
 
 def _split_commas(value: object) -> object:
@@ -91,10 +92,13 @@ class Settings(BaseSettings):
     """A snapshot larger than this, as stored, is refused at save."""
 
     headers_allow: Patterns = ("*",)
-    """Headers that may be captured."""
+    """Headers that may be captured; none where it is empty."""
 
-    headers_deny: Patterns = DENIED_HEADERS
-    """Headers that are never captured, whatever ``headers_allow`` says."""
+    headers_deny: Patterns = ()
+    """Headers that are never captured, whatever ``headers_allow`` says, beside those of the built-in list."""
+
+    headers_deny_defaults: bool = True
+    """Whether the built-in list of headers that are never captured is in force: credentials, and what is of one hop."""
 
     on_expired_token: Literal["drop", "keep", "fail"] = "drop"
     """What to do with a token that expired while its task was queued."""
@@ -103,7 +107,7 @@ class Settings(BaseSettings):
     """Link the task's trace to its origin, or run the task's body inside the origin's trace."""
 
     baggage_keys: Patterns = ("*",)
-    """W3C baggage keys that are carried."""
+    """W3C baggage keys that are carried; none where it is empty."""
 
     encryption_keys: SecretStr | None = None
     """``id:BASE64,id:BASE64``: the first key seals, all open."""
@@ -144,6 +148,11 @@ class Settings(BaseSettings):
             parse_keyring(value.get_secret_value())
         return value
 
+    @property
+    def denied_headers(self) -> tuple[str, ...]:
+        """Patterns of all headers that are never captured."""
+        return (*DENIED_HEADERS, *self.headers_deny) if self.headers_deny_defaults else self.headers_deny
+
     @cached_property
     def keyring(self) -> Keyring | None:
         """The encryption keys, parsed."""
@@ -170,6 +179,7 @@ class SettingsOverrides(TypedDict, total=False):
     max_snapshot_bytes: int
     headers_allow: tuple[str, ...]
     headers_deny: tuple[str, ...]
+    headers_deny_defaults: bool
     on_expired_token: Literal["drop", "keep", "fail"]
     trace_mode: Literal["link", "parent"]
     baggage_keys: tuple[str, ...]

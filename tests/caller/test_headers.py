@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 import taskctx
 from taskctx._caller.headers import allowed_headers, header_policy
-from taskctx.settings import load_settings
+from taskctx.settings import ENVIRONMENT_PREFIX, load_settings
 from tests import secrets
 from tests.secrets import MARKER
 
@@ -56,7 +57,7 @@ HOP_BY_HOP = [
 ]
 ORDINARY = ["accept-language", "content-type", "host", "user-agent", "x-forwarded-for", "x-request-id", "x-tenant"]
 
-DEFAULT = header_policy(load_settings().headers_allow, load_settings().headers_deny)
+DEFAULT = header_policy(load_settings().headers_allow, load_settings().denied_headers)
 
 
 @pytest.mark.parametrize("name", CREDENTIALS + HOP_BY_HOP + ["traceparent", "tracestate", "baggage"])
@@ -105,6 +106,31 @@ def test_the_policy_is_applied_at_capture() -> None:
     assert snapshot.http_headers == {"x-tenant": secrets.secret("tenant"), "accept": "text/html"}
     assert f"cookie-{MARKER}" not in snapshot.to_json()
     assert f"bearer-{MARKER}" not in snapshot.to_json()
+
+
+@pytest.mark.parametrize(
+    ("settings", "captured"),
+    [
+        ({}, {"x-internal", "x-tenant"}),
+        ({"headers_deny": ""}, {"x-internal", "x-tenant"}),
+        ({"headers_deny": "x-internal"}, {"x-tenant"}),
+        ({"headers_deny": "X-Internal", "headers_allow": "*"}, {"x-tenant"}),
+        ({"headers_deny_defaults": "false"}, {"authorization", "cookie", "x-internal", "x-tenant"}),
+        ({"headers_deny_defaults": "false", "headers_deny": "cookie"}, {"authorization", "x-internal", "x-tenant"}),
+        ({"headers_allow": ""}, set[str]()),
+        ({"headers_allow": "", "headers_deny_defaults": "false"}, set[str]()),
+    ],
+)
+def test_what_is_denied_is_denied_beside_the_built_in_list(
+    settings: dict[str, str], captured: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One header more to deny lets no credential through; the list is switched off by name, and no header allowed is none."""
+    for name, value in settings.items():
+        monkeypatch.setenv(f"{ENVIRONMENT_PREFIX}{name.upper()}", value)
+    taskctx.configure(registry=CollectorRegistry())
+    names = ("Authorization", "Cookie", "X-Internal", "X-Tenant")
+    with taskctx.bind_caller(headers=dict.fromkeys(names, secrets.secret("header"))):
+        assert set(taskctx.TaskContextSnapshot.capture().http_headers or ()) == captured
 
 
 def test_headers_that_may_not_travel_are_none_at_all() -> None:

@@ -12,13 +12,7 @@ from pydantic import SecretStr
 import taskctx
 from taskctx._runtime import current_settings, use_runtime
 from taskctx.errors import ConfigurationError, Reason
-from taskctx.settings import (
-    DENIED_HEADERS,
-    ENVIRONMENT_PREFIX,
-    Settings,
-    SettingsOverrides,
-    load_settings,
-)
+from taskctx.settings import ENVIRONMENT_PREFIX, Settings, SettingsOverrides, load_settings
 from taskctx.settings.keyring import generate_key
 from tests.secrets import MARKER
 
@@ -29,7 +23,8 @@ DEFAULTS: dict[str, object] = {
     "completed_ttl": 900,
     "max_snapshot_bytes": 65_536,
     "headers_allow": ("*",),
-    "headers_deny": DENIED_HEADERS,
+    "headers_deny": (),
+    "headers_deny_defaults": True,
     "on_expired_token": "drop",
     "trace_mode": "link",
     "baggage_keys": ("*",),
@@ -52,7 +47,8 @@ ENVIRONMENT: dict[str, tuple[str, object]] = {
     "completed_ttl": ("30", 30),
     "max_snapshot_bytes": ("1024", 1024),
     "headers_allow": ("X-Tenant, x-request-*,", ("X-Tenant", "x-request-*")),
-    "headers_deny": ("", ()),
+    "headers_deny": ("x-internal,*-internal", ("x-internal", "*-internal")),
+    "headers_deny_defaults": ("false", False),
     "on_expired_token": ("keep", "keep"),
     "trace_mode": ("parent", "parent"),
     "baggage_keys": ("tenant", ("tenant",)),
@@ -77,6 +73,8 @@ WRONG: list[tuple[str, str]] = [
     ("completed_ttl", MARKER),
     ("max_snapshot_bytes", "255"),
     ("max_snapshot_bytes", MARKER),
+    ("headers_deny_defaults", MARKER),
+    ("headers_deny_defaults", ""),
     ("on_expired_token", MARKER),
     ("trace_mode", MARKER),
     ("key_prefix", f"{MARKER}:{MARKER}"),
@@ -157,12 +155,13 @@ def test_an_argument_goes_before_the_variable(monkeypatch: pytest.MonkeyPatch) -
     ("text", "patterns"),
     [("", ()), (",", ()), ("*", ("*",)), ("a,b", ("a", "b")), (" a , ,b ", ("a", "b")), ('["a"]', ('["a"]',))],
 )
+@pytest.mark.parametrize("name", ["headers_allow", "headers_deny", "baggage_keys"])
 def test_patterns_are_separated_by_commas(
-    text: str, patterns: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    name: str, text: str, patterns: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not JSON; an empty variable is no pattern at all."""
-    monkeypatch.setenv("TASKCTX_HEADERS_ALLOW", text)
-    assert load_settings().headers_allow == patterns
+    monkeypatch.setenv(f"TASKCTX_{name.upper()}", text)
+    assert load_settings().model_dump()[name] == patterns
 
 
 @pytest.mark.parametrize(("name", "text"), WRONG)
