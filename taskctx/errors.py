@@ -114,16 +114,22 @@ class CaptureError(TaskContextError):
 
 
 class _ReasonedError(TaskContextError):
-    """An error whose whole content is its reason, so that it pickles and can leak nothing."""
+    """An error whose whole content is its reason, so that it pickles and can leak nothing.
+
+    Attributes:
+        cause: in fixed words, what it was this time and what to do about it, where that is known more closely than the
+            reason says it.
+    """
 
     what: str
 
-    def __init__(self, reason: Reason) -> None:
-        super().__init__(reason)
+    def __init__(self, reason: Reason, cause: str | None = None) -> None:
+        super().__init__(*(part for part in (reason, cause) if part is not None))
         self.reason = reason
+        self.cause = cause
 
     def __str__(self) -> str:
-        return f"{self.what} ({self.reason.value}): {self.reason.explanation}."
+        return f"{self.what} ({self.reason.value}): {self.cause or self.reason.explanation}."
 
 
 class SnapshotError(_ReasonedError):

@@ -50,11 +50,13 @@ class Operation:
     Attributes:
         outcome: ``ok`` unless told otherwise.
         reason: why it is degraded or failed.
+        cause: what kept us from the server, in fixed words, where that is known.
         duration: seconds; 0 until the operation ended.
     """
 
     outcome: Outcome = Outcome.OK
     reason: Reason | None = None
+    cause: str | None = None
     duration: float = 0.0
 
     def failed(self, reason: Reason | None) -> None:

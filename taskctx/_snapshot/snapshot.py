@@ -123,7 +123,7 @@ class TaskContextSnapshot:
         try:
             await self._save(connection, key, ttl, within)
         except (SnapshotError, BackendError) as error:
-            raise SaveError(error.reason) from None
+            raise SaveError(error.reason, error.cause) from None
 
     async def _save(self, connection: Connection, key: str, ttl: int, within: Runtime) -> None:
         with observe(Save(docket_name=connection.docket_name), within) as operation:

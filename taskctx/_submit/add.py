@@ -261,7 +261,7 @@ async def _store_all(docket: Docket, submissions: Sequence[Submission], chunk_si
                 submissions[0].describe(operation)
                 operation.sizes = [len(each.value) for each in submissions if each.value is not None]
     except (SnapshotError, BackendError) as error:
-        raise SaveError(error.reason) from None
+        raise SaveError(error.reason, error.cause) from None
 
 
 def _is_captured(origin: Origin, docket: Docket) -> bool:

@@ -155,7 +155,7 @@ class Submission:
                     if self.standing is Standing.DEFERRED:
                         operation.skipped()
         except (SnapshotError, BackendError) as error:
-            raise SaveError(error.reason) from None
+            raise SaveError(error.reason, error.cause) from None
         except asyncio.CancelledError:
             # the server may have stored it all the same
             await self.abandon()

@@ -257,13 +257,11 @@ async def _persist(failure: Exception, again: Callable[[], Awaitable[T]]) -> T:
         if not isinstance(failure, TRANSIENT):
             raise failure
         return await _RETRY.call_with_retry(again, _between_tries)
-    except redis_errors.TimeoutError:
-        raise BackendError(Reason.BACKEND_TIMEOUT) from None
-    except redis_errors.ResponseError as error:
-        reason = Reason.MALFORMED if str(error).startswith(_WRONG_TYPE) else Reason.BACKEND_ERROR
-    except FAILURES:
-        reason = Reason.BACKEND_ERROR
-    raise BackendError(reason)
+    except redis_errors.TimeoutError as error:
+        raise BackendError(Reason.BACKEND_TIMEOUT, error) from None
+    except FAILURES as error:
+        is_foreign = isinstance(error, redis_errors.ResponseError) and str(error).startswith(_WRONG_TYPE)
+        raise BackendError(Reason.MALFORMED if is_foreign else Reason.BACKEND_ERROR, error) from None
 
 
 _RETRY = Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.5), RETRIES, supported_errors=TRANSIENT)

@@ -8,14 +8,23 @@ from types import TracebackType
 from typing import cast
 
 from ..errors import Reason, TaskContextError
+from .causes import cause_of
 
 
 class BackendError(TaskContextError):
-    """The server did not do what it was asked; ``reason`` says whether it was slow or refused."""
+    """The server did not do what it was asked.
 
-    def __init__(self, reason: Reason) -> None:
+    Attributes:
+        reason: whether it was slow, or refused.
+        cause: what kept us from it, where that is known.
+    """
+
+    def __init__(self, reason: Reason, failure: BaseException | None = None) -> None:
+        """``failure`` is what the client raised."""
         super().__init__(reason)
         self.reason = reason
+        cause = None if failure is None else cause_of(failure)
+        self.cause = None if cause is None else str(cause)
 
 
 class Deadline:
@@ -55,7 +64,8 @@ class Deadline:
         # the task may have been cancelled by others too, and that goes on
         ours_alone = self._expired and self._task.uncancel() <= self._cancelling
         if ours_alone and isinstance(error, asyncio.CancelledError):
-            raise BackendError(Reason.BACKEND_TIMEOUT) from None
+            # what was about to be tried again is behind it
+            raise BackendError(Reason.BACKEND_TIMEOUT, error) from None
 
     def extend(self, loop: asyncio.AbstractEventLoop) -> None:
         """The deadline is past: wait once more, for as long as the loop is late to see that.

@@ -65,6 +65,7 @@ class Restoration:
     __slots__ = (
         "_age",
         "_caller",
+        "_cause",
         "_credential_life",
         "_degraded",
         "_expired",
@@ -98,6 +99,7 @@ class Restoration:
         self.runtime = runtime()
         self._caller = ANONYMOUS
         self._degraded: Reason | None = None
+        self._cause: str | None = None
         self._size: int | None = None
         self._is_sealed = False
         self._key_id: str | None = None
@@ -147,7 +149,7 @@ class Restoration:
         if reason is not None:
             set_carried({}, self.resets)
             if operation.fails_task:
-                raise RestoreError(reason)
+                raise RestoreError(reason, self._cause)
             return
         # outside the operation, whose observers put back the OpenTelemetry context that they found
         self._apply(task)
@@ -175,6 +177,7 @@ class Restoration:
             if carried_variables:
                 self._carry(snapshot)
         except (SnapshotError, BackendError) as error:
+            self._cause = error.cause
             return error.reason
         except Exception:  # noqa: BLE001
             # a bug (ours, or of a carried variable's set) must not run a task as another caller
@@ -272,6 +275,7 @@ class Restoration:
                 operation.schema_version = snapshot.schema_version
         if reason is not None:
             operation.failed(reason)
+            operation.cause = self._cause
             operation.fails_task = self._wire.fails_task(reason, self.runtime)
         elif self._degraded is not None:
             operation.degraded(self._degraded)

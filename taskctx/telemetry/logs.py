@@ -1,6 +1,7 @@
 """Log lines: one observer that says when context was lost, and why that may be.
 
-One line for each kind of operation, docket, task and reason in ten seconds; the next says how many it stands for.
+One line for each kind of operation, docket, task, reason and cause in ten seconds; the next says how many it stands
+for.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ INTERVAL = 10.0
 
 MAX_TOPICS = 1_000
 
-_Subject = tuple[str, str, str, Reason]
-"""What a line is about: the kind of operation, the docket, the task and the reason."""
+_Subject = tuple[str, str, str, Reason, str | None]
+"""What a line is about: the kind of operation, the docket, the task, the reason and the cause."""
 
 
 @dataclass(slots=True)
@@ -46,7 +47,8 @@ class LogObserver(Observer):
         reason = operation.reason
         if reason is None or not isinstance(operation, Capture | Restore | Save):
             return
-        repeated = self._repeated((type(operation).__name__, operation.docket_name, _task(operation), reason))
+        kind, task = type(operation).__name__, _task(operation)
+        repeated = self._repeated((kind, operation.docket_name, task, reason, operation.cause))
         if repeated is None:
             return
         logger.log(
@@ -55,8 +57,8 @@ class LogObserver(Observer):
             _what_happened(operation),
             reason.value,
             operation.docket_name or "-",
-            _task(operation) or "-",
-            reason.explanation,
+            task or "-",
+            operation.cause or reason.explanation,
             _refresh_failure(operation),
             f" {repeated} more like this since the last such line." if repeated else "",
             extra=_extra(operation, reason),

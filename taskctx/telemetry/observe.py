@@ -81,7 +81,8 @@ def _judge(operation: Operation, error: BaseException) -> None:
     elif operation.outcome in (Outcome.FAILED, Outcome.SKIPPED):
         return
     elif isinstance(error, TaskContextError):
-        operation.outcome, operation.reason = Outcome.FAILED, getattr(error, "reason", None)
+        operation.failed(getattr(error, "reason", None))
+        operation.cause = getattr(error, "cause", None)
     else:
         operation.failed(Reason.INTERNAL)
 

@@ -18,7 +18,9 @@ from typing import Any, cast
 
 from docket import Docket
 from redis.asyncio.cluster import RedisCluster
-from redis.exceptions import AuthenticationError, RedisClusterException, RedisError, ResponseError
+from redis.exceptions import RedisClusterException, RedisError, ResponseError
+
+from taskctx._transport.causes import cause_of
 
 from .._problem import Problem
 from .._url import shown
@@ -158,27 +160,32 @@ def _told(url: str) -> Generator[None]:
     where = shown(url)
     try:
         yield
-    except AuthenticationError:
-        problem = Problem(f"the server at {where} does not let us in", f"Check user and password in {_given_as(url)}.")
-    except ResponseError as error:
-        problem = Problem(
+    except (RedisError, RedisClusterException, OSError) as error:  # TimeoutError is an OSError
+        problem = _problem(error, where)
+    else:
+        return
+    raise problem
+
+
+def _problem(error: RedisError | RedisClusterException | OSError, where: str) -> Problem:
+    if (cause := cause_of(error)) is not None:
+        return Problem(f"{cause.what} ({where})", f"{cause.do}.")
+    if isinstance(error, ResponseError):
+        return Problem(
             f"the server at {where} refuses what is asked of it ({type(error).__name__})",
             f"Use a user who may read, with the ACL rules {RIGHTS}, and in a cluster {RIGHTS_IN_A_CLUSTER}.",
         )
-    except RedisClusterException:
-        problem = Problem(
+    if isinstance(error, RedisClusterException):
+        return Problem(
             f"no Redis or Valkey cluster can be used at {where}",
             "Check that it is up, that it can be reached from here, that --url (or DOCKET_URL) names it, and that the "
             f"user has the ACL rules {RIGHTS} {RIGHTS_IN_A_CLUSTER}.",
         )
-    except (RedisError, OSError) as error:  # TimeoutError is an OSError
-        problem = Problem(
-            f"no Redis or Valkey server answers at {where} ({type(error).__name__})",
-            "Check that it is up, that it can be reached from here, and that --url (or DOCKET_URL) names it.",
-        )
-    else:
-        return
-    raise problem
+    return Problem(
+        f"no Redis or Valkey server answers at {where} ({type(error).__name__})",
+        "Check that it is up, that it can be reached from here, and that --url (or DOCKET_URL) names it; and that "
+        "rediss:// stands for a port that speaks TLS, and redis:// for one that does not.",
+    )
 
 
 @contextmanager

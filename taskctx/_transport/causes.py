@@ -1,0 +1,206 @@
+"""What kept a command from the server, in fixed words: nothing that a server, a resolver or a library said is quoted.
+
+redis-py raises one ``ConnectionError`` for most of it, and what it was is in the exception behind that.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import ssl
+from asyncio import CancelledError
+from collections.abc import Iterator
+from enum import Enum
+from socket import gaierror
+from traceback import walk_tb
+
+from redis import exceptions as redis_errors
+
+
+class Cause(Enum):
+    """What happened, and what to do about it.
+
+    ``str()`` of one is two sentences without the last full stop, as a reason's explanation.
+    """
+
+    NAME = (
+        "the Redis server's host name does not resolve",
+        "Check the name in the docket's URL, and the DNS of this host",
+    )
+    REFUSED = (
+        "nothing listens where the docket's URL points",
+        "Check that the Redis server is up, and host and port in the URL",
+    )
+    UNREACHABLE = (
+        "there is no way to the Redis server's host from here",
+        "Check routes, firewalls, and the host in the docket's URL",
+    )
+    CLOSED = (
+        "the server closed the connection as it was opened",
+        (
+            "It may speak TLS, so that the docket's URL must begin with rediss://, or want a client's certificate by "
+            "TLS (ssl_certfile and ssl_keyfile in the URL); or it is about to stop"
+        ),
+    )
+    FULL_HOUSE = (
+        "the Redis server has as many clients as it takes",
+        "Raise its maxclients, or find who keeps connections open",
+    )
+    NOT_REDIS = (
+        "what answers does not speak Redis's protocol",
+        "Check host and port in the docket's URL, and whether it must begin with rediss://",
+    )
+    LOGIN = (
+        "the Redis server does not let us in",
+        "Check user and password in the docket's URL",
+    )
+    NO_TLS = (
+        "what answers does not speak TLS",
+        "Check the port in the docket's URL, or have the URL begin with redis://",
+    )
+    FILE = (
+        "a file that the docket's URL names cannot be opened",
+        "Check ssl_ca_certs, ssl_certfile, ssl_keyfile or the socket's path in it, and who may read them",
+    )
+    FILE_CONTENT = (
+        "a file that the docket's URL names does not hold the certificate or key that it should",
+        "Check ssl_ca_certs, ssl_certfile and ssl_keyfile: PEM files, and the key that belongs to the certificate",
+    )
+    UNTRUSTED = (
+        "the Redis server's certificate is not signed by an authority that this process trusts",
+        "Name that authority's certificate in the docket's URL: rediss://HOST:PORT/0?ssl_ca_certs=/path/to/ca.pem",
+    )
+    EXPIRED = (
+        "the Redis server's certificate is not valid today",
+        "Renew it, or set the clock of this host",
+    )
+    OTHER_HOST = (
+        "the Redis server's certificate is for another host name than the docket's URL has",
+        "Use a name that is in the certificate, or have one issued for this name",
+    )
+    CLIENT_CERTIFICATE = (
+        "the Redis server refused this client's certificate, or wants one",
+        "Name one that it trusts in the docket's URL: ssl_certfile=/path/to/client.pem&ssl_keyfile=/path/to/client.key",
+    )
+    TLS = (
+        "no TLS connection with the Redis server came about",
+        "Compare the TLS versions and ciphers of both sides",
+    )
+    FULL = (
+        "the Redis server's memory is full, and it refuses writes",
+        "Give it memory (maxmemory), or work off the backlog",
+    )
+    REPLICA = (
+        "the Redis server is a replica, and refuses writes",
+        "Name the primary in the docket's URL, or use a redis+sentinel:// URL",
+    )
+    DATABASE = (
+        "the Redis server has no database of the number in the docket's URL",
+        "Check the number at the URL's end",
+    )
+
+    @property
+    def what(self) -> str:
+        return self.value[0]
+
+    @property
+    def do(self) -> str:
+        return self.value[1]
+
+    def __str__(self) -> str:
+        return f"{self.what}. {self.do}"
+
+
+def cause_of(failure: BaseException) -> Cause | None:
+    """The cause of what a client of Redis raised; None where nothing more can be said than that it failed."""
+    errors = list(_behind(failure))
+    for error in errors:
+        if (cause := _cause(error)) is not None:
+            return cause
+    return Cause.CLOSED if any(map(_broke_as_it_was_opened, errors)) else None
+
+
+def _behind(failure: BaseException) -> Iterator[BaseException]:
+    """An exception and those that led to it, as far as they are a client's, the operating system's, or a deadline's.
+
+    What else is behind them is what the caller was handling when it called.
+    """
+    error: BaseException | None = failure
+    while isinstance(error, redis_errors.RedisError | redis_errors.RedisClusterException | OSError | CancelledError):
+        yield error
+        if isinstance(error, OSError) and not isinstance(error, TimeoutError):
+            return
+        error = error.__cause__ or error.__context__
+
+
+def _cause(error: BaseException) -> Cause | None:
+    match error:
+        case ssl.SSLError():
+            return _of_tls(error)
+        case gaierror():
+            return Cause.NAME
+        case OSError():
+            return _of_system(error)
+        case redis_errors.AuthenticationError():
+            return Cause.LOGIN
+        case redis_errors.OutOfMemoryError():
+            return Cause.FULL
+        case redis_errors.ReadOnlyError():
+            return Cause.REPLICA
+        case redis_errors.InvalidResponse():
+            return Cause.NOT_REDIS
+        case redis_errors.RedisError():
+            return _of_answer(error)
+        case _:
+            return None
+
+
+def _of_answer(error: redis_errors.RedisError) -> Cause | None:
+    """What redis-py has no type of its own for."""
+    said = str(error)
+    if said.startswith("max number of clients"):
+        return Cause.FULL_HOUSE
+    if said.startswith(("DB index is out of range", "Invalid Database")):
+        return Cause.DATABASE
+    return None
+
+
+_ERRNO = re.compile(r"\[Errno (\d+)\]")
+_NO_FILE = {errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM}
+_NO_WAY = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL}
+
+
+def _of_system(error: OSError) -> Cause | None:
+    # asyncio puts the errors of several addresses into the text of one without a number
+    numbers = {error.errno} if error.errno is not None else set(map(int, _ERRNO.findall(str(error))))
+    if errno.ECONNREFUSED in numbers:
+        return Cause.REFUSED
+    if numbers & _NO_WAY:
+        return Cause.UNREACHABLE
+    return Cause.FILE if numbers & _NO_FILE else None
+
+
+def _broke_as_it_was_opened(error: BaseException) -> bool:
+    """Whether a connection broke in its first exchange, in which redis-py introduces itself."""
+    frames = (frame for frame, _ in walk_tb(error.__traceback__))
+    opening = any(frame.f_code.co_name.startswith("on_connect") for frame in frames)
+    return opening and isinstance(error, redis_errors.ConnectionError)
+
+
+_NOT_VALID_TODAY, _OTHER_HOST = {9, 10}, {62, 64}
+"""OpenSSL's numbers (X509_V_ERR_...): not yet valid and expired; another host name and another address."""
+
+
+def _of_tls(error: ssl.SSLError) -> Cause:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        if error.verify_code in _NOT_VALID_TODAY:
+            return Cause.EXPIRED
+        return Cause.OTHER_HOST if error.verify_code in _OTHER_HOST else Cause.UNTRUSTED
+    reason = error.reason or ""
+    if error.library in {"X509", "PEM"} or reason in {"PEM_LIB", "EE_KEY_TOO_SMALL", "KEY_VALUES_MISMATCH"}:
+        return Cause.FILE_CONTENT
+    if reason in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNEXPECTED_EOF_WHILE_READING"}:
+        return Cause.NO_TLS
+    if "ALERT" in reason and re.search("CERTIFICATE|UNKNOWN_CA|HANDSHAKE_FAILURE", reason):
+        return Cause.CLIENT_CERTIFICATE
+    return Cause.TLS
