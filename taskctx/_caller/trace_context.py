@@ -23,6 +23,9 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from .resets import Resets
 
+Span = trace.Span
+current_span = trace.get_current_span
+
 BAGGAGE = "baggage"
 TRACEPARENT = "traceparent"
 TRACESTATE = "tracestate"
@@ -59,11 +62,15 @@ def current_baggage(keys: tuple[str, ...]) -> Baggage:
 
 def current_trace() -> dict[str, str]:
     """The current span's context as ``traceparent`` and ``tracestate``; empty where there is no span."""
-    carrier: dict[str, str] = {}
-    span = trace.get_current_span()
-    if span is not trace.INVALID_SPAN and span.get_span_context().is_valid:
+    current = trace.get_current_span().get_span_context()
+    if not current.is_valid:
+        return {}
+    if current.trace_state:
+        carrier: dict[str, str] = {}
         _trace_context.inject(carrier)
-    return carrier
+        return carrier
+    # what the propagator makes of most spans, which takes it five times as long
+    return {TRACEPARENT: f"00-{current.trace_id:032x}-{current.span_id:016x}-{current.trace_flags:02x}"}
 
 
 def current_trace_id() -> str | None:
@@ -148,21 +155,33 @@ def message_carrier() -> dict[str, str] | None:
     That is where Docket's span of this submission is recorded, or would begin a trace that may be; and where
     propagators other than W3C's are in use, which may take more than this from where they are called.
     """
-    span = trace.get_current_span()
-    if span.is_recording() or not _is_w3c(propagate.get_global_textmap()):
+    span, fields = trace.get_current_span(), _fields(propagate.get_global_textmap())
+    if span.is_recording() or not fields <= {TRACEPARENT, TRACESTATE, BAGGAGE}:
         return None
-    if span.get_span_context().is_valid:
-        carrier: dict[str, str] = {}
-        propagate.inject(carrier)
-        return carrier
     # private, because get_tracer_provider() makes a provider of what the environment says, as upstream tests hold
     is_traced = trace._TRACER_PROVIDER is not None  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    return None if is_traced else {}
+    current = span.get_span_context()
+    if is_traced and (current.trace_flags.sampled or not current.is_valid):
+        return None
+    return current_trace() if TRACEPARENT in fields else {}
 
 
 @lru_cache(maxsize=4)
-def _is_w3c(propagator: TextMapPropagator) -> bool:
-    return propagator.fields <= {TRACEPARENT, TRACESTATE, BAGGAGE}
+def _fields(propagator: TextMapPropagator) -> set[str]:
+    return propagator.fields
+
+
+@contextmanager
+def continuing(span: Span) -> Generator[None]:
+    """Make a span, though it has ended, the current one where there is none."""
+    if trace.get_current_span().get_span_context().is_valid:
+        yield
+        return
+    token = context.attach(trace.set_span_in_context(span))
+    try:
+        yield
+    finally:
+        context.detach(token)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
 from enum import Enum
 from typing import Any
@@ -18,7 +18,7 @@ from docket import Docket
 from docket.execution import Disposition, Execution
 
 from .._caller.registries import register_task_server, register_task_session, servers
-from .._caller.trace_context import current_trace
+from .._caller.trace_context import Span, continuing, current_span, current_trace
 from .._snapshot.capture import Origin
 from .._snapshot.keys import PLAIN_TASK, TaskKeyParts, build_task_key
 from .._snapshot.lifetime import seconds_until, whole_seconds
@@ -56,6 +56,7 @@ class Submission:
         value: the snapshot as stored; None where the task is to run without context.
         previous: what stood under the key before, to be put back if Docket does not schedule the task.
         generation: of the task that is being replaced; the replacement has a later one.
+        saved_in: the span of its save, which began a trace where the submitter is in none.
     """
 
     __slots__ = (
@@ -70,6 +71,7 @@ class Submission:
         "previous",
         "record_key",
         "redis_key",
+        "saved_in",
         "standing",
         "task_key",
         "ttl",
@@ -95,12 +97,8 @@ class Submission:
         wire: Wire = PLAIN,
     ) -> None:
         check_open(docket)
-        self.docket = docket
-        self.name = name
-        self.when = when
-        self.origin = origin
-        self.unique = unique
-        self.wire = wire
+        self.docket, self.name, self.when = docket, name, when
+        self.origin, self.unique, self.wire = origin, unique, wire
         self.connection = connection_of(docket)
         self.record_key = ""
         self.value: bytes | None = None
@@ -109,6 +107,7 @@ class Submission:
         self.generation = -1
         self.lessened = False
         self.fields: tuple[Field, ...] = ()
+        self.saved_in: Span | None = None
 
     @property
     def written(self) -> bool:
@@ -172,6 +171,7 @@ class Submission:
         self.fields = origin.parts
         values: dict[str, Any] = origin.values | {"stored_at": stored_at, "ttl": self.ttl}
         if origin.values and (here := current_trace()):
+            self.saved_in = current_span()
             values["trace_context"] = values["trace_context"] | here
             if Field.TRACE not in self.fields:
                 self.fields = (*self.fields, Field.TRACE)
@@ -239,7 +239,8 @@ class Submission:
         try:
             if caller.session is not None or caller.server is not None:
                 self.register_live()
-            execution = await schedule()
+            with nullcontext() if self.saved_in is None else continuing(self.saved_in):
+                execution = await schedule()
         except BaseException:
             self.forget_live()
             await self.abandon()

@@ -9,6 +9,8 @@ taskctx.restore           INTERNAL  Docket's CONSUMER     the save (origin)
 process {docket_task}     CONSUMER  the save (origin)     Docket's CONSUMER
 ========================  ========  ====================  ==================
 
+Where no span is current, a save begins a trace, and Docket's span of the submission is a child of it.
+
 The last exists with ``trace_mode="parent"`` only, and lasts as long as the task's body.  The origin is linked from
 Docket's own span too: Docket loses it on retries and on tasks that were scheduled ahead.
 """

@@ -14,8 +14,11 @@ from docket import Docket
 from docket.dependencies import current_execution
 from docket.execution import Disposition, Execution, TaskCall
 from opentelemetry import context, trace
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+from prometheus_client import CollectorRegistry
 
 import taskctx
 from tests.conftest import BACKEND, make_worker, our_keys, running_valkey
@@ -209,14 +212,42 @@ async def test_a_batch_begins_no_trace_of_its_own(
     assert [span.name for span in span_exporter.get_finished_spans()] == []
 
 
-async def test_without_a_span_docket_decides(
+async def test_without_a_span_a_submission_begins_a_trace(
     docket: Docket, batches: Batches, seen: Seen, span_exporter: InMemorySpanExporter
 ) -> None:
-    """Where an SDK is, a submission outside of any trace begins one, and so goes alone."""
+    """Docket's span is a child of its save, in that trace."""
+    docket.register(seen.task)
+    await asyncio.gather(*(taskctx.add(docket, seen.task)(number) for number in range(AT_A_TIME)))
+    spans = span_exporter.get_finished_spans()
+    saves = {span.context.span_id for span in spans if span.name == "taskctx.save" and span.context}
+    assert not batches.sizes
+    assert {span.parent and span.parent.span_id for span in spans if span.name == "docket.add"} == saves
+    assert len(saves) == AT_A_TIME
+
+
+async def test_a_trace_that_is_not_recorded_travels_with_others(
+    docket: Docket, batches: Batches, seen: Seen, span_exporter: InMemorySpanExporter, registry: CollectorRegistry
+) -> None:
+    """Where the sampler leaves out the one that a submission began, Docket's span of it is left out too."""
+    taskctx.configure(registry=registry, tracer_provider=TracerProvider(sampler=ParentBased(ALWAYS_OFF)))
+    docket.register(seen.task)
+    await asyncio.gather(*(taskctx.add(docket, seen.task)(number) for number in range(AT_A_TIME)))
+    assert batches.sizes
+    assert [span.name for span in span_exporter.get_finished_spans()] == []
+    async with make_worker(docket) as worker:
+        await worker.run_until_finished()
+    assert len(set(seen.traces.values()) - {None}) == AT_A_TIME
+
+
+async def test_where_taskctx_makes_no_spans_docket_decides(
+    docket: Docket, batches: Batches, seen: Seen, span_exporter: InMemorySpanExporter, registry: CollectorRegistry
+) -> None:
+    """Its span of each submission begins a trace, as without taskctx."""
+    taskctx.configure(registry=registry, tracing=False)
     docket.register(seen.task)
     await asyncio.gather(*(taskctx.add(docket, seen.task)(number) for number in range(AT_A_TIME)))
     assert not batches.sizes
-    assert [span.name for span in span_exporter.get_finished_spans()].count("docket.add") == AT_A_TIME
+    assert [span.name for span in span_exporter.get_finished_spans()] == ["docket.add"] * AT_A_TIME
 
 
 async def test_a_burst_needs_few_connections(docket: Docket, seen: Seen) -> None:
