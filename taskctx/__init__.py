@@ -14,6 +14,7 @@ In a worker::
 from ._caller.caller import bind_caller, get_access_token, get_http_headers, get_request_id, get_task_scope
 from ._caller.carried import carry
 from ._caller.registries import get_task_server, get_task_session, register_task_server, register_task_session
+from ._caller.request import identify
 from ._caller.token import AccessToken
 from ._configure import configure
 from ._configure import install_defaults as _install_defaults
@@ -68,6 +69,7 @@ __all__ = [
     "get_task_server",
     "get_task_session",
     "get_task_session_id",
+    "identify",
     "register_task_server",
     "register_task_session",
     "replace",

@@ -10,11 +10,14 @@ it is asked for, not before.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Generator, Iterable, MutableMapping
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar, copy_context
+from typing import Any, Final, TypeVar
 
-from ._caller.caller import Caller, use_caller
+from ._caller.caller import Caller, bind_caller
+from ._caller.request import RequestCaller
 from ._caller.token import Credential, bearer
 from ._caller.trace_context import use_remote_context
 from .errors import InvalidType
@@ -27,16 +30,33 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 REQUEST_ID = "x-request-id"
 SESSION_ID = "mcp-session-id"
 
+_CALLER = "taskctx.caller"
+"""Where a request's scope has its caller, so that a mounted application's middleware finds it."""
+
+_T = TypeVar("_T")
+
+
+_BEFORE_ANY_REQUEST: Final = copy_context()
+"""What surrounds a server, where it does not say: its own lifespan does."""
+
+_in_servers_hands: Final[ContextVar[bool]] = ContextVar("taskctx_in_servers_hands", default=False)
+"""Set while a request receives or sends: a request that begins in this context was begun there, by the server."""
+
 
 class TaskContextMiddleware:
     """Binds the caller of each HTTP request and WebSocket: headers, request id, session id and access token.
 
-    The token comes from ``scope["user"]``, which an authentication middleware has verified: the MCP SDK's
-    ``AuthenticatedUser`` carries one; from a user of Starlette's ``AuthenticationMiddleware`` one is made, with the
-    user's identity as ``client_id`` and the granted scopes.  A bearer header that was not verified is no identity.
+    The token comes from :func:`taskctx.identify`; or else from ``scope["user"]``, which an authentication middleware
+    has verified: the MCP SDK's ``AuthenticatedUser`` carries one; from a user of Starlette's
+    ``AuthenticationMiddleware`` one is made, with the user's identity as ``client_id`` and the granted scopes.  A
+    bearer header that was not verified is no identity.
 
     Where no OpenTelemetry instrumentation has started a span for the request, the request's own ``traceparent`` and
     ``baggage`` become current, so that traces go on through a server that is not instrumented.
+
+    A request begins in a clean context: where the server started it in that of an earlier one, as uvicorn does on
+    asyncio's own event loop, it is handled in the server's own.  A mounted application that has the middleware, too,
+    adds its ``server`` and its user to the caller of the request.
 
     Args:
         app: the ASGI application.
@@ -48,42 +68,71 @@ class TaskContextMiddleware:
             raise InvalidType("TaskContextMiddleware wraps an ASGI application")
         self.app = app
         self.server = server
+        self._surroundings = _BEFORE_ANY_REQUEST
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = _Request(scope, receive, send)
         # error reporters send the locals of every frame that an exception passes, and a scope has credentials
         del scope, receive, send
-        with request.bound(self.server):
-            await request.handled_by(self.app)
+        if not request.has_caller:
+            self._surroundings = copy_context()
+        elif request.is_inheriting:
+            clean = self._surroundings.copy()
+            await asyncio.create_task(request.handled_by(self.app, self.server), context=clean)
+            return
+        await request.handled_by(self.app, self.server)
 
 
 class _Request:
-    """What an application is called with; ``repr`` shows nothing of it, and no method raises with it in a local."""
+    """What an application is called with; ``repr`` shows nothing of it, and no method raises with it in a local.
 
-    __slots__ = ("_headers", "_receive", "_scope", "_send")
+    Attributes:
+        has_caller: it is a request or a WebSocket; a lifespan has none.
+    """
+
+    __slots__ = ("_headers", "_receive", "_scope", "_send", "has_caller")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._scope, self._receive, self._send = scope, receive, send
         self._headers: dict[str, str] = {}
+        self.has_caller = scope["type"] in ("http", "websocket")
 
-    def handled_by(self, app: ASGIApp) -> Awaitable[None]:
-        return app(self._scope, self._receive, self._send)
+    @property
+    def is_inheriting(self) -> bool:
+        """Whether the server began it in an earlier request's context, while that one received or sent something."""
+        return _in_servers_hands.get() and _CALLER not in self._scope
+
+    async def handled_by(self, app: ASGIApp, server: object) -> None:
+        if not self.has_caller:
+            await app(self._scope, self._receive, self._send)
+            return
+        with self._bound(server):
+            await app(self._scope, self._receiving, self._sending)
+
+    def _receiving(self) -> Awaitable[MutableMapping[str, Any]]:
+        return _by_the_server(self._receive())
+
+    def _sending(self, message: MutableMapping[str, Any]) -> Awaitable[None]:
+        return _by_the_server(self._send(message))
 
     @contextmanager
-    def bound(self, server: object) -> Generator[None]:
-        """Make its caller, trace context and baggage current; a lifespan has none."""
-        if self._scope["type"] not in ("http", "websocket"):
-            yield
-            return
+    def _bound(self, server: object) -> Generator[None]:
+        """Make its caller, trace context and baggage current."""
         headers = self._headers = _headers(self._scope.get("headers", ()))
-        caller = Caller(
-            credential_source=self._credential,
+        caller = self._scope.get(_CALLER)
+        if isinstance(caller, RequestCaller):
+            caller.authenticated = self._credential
+            with nullcontext() if server is None else bind_caller(server=server):
+                yield
+            return
+        known = Caller(
             headers=headers,
             request_id=headers.get(REQUEST_ID),
             session_id=headers.get(SESSION_ID),
             server=server,
         )
-        with use_caller(caller), use_remote_context(headers):
+        caller = self._scope[_CALLER] = RequestCaller(known, self._credential)
+        with caller.current(), use_remote_context(headers):
             yield
 
     def _credential(self) -> Credential | None:
@@ -109,6 +158,15 @@ class _Request:
             "client_id": _identity(user),
             "scopes": getattr(self._scope.get("auth"), "scopes", None) or [],
         }
+
+
+async def _by_the_server(call: Awaitable[_T]) -> _T:
+    """Await what the server does for a request; whatever it begins meanwhile is none of that request's."""
+    token = _in_servers_hands.set(True)
+    try:
+        return await call
+    finally:
+        _in_servers_hands.reset(token)
 
 
 def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

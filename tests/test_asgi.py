@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from typing import Annotated, Any
 import fastapi
 import httpx
 import pytest
-import uvicorn
 from docket import Docket, Worker
 from opentelemetry import baggage, trace
 from starlette.applications import Starlette
@@ -29,16 +27,16 @@ from starlette.middleware import Middleware
 from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 import taskctx
 from taskctx._caller.caller import ANONYMOUS, current_caller
-from taskctx.asgi import ASGIApp, Scope, TaskContextMiddleware
+from taskctx.asgi import Scope, TaskContextMiddleware
 from taskctx.errors import InvalidType
 from tests import secrets
-from tests.helpers import wait_until
 from tests.secrets import MARKER, secret
+from tests.serving import serving
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
@@ -422,6 +420,93 @@ async def test_endpoints_in_the_threadpool() -> None:
     assert [answer.json() for answer in answers] == [[f"t-{n}", f"r-{n}"] for n in range(20)]
 
 
+# ---- mounted applications ----
+
+
+def mounting(inner: Starlette, *middleware: Middleware) -> Starlette:
+    return Starlette(routes=[Mount("/mounted", inner)], middleware=[OURS, *middleware])
+
+
+async def ask_mounted(app: Any) -> dict[str, Any]:
+    async with client(app) as http:
+        headers = {"Authorization": f"Bearer {secret('ada')}", "X-Request-Id": "r"}
+        return (await http.get("/mounted/whoami", headers=headers)).json()
+
+
+class Authenticating:
+    """A middleware of somebody's own, which says who the caller is for what it wraps."""
+
+    def __init__(self, app: Any, name: str, *, with_block: bool) -> None:
+        self.app, self.name, self.with_block = app, name, with_block
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        token = secrets.token(self.name, sub=None)
+        if scope["type"] == "lifespan" or not self.with_block:
+            taskctx.identify(access_token=token)
+            await self.app(scope, receive, send)
+        else:
+            with taskctx.bind_caller(access_token=token, request_id="bound"):
+                await self.app(scope, receive, send)
+
+
+async def test_a_mounted_application_with_a_middleware_of_its_own_keeps_who_was_identified() -> None:
+    """It is the same request."""
+    outside = Middleware(Authenticating, "ada", with_block=False)
+    assert (await ask_mounted(mounting(application(OURS), outside)))["scope"] == "ada"
+
+
+async def test_a_mounted_application_with_a_middleware_of_its_own_keeps_what_was_bound() -> None:
+    """By a block around it: as a whole."""
+    seen = await ask_mounted(mounting(application(OURS), Middleware(Authenticating, "ada", with_block=True)))
+    assert (seen["scope"], seen["request_id"]) == ("ada", "bound")
+
+
+async def test_who_is_identified_in_a_mounted_application_is_the_requests_caller() -> None:
+    """Outside of it as well, for what comes afterwards."""
+    afterwards: list[str | None] = []
+
+    class Afterwards:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await self.app(scope, receive, send)
+            afterwards.append(taskctx.get_task_scope())
+
+    inner = application(OURS, Middleware(Authenticating, "ada", with_block=False))
+    assert (await ask_mounted(mounting(inner, Middleware(Afterwards))))["scope"] == "ada"
+    assert afterwards == ["ada"]
+
+
+async def test_a_mounted_application_may_authenticate_by_itself() -> None:
+    """Its own user is the caller there, though its scope may be a copy."""
+    inner = application(OURS, AUTHENTICATION)
+
+    async def copying(scope: Any, receive: Any, send: Any) -> None:
+        await inner(dict(scope), receive, send)
+
+    for app in (mounting(inner), TaskContextMiddleware(Starlette(routes=[Mount("/mounted", copying)]))):
+        assert (await ask_mounted(app))["scope"] == "ada"
+
+
+async def test_a_mounted_applications_server_is_the_one_of_its_own_middleware() -> None:
+    """And the outer one's outside of it."""
+    servers: list[object] = []
+
+    async def handler(request: Request) -> Response:
+        servers.append(current_caller.get().server)
+        return PlainTextResponse("")
+
+    def serving_as(server: object, *routes: Any) -> Starlette:
+        return Starlette(routes=list(routes), middleware=[Middleware(TaskContextMiddleware, server=server)])
+
+    app = serving_as("outer", Mount("/mounted", serving_as("inner", Route("/", handler))), Route("/", handler))
+    async with client(app) as http:
+        await http.get("/mounted/")
+        await http.get("/")
+    assert servers == ["inner", "outer"]
+
+
 # ---- nothing for error reporters to send ----
 
 
@@ -644,21 +729,6 @@ def test_it_wraps_an_application(wrong: Any) -> None:
 
 
 # ---- over the wire ----
-
-
-@asynccontextmanager
-async def serving(app: ASGIApp) -> AsyncGenerator[str]:
-    """A real server on a free port; gives its address."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        config = uvicorn.Config(app, log_config=None, ws="none")  # type: ignore[arg-type]
-        server = uvicorn.Server(config)
-        running = asyncio.create_task(server.serve([listening]))
-        try:
-            await wait_until(lambda: server.started or running.done())
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            await running
 
 
 async def test_from_a_socket_to_a_task(docket: Docket, worker: Worker) -> None:

@@ -84,20 +84,20 @@ def _reports(request: Request) -> Reports:
     return Reports(request.app.state.docket)
 
 
-async def _authenticated(
+def _authenticated(
     request: Request,
     response: Response,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))],
-) -> AsyncGenerator[taskctx.AccessToken]:
-    """From here on, the current caller is whoever the token was issued to.  (It must be ``async def``.)"""
+) -> taskctx.AccessToken:
+    """From here on, the request's caller is whoever the token was issued to."""
     settings: ApiSettings = request.app.state.settings
     token = auth.verify(settings.signing_key.get_secret_value(), credentials.credentials) if credentials else None
     if token is None:
         raise HTTPException(status.HTTP_401_UNAUTHORIZED, headers={"WWW-Authenticate": "Bearer"})
     request_id = taskctx.get_request_id() or uuid.uuid4().hex
     response.headers["X-Request-ID"] = request_id
-    with taskctx.bind_caller(access_token=token, request_id=request_id):
-        yield token
+    taskctx.identify(access_token=token, request_id=request_id)
+    return token
 
 
 Caller = Annotated[taskctx.AccessToken, Depends(_authenticated)]

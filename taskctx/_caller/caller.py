@@ -1,6 +1,6 @@
 """The current caller: who asked, in a request handler and in the task it submitted alike.
 
-One ContextVar holds one frozen :class:`Caller`, so the caller changes as a whole or not at all.
+It is one frozen :class:`Caller`, bound by a block or held by the request, so it changes as a whole or not at all.
 """
 
 from __future__ import annotations
@@ -34,6 +34,15 @@ class Caller:
 ANONYMOUS: Final = Caller()
 
 
+class HoldsCaller(Protocol):
+    """A request, whose caller may be named at any time until it is over."""
+
+    caller: Caller
+
+
+current_request: Final[ContextVar[HoldsCaller | None]] = ContextVar("taskctx_request", default=None)
+
+
 class CallerSource(Protocol):
     """A framework that keeps the caller of its requests by itself (FastMCP)."""
 
@@ -47,10 +56,10 @@ class CallerSource(Protocol):
 
 
 class _CurrentCaller:
-    """A ContextVar of the caller, which a :class:`CallerSource` may look into."""
+    """The caller that a block bound last, or else the request's; a :class:`CallerSource` may look into either."""
 
     def __init__(self) -> None:
-        self._bound: ContextVar[Caller] = ContextVar("taskctx_caller", default=ANONYMOUS)
+        self._bound: ContextVar[Caller | None] = ContextVar("taskctx_caller", default=None)
         self._source: CallerSource | None = None
 
     def use_source(self, source: CallerSource | None) -> None:
@@ -58,34 +67,46 @@ class _CurrentCaller:
 
     def get(self) -> Caller:
         bound = self._bound.get()
+        if bound is None:
+            request = current_request.get()
+            bound = ANONYMOUS if request is None else request.caller
         return bound if self._source is None else self._source.resolve(bound)
 
-    def set(self, caller: Caller) -> Token[Caller]:
-        return self._bound.set(caller if self._source is None else self._source.bind(caller))
+    def set(self, caller: Caller | None) -> Token[Caller | None]:
+        """Bind a caller, or None for whoever the request's caller is."""
+        return self._bound.set(None if caller is None else self.in_form(caller))
 
-    def reset(self, token: Token[Caller]) -> None:
+    def reset(self, token: Token[Caller | None]) -> None:
         self._bound.reset(token)
+
+    def in_form(self, caller: Caller) -> Caller:
+        """The caller in the form in which it is bound here and now."""
+        return caller if self._source is None else self._source.bind(caller)
+
+    def would_be(self, bound: Caller) -> bool:
+        """Whether this is the caller here, where it is bound last."""
+        return self._source is None or self._source.resolve(bound) is bound
 
 
 current_caller: Final = _CurrentCaller()
 
 
-class _Unset(Enum):
+class Unset(Enum):
     """The default of arguments for which None means something."""
 
     UNSET = "unset"
 
 
-UNSET: Final = _Unset.UNSET
+UNSET: Final = Unset.UNSET
 
 
 @contextmanager
 def bind_caller(
     *,
     access_token: object = UNSET,
-    headers: Mapping[str, str] | _Unset | None = UNSET,
-    request_id: str | _Unset | None = UNSET,
-    session_id: str | _Unset | None = UNSET,
+    headers: Mapping[str, str] | Unset | None = UNSET,
+    request_id: str | Unset | None = UNSET,
+    session_id: str | Unset | None = UNSET,
     session: object = UNSET,
     server: object = UNSET,
 ) -> Generator[None]:
@@ -96,6 +117,8 @@ def bind_caller(
 
         with bind_caller(access_token=token):
             await taskctx.add(docket, make_report)(42)
+
+    An authentication dependency says it with :func:`taskctx.identify`, which needs no block.
 
     Args:
         access_token: a :class:`taskctx.AccessToken`, or any object with its attributes (the MCP SDK's,
@@ -110,20 +133,42 @@ def bind_caller(
     Raises:
         InvalidType: a value has the wrong type.
     """
-    outer = current_caller.get()
-    caller = Caller(
-        credential_source=outer.credential_source if access_token is UNSET else _source_of(access_token),
-        headers=outer.headers if isinstance(headers, _Unset) else lowered(headers),
-        request_id=outer.request_id if isinstance(request_id, _Unset) else optional_text("request_id", request_id),
-        session_id=outer.session_id if isinstance(session_id, _Unset) else optional_text("session_id", session_id),
-        session=outer.session if session is UNSET else session,
-        server=outer.server if server is UNSET else server,
+    token = current_caller.set(
+        changed(
+            current_caller.get(),
+            access_token=access_token,
+            headers=headers,
+            request_id=request_id,
+            session_id=session_id,
+            session=session,
+            server=server,
+        )
     )
-    token = current_caller.set(caller)
     try:
         yield
     finally:
         current_caller.reset(token)
+
+
+def changed(
+    outer: Caller,
+    *,
+    access_token: object = UNSET,
+    headers: Mapping[str, str] | Unset | None = UNSET,
+    request_id: str | Unset | None = UNSET,
+    session_id: str | Unset | None = UNSET,
+    session: object = UNSET,
+    server: object = UNSET,
+) -> Caller:
+    """A caller with what is given in place of its own.  As :func:`bind_caller`."""
+    return Caller(
+        credential_source=outer.credential_source if access_token is UNSET else _source_of(access_token),
+        headers=outer.headers if isinstance(headers, Unset) else lowered(headers),
+        request_id=outer.request_id if isinstance(request_id, Unset) else optional_text("request_id", request_id),
+        session_id=outer.session_id if isinstance(session_id, Unset) else optional_text("session_id", session_id),
+        session=outer.session if session is UNSET else session,
+        server=outer.server if server is UNSET else server,
+    )
 
 
 @contextmanager

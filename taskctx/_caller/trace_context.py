@@ -119,12 +119,18 @@ def use_baggage(carrier: Mapping[str, str], resets: Resets) -> None:
 
 @contextmanager
 def use_remote_context(carrier: Mapping[str, str]) -> Generator[None]:
-    """Make the carrier's trace context and baggage current, unless a span is current already."""
-    if trace.get_current_span().get_span_context().is_valid:
+    """Make the carrier's trace context and baggage current, unless a span of this process is current.
+
+    A remote span that is current is no instrumentation's.  A carrier that has its own takes nothing of it over.
+    """
+    current, surroundings = trace.get_current_span().get_span_context(), context.get_current()
+    if current.is_valid and not current.is_remote:
         yield
         return
+    if current.is_remote and TRACEPARENT in carrier:
+        surroundings = baggage.clear(trace.set_span_in_context(trace.INVALID_SPAN))
     with _quiet.applied():
-        remote = _baggage.extract(_without_runs(carrier), _trace_context.extract(carrier))
+        remote = _baggage.extract(_without_runs(carrier), _trace_context.extract(carrier, surroundings))
     token = context.attach(remote)
     try:
         yield

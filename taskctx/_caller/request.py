@@ -1,0 +1,143 @@
+"""The caller of one request, who may be named until the request is over, from wherever code of it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from threading import Lock
+from typing import Final
+
+from ..errors import ConfigurationError, InvalidArgument, TaskContextError
+from .caller import UNSET, Caller, CredentialSource, Unset, changed, current_caller, current_request
+from .token import Credential
+
+_naming: Final = Lock()
+"""Of two threads of a request, one at a time says who its caller is."""
+
+
+class RequestCaller:
+    """Holds the caller of one request.  Threads and tasks that the request starts share it.  ``repr`` shows nothing.
+
+    Attributes:
+        caller: who it is, as far as it is known by now.
+        authenticated: gives the credential of one whom :func:`identify` has not named.
+    """
+
+    __slots__ = ("_identified", "_is_over", "authenticated", "caller")
+
+    def __init__(self, caller: Caller, authenticated: CredentialSource) -> None:
+        self.authenticated = authenticated
+        self._identified: Credential | Unset | None = UNSET
+        self._is_over = False
+        self.caller = current_caller.in_form(replace(caller, credential_source=self._credential))
+
+    def _credential(self) -> Credential | None:
+        identified = self._identified
+        return self.authenticated() if isinstance(identified, Unset) else identified
+
+    @contextmanager
+    def current(self) -> Generator[None]:
+        """Handle the request: from its beginning to its end, this is the current caller."""
+        request, bound = current_request.set(self), current_caller.set(None)
+        try:
+            yield
+        finally:
+            self._is_over = True
+            current_caller.reset(bound)
+            current_request.reset(request)
+
+    def identify(self, caller: Caller, credential: Credential | Unset | None) -> None:
+        """Say who it is.
+
+        Raises:
+            ConfigurationError: the request is over, or FastMCP says who its caller is.
+            InvalidArgument: it is somebody else already.
+        """
+        if self._is_over:
+            raise ConfigurationError(
+                "identify came too late: the request in which this code was started is over. Use bind_caller around "
+                "what is left to do"
+            )
+        if not current_caller.would_be(self.caller):
+            raise ConfigurationError(
+                "identify is not for FastMCP's requests: FastMCP says who their caller is. Use bind_caller"
+            )
+        if not isinstance(credential, Unset):
+            known = self._identified
+            if isinstance(known, Credential) and (credential is None or credential.scope != known.scope):
+                raise InvalidArgument(
+                    "identify names another caller than before in the same request. The first one stays: use "
+                    "bind_caller for what is done as somebody else"
+                )
+            self._identified = credential
+        self.caller = current_caller.in_form(caller)
+
+
+def identify(
+    *,
+    access_token: object = UNSET,
+    headers: Mapping[str, str] | Unset | None = UNSET,
+    request_id: str | Unset | None = UNSET,
+    session_id: str | Unset | None = UNSET,
+    session: object = UNSET,
+    server: object = UNSET,
+) -> None:
+    """Say who the caller of this request is, until its very end.
+
+    For an authentication dependency, a decorator or a handler, inside of
+    :class:`taskctx.asgi.TaskContextMiddleware`::
+
+        def authenticated(credentials: Annotated[HTTPAuthorizationCredentials, Depends(HTTPBearer())]) -> None:
+            taskctx.identify(access_token=verified(credentials.credentials))
+
+    There is no block to leave: it holds in whatever thread or task of the request calls it, for all of the request
+    that comes after, background tasks, streamed bodies and exception handlers too.  (A handler for ``Exception``
+    runs outside of Starlette's middleware: where one submits tasks, wrap the whole application,
+    ``TaskContextMiddleware(app)``.)
+
+    The token counts before the one that the middleware finds in ``scope["user"]``.  Named again, the same caller may
+    have a new token; another caller is refused, and so is None.  Within a block of :func:`taskctx.bind_caller`, what
+    the block gives stays in force until the block ends, and so do the headers, ids and live objects it found.
+
+    Args:
+        access_token: a :class:`taskctx.AccessToken`, or any object with its attributes (the MCP SDK's, FastMCP's).
+            It must have been verified: it decides the scope of the tasks that the request submits.
+        headers: HTTP headers, in place of the request's own; names are lower-cased.
+        request_id: in place of ``x-request-id``.
+        session_id: in place of ``mcp-session-id``.
+        session: the live session object, found with :func:`taskctx.get_task_session`.
+        server: the live server object, found with :func:`taskctx.get_task_server`.
+
+    Raises:
+        ConfigurationError: there is no request here, or it is over, or FastMCP says who its caller is.
+        InvalidArgument: the request's caller was named already, and is another one.
+        InvalidType: a value has the wrong type.
+    """
+    try:
+        request = current_request.get()
+        if not isinstance(request, RequestCaller):
+            raise ConfigurationError(
+                "identify says who the caller of a request is, and there is no request here. Add "
+                "taskctx.asgi.TaskContextMiddleware to the application; outside of requests, use bind_caller"
+            )
+        credential = UNSET
+        if access_token is not UNSET:
+            credential = None if access_token is None else Credential.of(access_token)
+        with _naming:
+            request.identify(
+                changed(
+                    request.caller,
+                    headers=headers,
+                    request_id=request_id,
+                    session_id=session_id,
+                    session=session,
+                    server=server,
+                ),
+                credential,
+            )
+    except TaskContextError as error:
+        # error reporters send the locals of every frame that an exception passes
+        raise error.with_traceback(None) from None
+    finally:
+        del access_token, headers, request_id, session_id
