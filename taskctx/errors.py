@@ -35,6 +35,7 @@ class Reason(StrEnum):
     CREDENTIAL_EXPIRED = "credential_expired"
     CREDENTIAL_REFRESH_FAILED = "credential_refresh_failed"
     CARRIED_INVALID = "carried_invalid"
+    CARRIED_REQUIRED = "carried_required"
     INTERNAL = "internal"
 
     @property
@@ -87,6 +88,11 @@ _EXPLANATIONS: dict[Reason, str] = {
         "a carried value does not fit the type it is carried as, or has no JSON form. carry(var, type=...) must name "
         "a type that fits, the same in submitters and workers"
     ),
+    Reason.CARRIED_REQUIRED: (
+        "a carried value that is required is not there, does not fit its type, or is not carried by this worker. "
+        "Set it before the task is submitted, and call carry with the same name and type in submitters and workers; "
+        "taskctx inspect shows what the snapshot requires and holds"
+    ),
     Reason.INTERNAL: "taskctx met an unexpected error. This is a bug: please report it",
 }
 
@@ -108,9 +114,11 @@ class ConfigurationError(TaskContextError, ValueError):
 
 
 class CaptureError(TaskContextError):
-    """The caller's context could not be captured, for example a carried value that is not JSON."""
+    """The caller's context was not captured: a carried value is not JSON, or one that is required is not there."""
 
-    reason = Reason.CARRIED_INVALID
+    def __init__(self, message: str, reason: Reason = Reason.CARRIED_INVALID) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class _ReasonedError(TaskContextError):

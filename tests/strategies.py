@@ -25,5 +25,6 @@ SNAPSHOT_FIELDS: dict[str, Any] = {
     "trace_context": TEXTS,
     "carried": st.dictionaries(TEXT, JSON, max_size=4),
     "captured_at": st.none() | FLOATS,
+    "required": st.lists(TEXT, max_size=2).map(tuple),
 }
 """Whatever a snapshot's fields may hold, its schema's version aside."""

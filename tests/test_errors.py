@@ -104,6 +104,7 @@ def test_the_reasons_are_those_of_the_contract() -> None:
         "credential_expired",
         "credential_refresh_failed",
         "carried_invalid",
+        "carried_required",
         "internal",
     }
 

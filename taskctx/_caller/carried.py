@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
-from ..errors import CaptureError, ConfigurationError, InvalidArgument, InvalidType
+from ..errors import CaptureError, ConfigurationError, InvalidArgument, InvalidType, Reason
 from .resets import Resets
 
 
@@ -40,13 +40,20 @@ class _Carried:
     adapter: TypeAdapter[Any]
     default: Any = field(repr=False)
     default_json: bytes | None = field(repr=False)
+    required: bool
 
 
 carried_variables: dict[str, _Carried] = {}
 """By name: what this process carries."""
 
 
-def carry(var: CarriedVar, *, name: str | None = None, type: Any = Any) -> None:  # noqa: A002 - the public API's word
+def carry(
+    var: CarriedVar,
+    *,
+    name: str | None = None,
+    type: Any = Any,  # noqa: A002 - the public API's word
+    required: bool = False,
+) -> None:
     """Have a ContextVar's value captured with every task, and set in the worker before the task's body runs.
 
     Call it once at import, in submitters and workers alike.  A task whose snapshot does not hold the variable
@@ -56,6 +63,9 @@ def carry(var: CarriedVar, *, name: str | None = None, type: Any = Any) -> None:
         var: a ``ContextVar``, or an object with its ``get``, ``set`` and ``reset``.
         name: under which it is stored; a ContextVar's own name by default.
         type: what pydantic validates the value as on the far side.
+        required: no task is to run without the value.  A submission where it is unset or None raises
+            :class:`CaptureError`, and nothing is scheduled.  A restore fails (``carried_required``) where the snapshot
+            does not hold it, where it is not valid, and where the worker does not carry what the submitter required.
 
     Raises:
         ConfigurationError: another variable is carried under this name.
@@ -73,7 +83,7 @@ def carry(var: CarriedVar, *, name: str | None = None, type: Any = Any) -> None:
     # an empty Context shows the variable as no one has set it
     default = Context().run(_value, var)
     adapter = _adapter(type)
-    carried_variables[name] = _Carried(name, var, adapter, default, _as_json(adapter, default))
+    carried_variables[name] = _Carried(name, var, adapter, default, _as_json(adapter, default), required)
 
 
 def _adapter(kind: Any) -> TypeAdapter[Any]:
@@ -96,13 +106,15 @@ def stop_carrying(name: str) -> None:
 def capture_carried() -> dict[str, Any]:
     """The carried variables that are set to something other than their defaults, as JSON values by name.
 
+    The default of a required one travels too, unless that is None: the worker's may be another.
+
     Raises:
         CaptureError: a value has no JSON form; the message names the variable, not the value.
     """
     captured: dict[str, Any] = {}
     for carried in carried_variables.values():
         value = _value(carried.var)
-        if value is carried.default:
+        if value is _UNSET or value is (None if carried.required else carried.default):
             continue
         try:
             dumped = carried.adapter.dump_json(value, warnings="error")
@@ -112,9 +124,26 @@ def capture_carried() -> dict[str, Any]:
                 "register a type that can: carry(var, type=...)"
             ) from None
         # compared as JSON, because to Python 0, 0.0 and False are equal
-        if dumped != carried.default_json:
+        if carried.required or dumped != carried.default_json:
             captured[carried.name] = from_json(dumped)
     return captured
+
+
+def required_names(captured: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of the required variables, all of which are among the captured values.
+
+    Raises:
+        CaptureError: (``carried_required``) one has no value here; the message names it.
+    """
+    names = tuple(carried.name for carried in carried_variables.values() if carried.required)
+    for name in names:
+        if captured.get(name) is None:
+            raise CaptureError(
+                f"the carried variable {name!r} is required and has no value here: "
+                "set it before the task is submitted, or carry it without required=True",
+                Reason.CARRIED_REQUIRED,
+            )
+    return names
 
 
 def _as_json(adapter: TypeAdapter[Any], value: Any) -> bytes | None:
@@ -126,14 +155,21 @@ def _as_json(adapter: TypeAdapter[Any], value: Any) -> bytes | None:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Carried values as validated in the worker, and the names of those that were not valid."""
+    """Carried values as validated in the worker.
+
+    Attributes:
+        values: by name.
+        invalid: the names of those that were not valid.
+        lost: the names of those that are required, by the submitter or here, and have no valid value here.
+    """
 
     values: Mapping[str, Any] = field(repr=False)
     invalid: frozenset[str]
+    lost: frozenset[str]
 
 
-def load_carried(stored: Mapping[str, Any]) -> Loaded:
-    """Validate what a snapshot holds.  Names that this process does not carry are left alone."""
+def load_carried(stored: Mapping[str, Any], required: Iterable[str] = ()) -> Loaded:
+    """Validate what a snapshot holds and requires.  Other names that this process does not carry are left alone."""
     values: dict[str, Any] = {}
     invalid: set[str] = set()
     for name, carried in carried_variables.items():
@@ -143,7 +179,8 @@ def load_carried(stored: Mapping[str, Any]) -> Loaded:
             values[name] = carried.adapter.validate_python(stored[name])
         except ValidationError:
             invalid.add(name)
-    return Loaded(values, frozenset(invalid))
+    needed = {*required, *(name for name, carried in carried_variables.items() if carried.required)}
+    return Loaded(values, frozenset(invalid), frozenset(name for name in needed if values.get(name) is None))
 
 
 def set_carried(values: Mapping[str, Any], resets: Resets) -> None:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .._caller.caller import ANONYMOUS, Caller, current_caller
-from .._caller.carried import capture_carried, carried_variables
+from .._caller.carried import capture_carried, carried_variables, required_names
 from .._caller.trace_context import BAGGAGE, TRACEPARENT, current_baggage, current_trace
 from .._runtime import runtime
 from ..operations import FIELDS, Capture, Field, FieldResult, Outcome
@@ -92,7 +92,7 @@ class Origin:
         """Capture the context of the current caller, counted under a docket's name.
 
         Raises:
-            CaptureError: a carried value has no JSON form.
+            CaptureError: a carried value has no JSON form, or a required one is not there.
             InvalidType: what the authenticator left as the access token is none.
         """
         if docket_name and docket_name not in self.runtime.observers.dockets_seen:
@@ -102,7 +102,9 @@ class Origin:
             baggage = self.baggage(self.runtime.settings.baggage_keys)
             values, now = self.values, time.time()
             values["trace_context"] = current_trace() | baggage.carrier
-            values["carried"] = capture_carried() if carried_variables else {}
+            values["carried"] = carried = capture_carried() if carried_variables else {}
+            if carried_variables and (required := required_names(carried)):
+                values["required"] = required
             values["captured_at"] = now
             values["schema_version"] = SCHEMA_VERSION
             self.parts = present_parts(

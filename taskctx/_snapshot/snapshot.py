@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from functools import partial
 from operator import attrgetter
-from typing import Annotated, Any, ClassVar, TypeVar, cast
+from typing import Annotated, Any, ClassVar, TypeVar, cast, get_origin
 
 import pydantic_core
 from docket import Docket
@@ -31,10 +31,11 @@ READABLE_SCHEMAS = range(1, SCHEMA_VERSION + 1)
 
 
 class _EmptyForNull:
-    """Metadata of a mapping that may be null in JSON, and is empty then."""
+    """Metadata of a mapping or tuple that may be null in JSON, and is empty then."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        null = core_schema.no_info_after_validator_function(lambda _: dict[str, Any](), core_schema.none_schema())
+        kind = get_origin(source)
+        null = core_schema.no_info_after_validator_function(lambda _: kind(), core_schema.none_schema())
         return core_schema.union_schema([handler(source), null])
 
 
@@ -55,6 +56,7 @@ class TaskContextSnapshot:
         carried: JSON values of the registered ContextVars, by name.
         captured_at: seconds since the epoch, by the submitter's clock.
         schema_version: of the stored form.
+        required: names of the carried values without which the task must not run.
     """
 
     # pydantic reads snapshots, and coerces nothing; a newer taskctx may have written more fields
@@ -68,13 +70,14 @@ class TaskContextSnapshot:
     carried: Annotated[dict[str, Any], _EmptyForNull()] = field(default_factory=dict[str, Any], repr=False)
     captured_at: _Seconds = None
     schema_version: int = SCHEMA_VERSION
+    required: Annotated[tuple[str, ...], _EmptyForNull()] = field(default=(), repr=False)
 
     @classmethod
     def capture(cls) -> TaskContextSnapshot:
         """The context of the current caller, with the current OpenTelemetry trace context and baggage.
 
         Raises:
-            CaptureError: a carried value has no JSON form.
+            CaptureError: a carried value has no JSON form, or a required one is not there.
             InvalidType: what the authenticator left as the access token is not one.
         """
         docket, origin = current_docket.get(None), Origin()

@@ -173,9 +173,9 @@ class Restoration:
             # a refreshed token takes its time, which is not Redis's
             credential = await self._judge(snapshot.access_token_json)
             self._degraded = (self._expired and self._expired.degraded) or self._wire.degraded
-            self._caller = self._wire.caller(self._parts, snapshot, credential)
-            if carried_variables:
+            if carried_variables or snapshot.required:
                 self._carry(snapshot)
+            self._caller = self._wire.caller(self._parts, snapshot, credential)
         except (SnapshotError, BackendError) as error:
             self._cause = error.cause
             return error.reason
@@ -185,8 +185,14 @@ class Restoration:
         return None
 
     def _carry(self, snapshot: StoredSnapshot) -> None:
-        """Give the carried variables the values that are valid."""
-        carried = load_carried(snapshot.carried)
+        """Give the carried variables the values that are valid.
+
+        Raises:
+            SnapshotError: (``carried_required``) a required one has none.
+        """
+        carried = load_carried(snapshot.carried, snapshot.required)
+        if carried.lost:
+            raise SnapshotError(Reason.CARRIED_REQUIRED)
         if carried.invalid and self._degraded is None:
             self._degraded = Reason.CARRIED_INVALID
         set_carried(carried.values, self.resets)

@@ -26,7 +26,7 @@ from ._caller import SeenHeaders, request_id
 from ._upstream import FastMCPSnapshot
 
 MEMBER = "taskctx"
-OURS = ("schema_version", "trace_context", "carried", "captured_at", "stored_at", "ttl")
+OURS = ("schema_version", "trace_context", "carried", "required", "captured_at", "stored_at", "ttl")
 """What is in our member, by the names of a snapshot's fields; the others are FastMCP's own."""
 
 FASTMCPS = ("access_token_json", "http_headers", "origin_request_id", "session_id")
@@ -45,6 +45,7 @@ class FastMCPWire:
         # until the codec is known: FastMCP fails a task whose key is misconfigured
         self._protected = True
         self._sealed_by_fastmcp = False
+        self._requires_ours = False
         self.degraded: Reason | None = None
 
     def parse(self, task_key: str, /) -> TaskKeyParts | None:
@@ -67,14 +68,18 @@ class FastMCPWire:
         """FastMCP's snapshot with our member; without it where FastMCP's was not captured with ours."""
         text = self._snapshot.to_json()
         if "schema_version" in values:
-            member = dump_json({name: values[name] for name in OURS}).decode()
+            self._requires_ours = "required" in values
+            member = dump_json({name: values[name] for name in OURS if name in values}).decode()
             # FastMCP's text stays as it is: an object with members, as tests/upstream/test_fastmcp.py holds
             text = f'{text[:-1]}, "{MEMBER}": {member}}}'
         return _sealed(text, key, runtime)
 
-    def encode_less(self, key: str, runtime: Runtime) -> bytes:
-        """FastMCP's part is stored whatever its size, as it would be without us; ours only if there is room."""
-        return _sealed(self._snapshot.to_json(), key, runtime)
+    def encode_less(self, key: str, runtime: Runtime) -> bytes | None:
+        """FastMCP's part is stored whatever its size, as it would be without us; ours only if there is room.
+
+        Without a value that is required, nothing is stored.
+        """
+        return None if self._requires_ours else _sealed(self._snapshot.to_json(), key, runtime)
 
     def decode(self, stored: bytes, key: str, runtime: Runtime) -> StoredSnapshot:
         self._sealed_by_fastmcp = is_fernet(stored)

@@ -37,7 +37,7 @@ class SeenContext:
         request_id: the id of the request that this comes from.
         session_id: the caller's session.
         baggage: the W3C header under ``baggage``, of the keys in ``baggage_keys``; empty without any.
-        carried: the carried ContextVars that are not at their defaults, as JSON values by name.
+        carried: the carried ContextVars that are not at their defaults, and required ones, as JSON values by name.
     """
 
     task: TaskContextInfo | None

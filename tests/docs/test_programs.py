@@ -120,7 +120,8 @@ async def test_prometheus_takes_the_printed_configuration(start: Starter, tmp_pa
 async def test_carried_values(start: Starter, tmp_path: Path) -> None:
     """What is bound to structlog's context in the submitter is in the task's log line."""
     write_files(CARRY, tmp_path)
-    await ended_well(start(["python", "locale_of_user.py"], cwd=tmp_path, PATH=PATH))
+    for module in ("locale_of_user.py", "tenant.py"):
+        await ended_well(start(["python", module], cwd=tmp_path, PATH=PATH))
     program = start(command(CARRY, "log_lines.py").words, cwd=tmp_path, PATH=PATH)
     assert await ended_well(program) == printed(CARRY)[0]
 
@@ -135,6 +136,7 @@ RUN = {
     (DASHBOARDS, "prometheus.yml"): test_prometheus_takes_the_printed_configuration,
     (DASHBOARDS, "taskctx.yaml"): test_prometheus_takes_the_printed_configuration,
     (CARRY, "locale_of_user.py"): test_carried_values,
+    (CARRY, "tenant.py"): test_carried_values,
     (CARRY, "logging_context.py"): test_carried_values,
     (CARRY, "log_lines.py"): test_carried_values,
 }

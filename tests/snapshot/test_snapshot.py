@@ -40,6 +40,7 @@ FIELD_NAMES = [
     "carried",
     "captured_at",
     "schema_version",
+    "required",
 ]
 
 

@@ -61,6 +61,8 @@ def test_anything_else_is_refused_with_a_reason(raw: str | bytes) -> None:
         '{"http_headers": "text"}',
         '{"http_headers": {"x": 1}}',
         '{"carried": []}',
+        '{"required": "locale"}',
+        '{"required": [1]}',
         '{"session_id": 7}',
         '{"captured_at": "now"}',
         '{"captured_at": NaN}',
@@ -105,11 +107,12 @@ def test_the_form_of_schema_1() -> None:
         "carried": {"locale": "en"},
         "captured_at": 1790000000.25,
         "schema_version": 1,
+        "required": ["locale"],
         "stored_at": 1790000000.5,
         "ttl": 86400,
     }
     snapshot = parse_stored(json.dumps(written))
-    assert asdict(snapshot) == written
+    assert asdict(snapshot) == written | {"required": ("locale",)}
     assert json.loads(dump_json(asdict(snapshot))) == written
     assert StoredSnapshot().schema_version == 1
 

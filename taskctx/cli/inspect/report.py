@@ -91,6 +91,8 @@ def _caller(view: View) -> Iterator[Line]:
     yield "session id", view["session_id"] or "none"
     yield "baggage", _listed(view["baggage"])
     yield "carried", _listed(view["carried"])
+    if view["required"]:
+        yield "required", ", ".join(view["required"])
 
 
 def _trace(trace: View | None) -> Iterator[Line]:

@@ -103,6 +103,7 @@ def _content(opened: Opened, now: float, *, reveal: bool) -> View:
         "session_id": _value(snapshot.session_id, reveal=reveal),
         "baggage": _values(_baggage(snapshot), reveal=reveal),
         "carried": _values(snapshot.carried, reveal=reveal),
+        "required": snapshot.required,
         "trace": _trace(snapshot),
     }
 
