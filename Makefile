@@ -12,7 +12,7 @@ WORKERS ?= auto
 FAULTS_AT_A_TIME ?= 3
 REPORT ?= build/faults.md
 
-.PHONY: help bench docs test-fastmcp-oldest test-fastmcp-theirs observe-check stack-check fault-check package-check fuzz mutate demo dashboards test test-memory test-valkey check lint types format clean
+.PHONY: help bench docs reference test-fastmcp-oldest test-fastmcp-theirs observe-check stack-check fault-check package-check fuzz mutate demo dashboards test test-memory test-valkey check lint types format clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -94,6 +94,9 @@ mutate: $(READY)  ## change the codec, the keys and the failure contract here an
 docs: $(READY)  ## build the site in build/site; a link that leads nowhere is an error
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs build/site
 	@echo build/site/index.html
+
+reference: $(READY)  ## put the tables that are made from the code into the pages of docs/reference
+	$(BIN)/python docs/tables.py
 
 dashboards: $(READY)  ## regenerate the dashboards, rules and alerts
 	$(BIN)/python -m dashboards

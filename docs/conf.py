@@ -10,14 +10,14 @@ from sphinx.highlighting import lexers
 
 import taskctx
 
-sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "_ext")]
 
 project = "taskctx"
 author = "The taskctx authors"
 copyright = author  # noqa: A001 - Sphinx's word
 release = version = taskctx.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "repository_text", "reference_tables"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "repository_links", "moved_docstrings"]
 exclude_patterns = ["_ext"]
 
 myst_heading_anchors = 3

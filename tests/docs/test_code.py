@@ -26,7 +26,6 @@ LANGUAGES: dict[str, Callable[[str], object]] = {
     "traceql": str,  # tests/dashboards/test_runbooks.py
     "text": str,  # output
     "{toctree}": str,  # Sphinx's
-    "{taskctx-table}": str,
     "{eval-rst}": str,
 }
 """What reads a block of each language; it raises when it cannot."""

