@@ -71,7 +71,7 @@ types: $(READY)  ## pyright, strict, and the completeness of the public types
 	PATH="$(CURDIR)/$(BIN):$$PATH" pyright --ignoreexternal --verifytypes taskctx
 
 observe-check: $(READY)  ## dashboards and alerts against a real Prometheus and Alertmanager
-	$(BIN)/pytest -m stack tests/stack/test_observe.py tests/stack/test_empty_prometheus.py tests/stack/test_doctor.py $(ARGS)
+	$(BIN)/pytest -m stack tests/stack/test_observe.py tests/stack/test_empty_prometheus.py tests/stack/test_doctor.py tests/stack/test_coverage.py $(ARGS)
 
 stack-check: $(READY)  ## the production stack, but for containers: compose's own files and a collector built for it
 	$(BIN)/pytest -m stack tests/stack/test_stack.py $(ARGS)

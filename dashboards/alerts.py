@@ -25,9 +25,10 @@ from taskctx.telemetry.names import (
     SCHEMA_VERSION,
     SNAPSHOT_TTL_REMAINING,
     TRACE_CONTEXTS,
+    UNRESTORED_READS,
 )
 
-from .promql import increase, quantile, rate, ratio, series, sum_by
+from .promql import DOCKET_TASKS_STARTED, increase, quantile, rate, ratio, series, sum_by
 from .recording import COUNTED, INSTANCE_ERROR_RATIO, RESTORE_P99, error_ratio, restores
 
 OBJECTIVE = 0.999
@@ -120,6 +121,11 @@ _NOT_SAVED = rate(series(SAVE_FAILURES, 'reason!="too_large"'), "10m")
 _NOT_CAPTURED = rate(series(CAPTURES, 'outcome="failed"'), "10m")
 _THRICE_THE_OTHERS = f"3 * sum by (job) ({INSTANCE_ERROR_RATIO}) / (count by (job) ({INSTANCE_ERROR_RATIO}) + 2)"
 """``x > 3 * (sum - x) / (count - 1)``, solved for x: a median says nothing where there are two workers."""
+_BY_PROCESS = "job, instance, docket_name"
+_STARTED = sum_by(_BY_PROCESS, increase(series(DOCKET_TASKS_STARTED), "5m"))
+_LOOKED_AT = sum_by(_BY_PROCESS, increase(series(RESTORES), "5m"))
+"""Skipped ones too: a worker that restores has looked at every task, those without a context among them."""
+_NOT_LOOKED_AT = f"({_STARTED} - ({_LOOKED_AT} or 0 * {_STARTED}))"
 
 ALERTS: tuple[Alert, ...] = (
     _burn(14.4, "1h", "5m", "critical", "2m"),
@@ -322,6 +328,20 @@ ALERTS: tuple[Alert, ...] = (
         "taskctx-overview",
         "10m",
         variables=("docket",),
+    ),
+    Alert(
+        "CoverageLow",
+        f"{_NOT_LOOKED_AT} > 0.25 * {_STARTED}\n"
+        f"and {_STARTED} >= 5\n"
+        f"and on (docket_name) {sum_by('docket_name', increase(series(RESTORES, COUNTED), '5m'))} > 0\n"
+        f"or\n{sum_by(_BY_PROCESS, increase(series(UNRESTORED_READS), '5m'))} > 0",
+        "critical",
+        "Worker {{ $labels.instance }} restores no callers on docket {{ $labels.docket_name }}",
+        '{{ $value | printf "%.0f" }} tasks in 5 minutes ran there without being restored, while others on the docket are: '
+        "it was started without worker_dependencies.",
+        "taskctx-workers",
+        "15m",
+        variables=("job", "instance"),
     ),
     Alert(
         "TargetDown",

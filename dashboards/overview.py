@@ -38,14 +38,11 @@ from .frame import (
     to_dashboard,
 )
 from .model import Color, Dashboard, Panel, Query, Row
-from .promql import increase, or_none, quantile, rate, ratio, series, sum_by
+from .promql import DOCKET_TASKS_STARTED, increase, or_none, quantile, rate, ratio, series, sum_by
 from .recording import COUNTED, FAILED, FAILURE_RATE, RESTORE_RATE, error_ratio
 
 RATE = "$__rate_interval"
 RANGE = "$__range"
-DOCKET_TASKS_STARTED = "docket_tasks_started_total"
-"""Docket's own counter, of every run that began."""
-
 _NO_RESTORES = "no data: no restores in this time range"
 _NO_SAVES = "no data: no submissions in this time range"
 _OUTCOMES: tuple[tuple[str, Color], ...] = (

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from taskctx.telemetry.names import Metric
 
+DOCKET_TASKS_STARTED = "docket_tasks_started_total"
+"""Docket's own counter, of every run that began."""
+
 
 def series(metric: Metric | str, *matchers: str, suffix: str = "") -> str:
     """A selector: ``series(RESTORES, 'outcome="failed"')``; a histogram's parts by suffix (``_bucket``, ``_count``)."""

@@ -10,11 +10,12 @@ from taskctx.telemetry.names import (
     RESTORE_FAILURES,
     RESTORES,
     SCHEMA_VERSION,
+    UNRESTORED_READS,
 )
 
 from .frame import FAILED_TRACES, JOB, PROCESS, ROW_TO_WORKER, TO_WORKER, WORKERS
 from .model import Dashboard, Panel, Query, Row
-from .promql import increase, or_none, quantile, rate, ratio, series, sum_by
+from .promql import DOCKET_TASKS_STARTED, increase, or_none, quantile, rate, ratio, series, sum_by
 from .recording import COUNTED, FAILED
 
 RATE = "$__rate_interval"
@@ -26,6 +27,8 @@ _NO_KEYS = "no data: no process has encryption keys"
 _WRITES = 'bound="write"'
 _READS = 'bound="read_max"'
 _UP = f"up{{{JOB}}} and on (job, instance) {series(BUILD_INFO, *PROCESS)}"
+
+_STARTED = sum_by("instance", rate(series(DOCKET_TASKS_STARTED, *PROCESS), RATE))
 
 _FLEET = Row(
     "Fleet",
@@ -128,7 +131,35 @@ _RESTORING = Row(
             ),
             at_least=0.1,
             links=(TO_WORKER,),
-            width=24,
+        ),
+        Panel(
+            "timeseries",
+            "Coverage",
+            "Share of each process's task runs that taskctx looked at, those without a context too. Good: 1. One apart at 0: it was started "
+            "without worker_dependencies, see TaskCtxCoverageLow.",
+            "percentunit",
+            "no data: Docket's own metrics are not scraped, or no task ran",
+            (
+                Query(
+                    ratio(
+                        f"({sum_by('instance', rate(series(RESTORES, *PROCESS), RATE))} or 0 * {_STARTED})", _STARTED
+                    ),
+                    "{{instance}}",
+                ),
+            ),
+            thresholds=((None, "red"), (0.99, "green")),
+            links=(TO_WORKER,),
+        ),
+        Panel(
+            "timeseries",
+            "Callers asked for and never restored",
+            "Runs whose body asked for its caller in a worker that restores none. Good: zero. Above: each saw an anonymous caller, or "
+            "failed; start that worker with worker_dependencies.",
+            "ops",
+            "0: none in this time range",
+            (Query(sum_by("instance", rate(series(UNRESTORED_READS, *PROCESS), RATE)), "{{instance}}"),),
+            at_least=0.1,
+            links=(TO_WORKER,),
         ),
     ),
 )

@@ -16,6 +16,7 @@ from ._runtime import Runtime, make_default_with, use_runtime
 from ._snapshot.codec import make_codec
 from ._submit.docket_messages import keep_baggage_out
 from ._worker.credential import RefreshHook, checked_hook
+from ._worker.unrestored import watch_unrestored_runs
 from .errors import ConfigurationError, InvalidType
 from .settings import ENVIRONMENT_PREFIX, Settings, SettingsOverrides, load_settings, tell_misspelt
 from .telemetry.logs import LogObserver
@@ -126,6 +127,7 @@ def install_defaults() -> None:
     """
     keep_baggage_out()
     make_default_with(_default_runtime)
+    watch_unrestored_runs()
     with suppress(ConfigurationError), _lock:
         _make_observers(load_settings(), REGISTRY, None)
 

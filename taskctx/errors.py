@@ -7,7 +7,7 @@
     ├── CaptureError                      the caller's context could not be captured
     ├── SnapshotError                     a stored snapshot cannot be read or written
     ├── SaveError                         a snapshot was not saved; nothing was scheduled
-    └── RestoreError                      a task was not run, because its context could not be restored
+    └── RestoreError                      a task fails, because its context was not restored
 
 Messages are fixed texts.  Docket writes ``str(exception)`` on its span and pickles the exception
 into its result store, so no message may hold a value that came from a caller, and errors with a
@@ -36,6 +36,7 @@ class Reason(StrEnum):
     CREDENTIAL_REFRESH_FAILED = "credential_refresh_failed"
     CARRIED_INVALID = "carried_invalid"
     CARRIED_REQUIRED = "carried_required"
+    NOT_RESTORED = "not_restored"
     INTERNAL = "internal"
 
     @property
@@ -92,6 +93,11 @@ _EXPLANATIONS: dict[Reason, str] = {
         "a carried value that is required is not there, does not fit its type, or is not carried by this worker. "
         "Set it before the task is submitted, and call carry with the same name and type in submitters and workers; "
         "taskctx inspect shows what the snapshot requires and holds"
+    ),
+    Reason.NOT_RESTORED: (
+        "the task asked for its caller in a worker that restores none. Start the worker with taskctx's "
+        "worker_dependencies (docket worker --dependencies taskctx:worker_dependencies); one of FastMCP's calls "
+        "taskctx.fastmcp.instrument()"
     ),
     Reason.INTERNAL: "taskctx met an unexpected error. This is a bug: please report it",
 }
@@ -153,6 +159,9 @@ class SaveError(_ReasonedError):
 
 
 class RestoreError(_ReasonedError):
-    """The task's context was not restored, and ``on_restore_failure`` is ``fail``: the body did not run."""
+    """The task's context was not restored, and ``on_restore_failure`` is ``fail``: the task fails, before its body.
 
-    what = "the task's context was not restored and the task did not run"
+    Only in a worker that does not restore at all is it raised in the body, which asks for the caller.
+    """
+
+    what = "the task's context was not restored, and the task fails"

@@ -19,7 +19,7 @@ import logging
 from collections.abc import MutableMapping
 from typing import Any
 
-from ._caller.caller import get_request_id
+from ._caller.caller import current_caller
 from ._caller.trace_context import current_trace_id
 from ._worker.current_task import get_task_context
 
@@ -49,6 +49,6 @@ def _current_ids() -> dict[str, str | None]:
     task = get_task_context()
     return {
         "task_id": None if task is None else task.task_id,
-        "request_id": get_request_id(),
+        "request_id": current_caller.get(quietly=True).request_id,
         "trace_id": current_trace_id(),
     }

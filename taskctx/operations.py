@@ -163,6 +163,19 @@ class DocketSeen:
     docket_tasks: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class UnrestoredRead:
+    """A task asked for its caller in a worker that never restored it; told once a run.
+
+    Attributes:
+        fails_task: the task was failed, rather than shown an anonymous caller.
+    """
+
+    docket_name: str
+    docket_task: str
+    fails_task: bool
+
+
 Registry = Literal["session", "server"]
 
 
@@ -186,4 +199,4 @@ class RegistrySize:
     capacity: int
 
 
-Event = DocketSeen | RegistryLookup | RegistryEviction | RegistrySize
+Event = DocketSeen | UnrestoredRead | RegistryLookup | RegistryEviction | RegistrySize

@@ -105,6 +105,7 @@ def test_the_reasons_are_those_of_the_contract() -> None:
         "credential_refresh_failed",
         "carried_invalid",
         "carried_required",
+        "not_restored",
         "internal",
     }
 
@@ -114,7 +115,7 @@ def test_the_reasons_are_those_of_the_contract() -> None:
     [
         (taskctx.SnapshotError, "the snapshot cannot be used (missing): "),
         (taskctx.SaveError, "the task's context was not saved and the task was not scheduled (missing): "),
-        (taskctx.RestoreError, "the task's context was not restored and the task did not run (missing): "),
+        (taskctx.RestoreError, "the task's context was not restored, and the task fails (missing): "),
     ],
 )
 def test_a_message_says_what_happened_and_why(

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Protocol, cast
 
+from docket import Execution
+from docket.dependencies import current_execution
+
 from ..errors import InvalidType
 from .token import AccessToken, Credential
 
@@ -55,28 +58,47 @@ class CallerSource(Protocol):
         ...
 
 
+_Bound = tuple[Caller | None, Execution | None]
+"""A caller, or None for the request's; and the run of a Docket task in which it was bound, None outside of any."""
+
+
 class _CurrentCaller:
     """The caller that a block bound last, or else the request's; a :class:`CallerSource` may look into either."""
 
     def __init__(self) -> None:
-        self._bound: ContextVar[Caller | None] = ContextVar("taskctx_caller", default=None)
+        self._bound: ContextVar[_Bound] = ContextVar("taskctx_caller", default=(None, None))
         self._source: CallerSource | None = None
+        self._was_never_restored: Callable[[], bool] = bool
 
     def use_source(self, source: CallerSource | None) -> None:
         self._source = source
 
-    def get(self) -> Caller:
-        bound = self._bound.get()
+    def ask_before_others(self, was_never_restored: Callable[[], bool]) -> None:
+        """Say who tells of a run of a task that sees what was not bound in this run: whether it lost its caller."""
+        self._was_never_restored = was_never_restored
+
+    def get(self, *, quietly: bool = False) -> Caller:
+        """The caller of the code that runs here.
+
+        Args:
+            quietly: for a log line, which asks nothing of the caller: a run that lost its caller is not told of.
+
+        Raises:
+            RestoreError: (``not_restored``) this is a task whose caller was never restored, which fails the task.
+        """
+        bound, execution = self._bound.get()
+        if execution is not current_execution.get(None) and not quietly and self._was_never_restored():
+            return ANONYMOUS
         if bound is None:
             request = current_request.get()
             bound = ANONYMOUS if request is None else request.caller
         return bound if self._source is None else self._source.resolve(bound)
 
-    def set(self, caller: Caller | None) -> Token[Caller | None]:
+    def set(self, caller: Caller | None) -> Token[_Bound]:
         """Bind a caller, or None for whoever the request's caller is."""
-        return self._bound.set(None if caller is None else self.in_form(caller))
+        return self._bound.set((None if caller is None else self.in_form(caller), current_execution.get(None)))
 
-    def reset(self, token: Token[Caller | None]) -> None:
+    def reset(self, token: Token[_Bound]) -> None:
         self._bound.reset(token)
 
     def in_form(self, caller: Caller) -> Caller:

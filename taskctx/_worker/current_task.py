@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from docket.dependencies import current_execution
 
+from .._caller.caller import current_caller
 from .._snapshot.keys import parse_task_key
 from .._snapshot.snapshot import TaskContextSnapshot
 
@@ -53,5 +54,7 @@ def get_task_session_id() -> str | None:
     """The session that submitted the current task, from its restored snapshot; None outside a task."""
     restored = restored_task.get()
     if restored is None or restored.snapshot is None or restored.info != get_task_context():
+        # who asks for the session asks for the caller: in a run that was never restored, that is told
+        current_caller.get()
         return None
     return restored.snapshot.session_id

@@ -2,6 +2,7 @@
 
 One line for each kind of operation, docket, task, reason and cause in ten seconds; the next says how many it stands
 for.
+Of a worker that restores nothing, one line for each task is all: it goes on until somebody starts it otherwise.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..errors import Reason
-from ..operations import Capture, Operation, Outcome, Restore, Save
+from ..operations import Capture, Event, Operation, Outcome, Restore, Save, UnrestoredRead
 from .observers import Observer, logger
 
 INTERVAL = 10.0
@@ -33,7 +34,9 @@ class _Topic:
 
 
 class LogObserver(Observer):
-    """Logs failed and degraded restores, failed saves and failed captures to the ``taskctx`` logger."""
+    """Logs failed and degraded restores, failed saves and captures, and tasks that were never restored, to the
+    ``taskctx`` logger.
+    """
 
     operations: Final = (Capture, Save, Restore)
     reasons_only: Final = True
@@ -41,6 +44,7 @@ class LogObserver(Observer):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._topics: dict[_Subject, _Topic] = {}
+        self._unrestored: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
 
     def on_end(self, operation: Operation, state: None) -> None:
@@ -62,6 +66,30 @@ class LogObserver(Observer):
             _refresh_failure(operation),
             f" {repeated} more like this since the last such line." if repeated else "",
             extra=_extra(operation, reason),
+        )
+
+    def on_event(self, event: Event) -> None:
+        if isinstance(event, UnrestoredRead):
+            self._read_unrestored(event)
+
+    def _read_unrestored(self, read: UnrestoredRead) -> None:
+        task = (read.docket_name, read.docket_task)
+        with self._lock:
+            if task in self._unrestored or len(self._unrestored) >= MAX_TOPICS:
+                return
+            self._unrestored.add(task)
+        logger.log(
+            logging.ERROR if read.fails_task else logging.WARNING,
+            "A task asked for its caller and was %s (reason=%s docket=%s task=%s): %s.",
+            "failed" if read.fails_task else "shown an anonymous one",
+            Reason.NOT_RESTORED.value,
+            *task,
+            Reason.NOT_RESTORED.explanation,
+            extra={
+                "docket.name": read.docket_name,
+                "docket.task": read.docket_task,
+                "error.type": Reason.NOT_RESTORED.value,
+            },
         )
 
     def _repeated(self, subject: _Subject) -> int | None:

@@ -33,6 +33,7 @@ from ..operations import (
     RegistrySize,
     Restore,
     Save,
+    UnrestoredRead,
 )
 from ..settings import Settings
 from . import names
@@ -82,6 +83,7 @@ class PrometheusObserver(Observer):
             RegistryEviction: self._evicted,
             RegistrySize: self._sized,
             DocketSeen: self._docket_seen,
+            UnrestoredRead: self._read_unrestored,
         }
         self._set_constants(settings)
         self._start_at_zero()
@@ -156,6 +158,9 @@ class PrometheusObserver(Observer):
         self._set_constants(current_settings())
         self._docket_at_zero(seen.docket_name, seen.docket_tasks)
 
+    def _read_unrestored(self, read: UnrestoredRead) -> None:
+        self._counts.add((self._unrestored_reads[read.docket_name,],))
+
     def _fields(self, found: tuple[frozenset[FieldResult], ...]) -> tuple[Series, ...]:
         """The counters of what a capture found: all of the fields in their order, or none.
 
@@ -182,6 +187,7 @@ class PrometheusObserver(Observer):
         self._restores = family(names.RESTORES)
         self._restore_failures = family(names.RESTORE_FAILURES)
         self._task_restore_failures = family(names.TASK_RESTORE_FAILURES)
+        self._unrestored_reads = family(names.UNRESTORED_READS)
         self._restore_duration = family(names.RESTORE_DURATION)[()]
         self._snapshot_age = family(names.SNAPSHOT_AGE)[()]
         self._snapshot_ttl_remaining = family(names.SNAPSHOT_TTL_REMAINING)[()]
@@ -237,6 +243,7 @@ class PrometheusObserver(Observer):
         _each(self._captures, CAPTURE_OUTCOMES, docket_name)
         _each(self._restores, RESTORE_OUTCOMES, docket_name)
         _each(self._restore_failures, Reason, docket_name)
+        _each(self._unrestored_reads, (docket_name,))
         for name in docket_tasks:
             if len(self._task_names) < names.MAX_TASK_NAMES:
                 self._task_names.add(name)

@@ -103,6 +103,12 @@ TASK_RESTORE_FAILURES = Metric(
     ("docket_task",),
     exemplars=True,
 )
+UNRESTORED_READS = Metric(
+    "taskctx_unrestored_reads_total",
+    "counter",
+    "Runs of tasks that asked for their caller in a worker that restores none.",
+    ("docket_name",),
+)
 RESTORE_DURATION = Metric(
     "taskctx_restore_duration_seconds", "histogram", "Time to restore a snapshot.", (), _LATENCY, exemplars=True
 )

@@ -20,6 +20,7 @@ import taskctx
 from taskctx.cli.processes import free_port
 from taskctx.telemetry import names
 from tests import secrets
+from tests.cli.operations import NO_DEPENDENCIES
 from tests.conftest import BACKEND, keys_without_ttl, our_keys, running_valkey
 from tests.helpers import wait_until
 from tests.processes.support import (
@@ -261,3 +262,28 @@ def test_taskctx_starts_without_anything_configured(start: Start) -> None:
 
     assert process.popen.wait(60) == 0
     assert process.output == ""
+
+
+async def test_a_worker_without_dependencies_is_told_of(docket: Docket, start: Start) -> None:
+    """Its log says so once for the task, its metrics count every run, and its tasks see no caller."""
+    port = free_port()
+    worker = start_worker(start, docket, "--metrics-port", str(port), dependencies=NO_DEPENDENCIES)
+    for name in ("first", "second"):
+        submit(docket, "report", caller=ADA, key=name)
+
+    seen = await sights(docket, 2)
+
+    for name in ("first", "second"):
+        sight = seen[name]
+        assert (sight["token"], sight["scope"], sight["headers"], sight["session_id"]) == (None, None, {}, None)
+    assert value(scrape(port), "taskctx_unrestored_reads_total", docket_name=docket.name) == 2
+    assert worker.output.count("reason=not_restored") == 1
+
+
+async def test_a_worker_without_dependencies_fails_tasks_under_fail(docket: Docket, start: Start) -> None:
+    """A task that asks for its caller there does not go on as nobody."""
+    worker = start_worker(start, docket, dependencies=NO_DEPENDENCIES, TASKCTX_ON_RESTORE_FAILURE="fail")
+    submit(docket, "report", caller=ADA)
+
+    await wait_until(lambda: "RestoreError: the task's context was not restored" in worker.output, timeout=60)
+    assert await reports(docket) == []

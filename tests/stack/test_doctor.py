@@ -43,7 +43,7 @@ async def test_what_prometheus_does_not_see(docket: Docket, start: Starter, tmp_
     url = f"http://127.0.0.1:{(port := free_port())}"
     start(command(program, config, port))
     with httpx.Client(base_url=url, timeout=10) as client:
-        await wait_until(lambda: _ready(client), timeout=60)
+        await wait_until(lambda: ready(client), timeout=60)
         prometheus = Prometheus(client)
         await until_ended(docket, await order(docket, 4))
         await wait_until(lambda: len(prometheus.query("docket_queue_depth")) == 2, timeout=60)
@@ -70,7 +70,7 @@ async def test_what_prometheus_does_not_see(docket: Docket, start: Starter, tmp_
     assert restored.endswith("and restored 0")
 
 
-def _ready(client: httpx.Client) -> bool:
+def ready(client: httpx.Client) -> bool:
     try:
         return client.get("/-/ready").is_success
     except httpx.TransportError:
