@@ -107,6 +107,11 @@ def clear_baggage(resets: Resets) -> None:
         resets.later(context.detach, context.attach(baggage.clear()))
 
 
+def leave_trace(resets: Resets) -> None:
+    """Have neither a span nor baggage be current; ``resets`` takes it back."""
+    resets.later(context.detach, context.attach(context.Context()))
+
+
 def use_baggage(carrier: Mapping[str, str], resets: Resets) -> None:
     """Make the carrier's baggage, if it has any, current in place of what is; ``resets`` takes it back."""
     if BAGGAGE not in carrier:

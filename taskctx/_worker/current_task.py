@@ -27,10 +27,13 @@ class TaskContextInfo:
 
 
 class RestoredTask(NamedTuple):
-    """A task that was restored: its Docket key, what that key means, and its snapshot once that is in force."""
+    """A task that was restored: its Docket key, what that key means, and its snapshot once that is in force.
+
+    Without a meaning it is the task in which something is made that belongs to no task.
+    """
 
     key: str
-    info: TaskContextInfo
+    info: TaskContextInfo | None
     snapshot: TaskContextSnapshot | None
 
 

@@ -18,6 +18,7 @@ from ..operations import Run
 from ..telemetry.observe import docket_seen, observe
 from .afterwards import NEVER_AGAIN, RerunHandlers, expire_as_needed, shorten_if_ended
 from .restoration import Restoration
+from .shared import make_shared_anonymously
 
 
 class TaskContext(Dependency[None]):
@@ -42,7 +43,9 @@ class TaskContext(Dependency[None]):
 
     @classmethod
     def worker_lifecycle(cls, docket: Docket, worker: Worker) -> None:
-        """Docket calls this as a worker starts: the time to have every series at 0."""
+        """Docket calls this as a worker starts, in the context that its tasks' are made from."""
+        make_shared_anonymously()
+        # the time to have every series at 0
         docket_seen(docket.name, tuple(docket.tasks))
 
 

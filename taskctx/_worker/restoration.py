@@ -32,6 +32,7 @@ from ..operations import Restore
 from ..telemetry.observe import docket_seen, observe
 from .credential import ExpiredCredential
 from .current_task import RestoredTask, TaskContextInfo, restored_task
+from .shared import make_shared_anonymously
 
 
 async def restore_task_snapshot(key: str = TaskKey()) -> None:
@@ -50,6 +51,7 @@ async def restore_task_snapshot(key: str = TaskKey()) -> None:
     if not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidType(f"a task key must be a string, not {type(key).__name__}")
     await Restoration(key).run()
+    make_shared_anonymously()
 
 
 class Restoration:

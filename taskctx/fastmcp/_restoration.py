@@ -11,6 +11,7 @@ from docket.dependencies import TaskKey, current_docket, current_execution
 
 from .._worker.dependency import TaskContext, WatchedBody, watched_body
 from .._worker.restoration import Restoration
+from .._worker.shared import make_shared_anonymously
 from ..operations import Run
 from . import _upstream
 from ._wire import ANONYMOUS, FastMCPWire
@@ -37,6 +38,7 @@ class ToolRestoration(AbstractAsyncContextManager[None]):
         return self._restore_for_good().__await__()
 
     async def __aenter__(self) -> None:
+        make_shared_anonymously()
         # a plain Docket task on FastMCP's docket was submitted with taskctx.add or without any context
         is_tool = self._wire.parse(self._key) is not None
         self._run = _ToolRun(self._key, self._wire) if is_tool else TaskContext()

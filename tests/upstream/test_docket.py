@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -25,6 +26,8 @@ from docket.dependencies import (
     Dependency,
     FailureHandler,
     RateLimit,
+    Shared,
+    SharedContext,
     TaskKey,
     current_docket,
     current_execution,
@@ -890,3 +893,53 @@ def test_errors_of_a_server_that_is_starting_or_failing_over_are_told_apart() ->
     assert issubclass(redis_errors.TryAgainError, redis_errors.RedisError)
     assert issubclass(redis_errors.ClusterDownError, redis_errors.RedisError)
     assert issubclass(redis_errors.TimeoutError, redis_errors.RedisError)
+
+
+async def test_what_is_shared_is_made_inside_the_first_task_between_a_lock_and_on_a_stack(docket: Docket) -> None:
+    """Else ``_worker.shared`` takes nobody's caller away, and what all tasks share is made as the first one's caller."""
+    made_in: list[str] = []
+    order: list[str] = []
+
+    class Lock:
+        async def __aenter__(self) -> None:
+            order.append("locked")
+
+        async def __aexit__(self, *_: object) -> None:
+            order.append("unlocked")
+
+    class Stack(AsyncExitStack):
+        async def enter_async_context(self, cm: Any) -> Any:
+            order.append(type(cm).__name__)
+            return await super().enter_async_context(cm)
+
+    class Watch(Dependency[None]):
+        @classmethod
+        def worker_lifecycle(cls, docket: Docket, worker: Worker) -> None:
+            SharedContext.lock.set(cast("asyncio.Lock", Lock()))
+            SharedContext.stack.set(Stack())
+
+        async def __aenter__(self) -> None: ...
+
+    def needed() -> str:
+        order.append("parameter")
+        return "needed"
+
+    async def client(parameter: str = Depends(needed)) -> None:
+        order.append("made")
+        made_in.append(current_execution.get().key)
+
+    async def report(shared: None = Shared(client)) -> None: ...
+
+    for key in ("first", "second"):
+        await docket.add(report, key=key)()
+    async with make_worker(docket, dependencies={"watch": Watch()}, concurrency=1) as worker:
+        await worker.run_until_finished()
+
+    assert made_in == ["first"]
+    assert order == ["_Depends", "parameter", "locked", "made", "unlocked"]
+
+
+def test_what_a_depends_made_is_kept_for_a_task_in_a_context_variable() -> None:
+    """Else ``_worker.shared`` lets what was made for one task be used for what all of them share."""
+    dependency: Any = Depends(time.time)
+    assert isinstance(dependency.cache, ContextVar)
