@@ -96,7 +96,9 @@ class _CurrentCaller:
 
     def set(self, caller: Caller | None) -> Token[_Bound]:
         """Bind a caller, or None for whoever the request's caller is."""
-        return self._bound.set((None if caller is None else self.in_form(caller), current_execution.get(None)))
+        # as in_form, on the way of every task
+        bound = caller if caller is None or self._source is None else self._source.bind(caller)
+        return self._bound.set((bound, current_execution.get(None)))
 
     def reset(self, token: Token[_Bound]) -> None:
         self._bound.reset(token)
