@@ -35,7 +35,8 @@ from taskctx._caller.caller import ANONYMOUS, current_caller
 from taskctx.asgi import Scope, TaskContextMiddleware
 from taskctx.errors import InvalidType
 from tests import secrets
-from tests.secrets import MARKER, secret
+from tests.frames import of_ours, shown, shown_here
+from tests.secrets import secret
 from tests.serving import serving
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -510,21 +511,6 @@ async def test_a_mounted_applications_server_is_the_one_of_its_own_middleware() 
 # ---- nothing for error reporters to send ----
 
 
-def showing(error: BaseException | None) -> list[str]:
-    """The locals in frames of taskctx that an exception passed, and those it came from, whose ``repr`` has a secret.
-
-    That is what error reporters send.
-    """
-    found: list[str] = []
-    while error is not None:
-        for frame, _ in walk_tb(error.__traceback__):
-            if frame.f_globals["__name__"].partition(".")[0] == "taskctx":
-                where = f"{frame.f_globals['__name__']}, line {frame.f_lineno}"
-                found += [f"{name} in {where}" for name, value in frame.f_locals.items() if MARKER in repr(value)]
-        error = error.__cause__ or error.__context__
-    return found
-
-
 CREDENTIALS = {
     "Authorization": f"Bearer {secret('bearer')}",
     "Cookie": f"session={secret('cookie')}",
@@ -559,24 +545,22 @@ async def test_an_exception_shows_no_credentials_in_locals(handler: Any) -> None
             await http.get("/", headers=CREDENTIALS)
     frames = [frame.f_globals["__name__"] for frame, _ in walk_tb(caught.value.__traceback__)]
     assert "taskctx.asgi" in frames
-    assert showing(caught.value) == []
+    assert shown(caught.value) == []
     assert current_caller.get() is ANONYMOUS
 
 
 async def test_the_stack_of_a_handler_shows_no_credentials_in_locals() -> None:
     """What a handler logs with its stack, and handles, is sent as well."""
-    shown: list[str] = []
+    found: list[str] = []
 
     async def handler(scope: Scope, receive: Any, send: Any) -> None:
-        ours = [
-            frame for frame, _ in walk_stack(inspect.currentframe()) if frame.f_globals["__name__"] == "taskctx.asgi"
-        ]
-        shown.extend(name for frame in ours for name, value in frame.f_locals.items() if MARKER in repr(value))
+        ours = [frame for frame, _ in walk_stack(inspect.currentframe()) if of_ours(frame)]
+        found.extend(shown_here())
         assert ours
 
     scope = {"type": "http", "headers": [(b"authorization", CREDENTIALS["Authorization"].encode())]}
     await TaskContextMiddleware(handler)(scope, _nothing, _nothing)
-    assert shown == []
+    assert found == []
 
 
 async def test_a_lifespan_that_fails_shows_no_credentials_in_locals() -> None:
@@ -589,7 +573,7 @@ async def test_a_lifespan_that_fails_shows_no_credentials_in_locals() -> None:
         await TaskContextMiddleware(failing)(
             {"type": "lifespan", "state": {"password": secret("password")}}, _nothing, _nothing
         )
-    assert showing(caught.value) == []
+    assert shown(caught.value) == []
 
 
 @pytest.mark.parametrize(
@@ -603,7 +587,7 @@ async def test_a_user_who_is_refused_shows_no_credentials_in_locals(user: BaseUs
     async with client(app) as http:
         with pytest.raises(InvalidType) as caught:
             await http.get("/whoami", headers=CREDENTIALS)
-    assert showing(caught.value) == []
+    assert shown(caught.value) == []
 
 
 async def test_a_request_that_is_cancelled_leaves_no_caller_behind() -> None:

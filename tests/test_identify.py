@@ -24,10 +24,11 @@ import taskctx
 from taskctx._caller.caller import ANONYMOUS, current_caller
 from taskctx.asgi import TaskContextMiddleware
 from taskctx.errors import ConfigurationError, InvalidArgument, InvalidType
+from tests.frames import shown
 from tests.helpers import ADA, BOB
 from tests.secrets import MARKER, secret
 from tests.serving import serving
-from tests.test_asgi import Backend, client, showing
+from tests.test_asgi import Backend, client
 
 OURS = Middleware(TaskContextMiddleware)
 
@@ -281,7 +282,7 @@ async def test_another_caller_is_refused(other: object) -> None:
         taskctx.identify(access_token=ADA.token)
         with pytest.raises(InvalidArgument, match="another caller than before in the same request") as caught:
             taskctx.identify(access_token=other, headers={"x-tenant": secret("tenant")}, request_id="other")
-        assert showing(caught.value) == []
+        assert shown(caught.value) == []
         return [taskctx.get_task_scope(), taskctx.get_request_id(), taskctx.get_http_headers().get("x-tenant")]
 
     assert await ask(handler) == [ADA.scope, "r", None]
@@ -334,7 +335,7 @@ def test_outside_of_a_request() -> None:
     """The error says what is missing, and nothing is bound."""
     with pytest.raises(ConfigurationError, match=r"Add taskctx\.asgi\.TaskContext") as caught:
         taskctx.identify(access_token=ADA.token)
-    assert showing(caught.value) == []
+    assert shown(caught.value) == []
     assert current_caller.get() is ANONYMOUS
 
 
@@ -408,7 +409,7 @@ async def test_what_is_none_is_refused(wrong: dict[str, Any], message: str) -> N
         with pytest.raises(InvalidType, match=message) as caught:
             taskctx.identify(**given)
         assert MARKER not in str(caught.value)
-        assert showing(caught.value) == []
+        assert shown(caught.value) == []
         return taskctx.get_task_scope()
 
     assert await ask(handler) is None

@@ -157,8 +157,8 @@ def bind_caller(
     Raises:
         InvalidType: a value has the wrong type.
     """
-    token = current_caller.set(
-        changed(
+    try:
+        caller = changed(
             current_caller.get(),
             access_token=access_token,
             headers=headers,
@@ -167,7 +167,10 @@ def bind_caller(
             session=session,
             server=server,
         )
-    )
+    finally:
+        # error reporters send the locals of every frame that an exception passes
+        del access_token, headers, request_id, session_id, session, server
+    token = current_caller.set(caller)
     try:
         yield
     finally:
@@ -185,14 +188,17 @@ def changed(
     server: object = UNSET,
 ) -> Caller:
     """A caller with what is given in place of its own.  As :func:`bind_caller`."""
-    return Caller(
-        credential_source=outer.credential_source if access_token is UNSET else _source_of(access_token),
-        headers=outer.headers if isinstance(headers, Unset) else lowered(headers),
-        request_id=outer.request_id if isinstance(request_id, Unset) else optional_text("request_id", request_id),
-        session_id=outer.session_id if isinstance(session_id, Unset) else optional_text("session_id", session_id),
-        session=outer.session if session is UNSET else session,
-        server=outer.server if server is UNSET else server,
-    )
+    try:
+        return Caller(
+            credential_source=outer.credential_source if access_token is UNSET else _source_of(access_token),
+            headers=outer.headers if isinstance(headers, Unset) else lowered(headers),
+            request_id=outer.request_id if isinstance(request_id, Unset) else optional_text("request_id", request_id),
+            session_id=outer.session_id if isinstance(session_id, Unset) else optional_text("session_id", session_id),
+            session=outer.session if session is UNSET else session,
+            server=outer.server if server is UNSET else server,
+        )
+    finally:
+        del access_token, headers, request_id, session_id, session, server  # as above
 
 
 @contextmanager
@@ -240,7 +246,10 @@ def _credential() -> Credential | None:
 
 
 def _source_of(access_token: object) -> CredentialSource | None:
-    return None if access_token is None else Credential.of(access_token).present
+    try:
+        return None if access_token is None else Credential.of(access_token).present
+    finally:
+        del access_token
 
 
 def lowered(headers: Mapping[str, str] | None) -> dict[str, str]:
@@ -252,12 +261,16 @@ def lowered(headers: Mapping[str, str] | None) -> dict[str, str]:
     if headers is None:
         return {}
     if not isinstance(cast("object", headers), Mapping):
-        raise InvalidType(f"headers must be a mapping of names to values, not {type(headers).__name__}")
+        kind = type(headers).__name__
+        del headers
+        raise InvalidType(f"headers must be a mapping of names to values, not {kind}")
     try:
         # str's own methods take nothing but strings
         return dict(zip(map(str.lower, headers), map(str.__str__, headers.values()), strict=True))
     except (TypeError, ValueError):
         raise InvalidType("headers must map strings to strings") from None
+    finally:
+        del headers
 
 
 def optional_text(name: str, value: object) -> str | None:
@@ -266,6 +279,8 @@ def optional_text(name: str, value: object) -> str | None:
     Raises:
         InvalidType: it is something else.
     """
-    if value is not None and not isinstance(value, str):
-        raise InvalidType(f"{name} must be a string or None, not {type(value).__name__}")
-    return value
+    if value is None or isinstance(value, str):
+        return value
+    kind = type(value).__name__
+    del value
+    raise InvalidType(f"{name} must be a string or None, not {kind}")

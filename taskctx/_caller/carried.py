@@ -36,8 +36,8 @@ _NOT_JSON = (ValueError, TypeError, RecursionError)
 @dataclass(frozen=True, slots=True)
 class _Carried:
     name: str
-    var: CarriedVar
-    adapter: TypeAdapter[Any]
+    var: CarriedVar = field(repr=False)
+    adapter: TypeAdapter[Any] = field(repr=False)
     default: Any = field(repr=False)
     default_json: bytes | None = field(repr=False)
     required: bool
@@ -111,22 +111,26 @@ def capture_carried() -> dict[str, Any]:
     Raises:
         CaptureError: a value has no JSON form; the message names the variable, not the value.
     """
-    captured: dict[str, Any] = {}
-    for carried in carried_variables.values():
-        value = _value(carried.var)
+    # what was captured of one variable is in no local when another one's type raises an error of its own
+    return dict(filter(None, map(_captured, carried_variables.values())))
+
+
+def _captured(carried: _Carried) -> tuple[str, Any] | None:
+    value = _value(carried.var)
+    try:
         if value is _UNSET or value is (None if carried.required else carried.default):
-            continue
-        try:
-            dumped = carried.adapter.dump_json(value, warnings="error")
-        except _NOT_JSON:
-            raise CaptureError(
-                f"the carried variable {carried.name!r} holds a value that its type cannot write as JSON; "
-                "register a type that can: carry(var, type=...)"
-            ) from None
-        # compared as JSON, because to Python 0, 0.0 and False are equal
-        if carried.required or dumped != carried.default_json:
-            captured[carried.name] = from_json(dumped)
-    return captured
+            return None
+        dumped = carried.adapter.serializer.to_json(value, warnings="error")  # without the adapter's own frames
+    except _NOT_JSON:
+        raise CaptureError(
+            f"the carried variable {carried.name!r} holds a value that its type cannot write as JSON; "
+            "register a type that can: carry(var, type=...)"
+        ) from None
+    finally:
+        del value
+    # compared as JSON, because to Python 0, 0.0 and False are equal
+    is_default = dumped == carried.default_json and not carried.required
+    return None if is_default else (carried.name, from_json(dumped))
 
 
 def required_names(captured: Mapping[str, Any]) -> tuple[str, ...]:

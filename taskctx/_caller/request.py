@@ -140,4 +140,4 @@ def identify(
         # error reporters send the locals of every frame that an exception passes
         raise error.with_traceback(None) from None
     finally:
-        del access_token, headers, request_id, session_id
+        del access_token, headers, request_id, session_id, session, server

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from itertools import compress
 from types import MappingProxyType
@@ -65,6 +66,16 @@ SCHEMA_VERSION = 1
 """Written into every snapshot; raised when an older taskctx could not make sense of a new one."""
 
 
+@dataclass(slots=True, repr=False)
+class Values:
+    """What is stored, by the names of a snapshot's fields.  ``repr`` shows nothing of it.
+
+    Error reporters send the locals of every frame that an exception passes, and write out every dict among them.
+    """
+
+    by_name: dict[str, Any]
+
+
 class Origin:
     """Where a task comes from: the runtime, the caller and its token, each read once, and what was captured.
 
@@ -99,12 +110,13 @@ class Origin:
             docket_seen(docket_name, within=self.runtime)
         with observe(Capture(docket_name=docket_name), self.runtime) as operation:
             headers_dropped = self.read_caller()
-            baggage = self.baggage(self.runtime.settings.baggage_keys)
+            # whatever raises an error of others' is asked before a local of this frame has anything of the caller's
+            self.values["carried"] = capture_carried() if carried_variables else {}
+            if carried_variables and (required := required_names(self.values["carried"])):
+                self.values["required"] = required
             values, now = self.values, time.time()
+            baggage = self.baggage(self.runtime.settings.baggage_keys)
             values["trace_context"] = current_trace() | baggage.carrier
-            values["carried"] = carried = capture_carried() if carried_variables else {}
-            if carried_variables and (required := required_names(carried)):
-                values["required"] = required
             values["captured_at"] = now
             values["schema_version"] = SCHEMA_VERSION
             self.parts = present_parts(
@@ -120,20 +132,21 @@ class Origin:
             )
             # a token that is over is captured all the same: the worker judges it, and the task may do without
             operation.credential_ttl = None if self.expires_at is None else self.expires_at - now
+            # what is logged of the operation has this frame in its stack
+            del values, baggage
 
     def read_caller(self) -> bool:
         """Read who asks; says whether the header policy kept some of its headers back."""
         self.caller = caller = current_caller.get()
-        access_token_json = None
-        if caller.credential_source is not None and (credential := caller.credential_source()) is not None:
-            self.scope, access_token_json = credential.scope, credential.json
-            self.expires_at = credential.token.expires_at
-        # as headers.allowed_headers, on the way of every task
-        headers = dict(compress(caller.headers.items(), map(self.runtime.may_travel, caller.headers)))
+        credential = None if caller.credential_source is None else caller.credential_source()
+        if credential is not None:
+            self.scope, self.expires_at = credential.scope, credential.token.expires_at
         self.values = {
-            "access_token_json": access_token_json,
-            "http_headers": headers or None,
+            "access_token_json": None if credential is None else credential.json,
+            # as headers.allowed_headers, on the way of every task
+            "http_headers": dict(compress(caller.headers.items(), map(self.runtime.may_travel, caller.headers)))
+            or None,
             "origin_request_id": caller.request_id,
             "session_id": caller.session_id,
         }
-        return len(headers) < len(caller.headers)
+        return len(self.values["http_headers"] or ()) < len(caller.headers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from functools import partial
@@ -23,7 +23,7 @@ from .._transport.deadline import BackendError, Deadline
 from ..errors import CaptureError, InvalidType, Reason, SaveError, SnapshotError
 from ..operations import Save
 from ..telemetry.observe import observe
-from .capture import SCHEMA_VERSION, Origin, present_parts
+from .capture import SCHEMA_VERSION, Origin, Values, present_parts
 from .keys import snapshot_key
 from .lifetime import whole_seconds
 
@@ -90,7 +90,7 @@ class TaskContextSnapshot:
         Raises:
             CaptureError: something in it has no JSON form.
         """
-        return dump_json(self._values()).decode()
+        return dump_json(Values(self._by_name())).decode()
 
     @classmethod
     def from_json(cls, raw: str | bytes) -> TaskContextSnapshot:
@@ -100,7 +100,10 @@ class TaskContextSnapshot:
             SnapshotError: ``malformed``, or ``schema_unsupported`` when a newer taskctx wrote it.
             InvalidType: ``raw`` is neither text nor bytes.
         """
-        return _parsed(_snapshots, raw)
+        try:
+            return _parsed(_snapshots, raw)
+        finally:
+            del raw  # error reporters send the locals of every frame that an exception passes
 
     async def save(self, docket: Docket, task_scope: str | None, task_id: str, ttl_seconds: float | timedelta) -> None:
         """Store the snapshot as one Redis key that lives for ``ttl_seconds``.
@@ -124,32 +127,35 @@ class TaskContextSnapshot:
         within, connection, ttl = runtime(), connection_of(docket), whole_seconds(ttl_seconds)
         key = docket.key(snapshot_key(within.settings.key_prefix, task_scope, task_id))
         try:
-            await self._save(connection, key, ttl, within)
+            return await self._save(connection, key, ttl, within)
         except (SnapshotError, BackendError) as error:
-            raise SaveError(error.reason, error.cause) from None
+            failure = SaveError(error.reason, error.cause)
+        # out here, it does not come from that error, nor from the frames that one has passed
+        raise failure
 
     async def _save(self, connection: Connection, key: str, ttl: int, within: Runtime) -> None:
         with observe(Save(docket_name=connection.docket_name), within) as operation:
-            values = self._values()
-            values["trace_context"] = self.trace_context | current_trace()
+            trace_context = self.trace_context | current_trace()
             operation.ttl = ttl
             operation.fields = present_parts(
                 access_token_json=self.access_token_json,
                 http_headers=self.http_headers,
                 session_id=self.session_id,
                 origin_request_id=self.origin_request_id,
-                trace_context=values["trace_context"],
+                trace_context=trace_context,
                 carried=self.carried,
             )
+            del trace_context
             with Deadline(connection.timers, within.settings.backend_timeout):
-                stamped = values | {"stored_at": await connection.server_time(), "ttl": ttl}
-                value = within.codec.encode(dump_json(stamped), key)
+                stamp = {"stored_at": await connection.server_time(), "ttl": ttl}
+                values = Values(self._by_name() | {"trace_context": self.trace_context | current_trace()} | stamp)
+                value = memoryview(within.codec.encode(dump_json(values), key))
                 operation.sizes, operation.sealed_with = (len(value),), within.codec.sealing_key_id
                 if len(value) > within.settings.max_snapshot_bytes:
                     raise SnapshotError(Reason.TOO_LARGE)
                 await commands.put(connection, key, value, ttl)
 
-    def _values(self) -> dict[str, Any]:
+    def _by_name(self) -> dict[str, Any]:
         return dict(zip(_FIELD_NAMES, _field_values(self), strict=True))
 
 
@@ -191,14 +197,14 @@ def stored_from(values: object) -> StoredSnapshot:
     return parse_stored(raw)
 
 
-def dump_json(values: Mapping[str, Any]) -> bytes:
+def dump_json(values: Values) -> bytes:
     """A snapshot's values as JSON.
 
     Raises:
         CaptureError: something in it has no JSON form.
     """
     try:
-        return pydantic_core.to_json(values)
+        return pydantic_core.to_json(values.by_name)
     except (ValueError, RecursionError):
         raise CaptureError(
             "the caller's context has no JSON form: a header, an id or a carried value holds text that is not UTF-8, "
@@ -208,11 +214,15 @@ def dump_json(values: Mapping[str, Any]) -> bytes:
 
 def _parsed(adapter: TypeAdapter[Snapshot], raw: str | bytes) -> Snapshot:
     if not isinstance(raw, str | bytes):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InvalidType(f"a snapshot's JSON must be str or bytes, not {type(raw).__name__}")
+        kind = type(raw).__name__
+        del raw
+        raise InvalidType(f"a snapshot's JSON must be str or bytes, not {kind}")
     try:
         snapshot: Snapshot = adapter.validator.validate_json(raw)  # without the adapter's own frames
     except _NO_SNAPSHOT:
         raise SnapshotError(_objection(_value_in(raw))) from None
+    finally:
+        del raw  # as above
     if snapshot.schema_version not in READABLE_SCHEMAS:
         raise SnapshotError(Reason.SCHEMA_UNSUPPORTED)
     return snapshot

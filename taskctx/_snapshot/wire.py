@@ -6,9 +6,8 @@ a task does it the same way over either.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from operator import attrgetter
-from typing import Any, Protocol
+from typing import Protocol
 
 from docket import Docket
 
@@ -16,6 +15,7 @@ from .._caller.caller import Caller
 from .._caller.token import Credential
 from .._runtime import Runtime
 from ..errors import Reason
+from .capture import Values
 from .codec import MAGIC
 from .keys import TaskKeyParts, parse_task_key
 from .snapshot import StoredSnapshot, dump_json, parse_stored
@@ -40,7 +40,7 @@ class Wire(Protocol):
         """The Redis key of a task's snapshot, complete."""
         ...
 
-    def encode(self, values: Mapping[str, Any], key: str, runtime: Runtime) -> bytes:
+    def encode(self, values: Values, key: str, runtime: Runtime) -> bytes:
         """The bytes to store: a snapshot's values by field name, ``stored_at`` and ``ttl`` among them.
 
         Raises:
@@ -98,7 +98,7 @@ class _Plain:
         owner, _, _ = task_key.rsplit(":", 2)
         return docket.key(f"{runtime.settings.key_prefix}:task:{owner}:snapshot")
 
-    def encode(self, values: Mapping[str, Any], key: str, runtime: Runtime) -> bytes:
+    def encode(self, values: Values, key: str, runtime: Runtime) -> bytes:
         return runtime.codec.encode(dump_json(values), key)
 
     def encode_less(self, key: str, runtime: Runtime) -> bytes | None:

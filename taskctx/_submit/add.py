@@ -261,7 +261,11 @@ async def _store_all(docket: Docket, submissions: Sequence[Submission], chunk_si
                 submissions[0].describe(operation)
                 operation.sizes = [len(each.value) for each in submissions if each.value is not None]
     except (SnapshotError, BackendError) as error:
-        raise SaveError(error.reason, error.cause) from None
+        failure = SaveError(error.reason, error.cause)
+    else:
+        return
+    # as in Submission.save
+    raise failure
 
 
 def _is_captured(origin: Origin, docket: Docket) -> bool:

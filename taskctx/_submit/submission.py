@@ -12,14 +12,13 @@ from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
 from enum import Enum
-from typing import Any
 
 from docket import Docket
 from docket.execution import Disposition, Execution
 
 from .._caller.registries import register_task_server, register_task_session, servers
 from .._caller.trace_context import Span, continuing, current_span, current_trace
-from .._snapshot.capture import Origin
+from .._snapshot.capture import Origin, Values
 from .._snapshot.keys import PLAIN_TASK, TaskKeyParts, build_task_key
 from .._snapshot.lifetime import seconds_until, whole_seconds
 from .._snapshot.wire import PLAIN, Wire
@@ -53,7 +52,7 @@ class Submission:
         record_key: of Docket's record of the task; empty where its scheduling is not taskctx's.
         lessened: the value was too large, and is stored without what may be left out.
         fields: the names of what the snapshot holds.
-        value: the snapshot as stored; None where the task is to run without context.
+        value: the snapshot as stored (see ``batch.Value``); None where the task is to run without context.
         previous: what stood under the key before, to be put back if Docket does not schedule the task.
         generation: of the task that is being replaced; the replacement has a later one.
         saved_in: the span of its save, which began a trace where the submitter is in none.
@@ -101,11 +100,10 @@ class Submission:
         self.origin, self.unique, self.wire = origin, unique, wire
         self.connection = connection_of(docket)
         self.record_key = ""
-        self.value: bytes | None = None
+        self.value: memoryview | None = None
         self.standing = Standing.OURS
         self.previous: Stored | None = None
-        self.generation = -1
-        self.lessened = False
+        self.generation, self.lessened = -1, False
         self.fields: tuple[Field, ...] = ()
         self.saved_in: Span | None = None
 
@@ -154,11 +152,15 @@ class Submission:
                     if self.standing is Standing.DEFERRED:
                         operation.skipped()
         except (SnapshotError, BackendError) as error:
-            raise SaveError(error.reason, error.cause) from None
+            failure = SaveError(error.reason, error.cause)
         except asyncio.CancelledError:
             # the server may have stored it all the same
             await self.abandon()
             raise
+        else:
+            return
+        # out here, it does not come from that error, nor from the frames that one has passed
+        raise failure
 
     def encode(self, stored_at: float) -> None:
         """Make the bytes to store, with the current trace context, which inside of a save is that of its own span.
@@ -169,18 +171,18 @@ class Submission:
         """
         origin = self.origin
         self.fields = origin.parts
-        values: dict[str, Any] = origin.values | {"stored_at": stored_at, "ttl": self.ttl}
+        values = Values(origin.values | {"stored_at": stored_at, "ttl": self.ttl})
         if origin.values and (here := current_trace()):
             self.saved_in = current_span()
-            values["trace_context"] = values["trace_context"] | here
+            values.by_name["trace_context"] = values.by_name["trace_context"] | here
             if Field.TRACE not in self.fields:
                 self.fields = (*self.fields, Field.TRACE)
-        self.value = self.wire.encode(values, self.redis_key, origin.runtime)
+        self.value = memoryview(self.wire.encode(values, self.redis_key, origin.runtime))
         if len(self.value) > origin.runtime.settings.max_snapshot_bytes:
             less = self.wire.encode_less(self.redis_key, origin.runtime)
             if less is None:
                 raise SnapshotError(Reason.TOO_LARGE)
-            self.value, self.lessened = less, True
+            self.value, self.lessened = memoryview(less), True
 
     def describe(self, operation: Save) -> None:
         """Tell telemetry what is saved."""
@@ -316,13 +318,13 @@ class Submission:
             value, ttl = self.previous or (None, 1)
             await self._swap(self.value, value, max(1, ttl))
 
-    async def _swap(self, expected: bytes | None, value: bytes | None, ttl: int) -> bool:
+    async def _swap(self, expected: memoryview | None, value: memoryview | None, ttl: int) -> bool:
         return await commands.compare_and_set(self.connection, self.redis_key, expected, value, ttl)
 
     def _is_in_flight(self, stored: Stored) -> bool:
         """Whether a snapshot was stored just now, by the server's own clock.  One that cannot be read was not."""
         try:
-            snapshot = self.wire.decode(stored.value, self.redis_key, self.origin.runtime)
+            snapshot = self.wire.decode(bytes(stored.value), self.redis_key, self.origin.runtime)
         except SnapshotError:
             return False
         return snapshot.ttl is not None and snapshot.ttl - stored.ttl < IN_FLIGHT

@@ -11,6 +11,11 @@ from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
+Value = bytes | memoryview
+"""What is stored.  A view is as good as bytes to redis-py, and shows nothing of them where redis-py, or who watches it,
+writes a command into an error, a span or a breadcrumb, or error reporters the locals of a frame.
+"""
+
 Replies = list[Any]
 """One for each command of an operation; an exception where the server refused it."""
 
@@ -20,10 +25,10 @@ class Pipeline(Protocol):
 
     def get(self, name: str) -> Any: ...
     def ttl(self, name: str) -> Any: ...
-    def set(self, name: str, value: bytes, *, ex: int, nx: bool = False) -> Any: ...
+    def set(self, name: str, value: Value, *, ex: int, nx: bool = False) -> Any: ...
     def expire(self, name: str, time: int) -> Any: ...
     def hget(self, name: str, key: str) -> Any: ...
-    def eval(self, script: str, numkeys: int, *keys_and_args: str | bytes) -> Any: ...
+    def eval(self, script: str, numkeys: int, *keys_and_args: str | Value) -> Any: ...
     async def execute(self, raise_on_error: bool = True) -> Replies: ...
 
 
@@ -73,7 +78,7 @@ class Operation(NamedTuple):
 
     kind: Kind
     keys: tuple[str, ...]
-    arguments: tuple[str | bytes, ...] = ()
+    arguments: tuple[str | Value, ...] = ()
     apart: bool = False
 
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple, cast
 
-from .batch import Kind, Operation, Pipeline, Replies
+from .batch import Kind, Operation, Pipeline, Replies, Value
 from .connection import Connection
 
 
 class Stored(NamedTuple):
-    """A value with the seconds it has left, read together."""
+    """A value with the seconds it has left, read together.  A view, for the sake of frames: see ``batch.Value``."""
 
-    value: bytes
+    value: memoryview
     ttl: int
 
 
@@ -52,19 +52,19 @@ class TaskRecord:
         return self.known or self.state is TaskState.RUNNING
 
 
-async def put(connection: Connection, key: str, value: bytes, ttl: int) -> None:
+async def put(connection: Connection, key: str, value: Value, ttl: int) -> None:
     """Store a value for ``ttl`` seconds, over whatever was there."""
     await connection.run(Operation(_PUT, (key,), (value, str(ttl))), len(value))
 
 
-async def put_new(connection: Connection, key: str, value: bytes, ttl: int) -> bool:
+async def put_new(connection: Connection, key: str, value: Value, ttl: int) -> bool:
     """Store a value for ``ttl`` seconds where there is none yet; says whether it is there now."""
     # the answer may be lost and the command sent again: what counts is what is there
     _, there = await connection.run(Operation(_PUT_NEW, (key,), (value, str(ttl))), len(value))
     return there == value
 
 
-async def put_all_new(connection: Connection, entries: Sequence[tuple[str, bytes, int]]) -> list[bool]:
+async def put_all_new(connection: Connection, entries: Sequence[tuple[str, Value, int]]) -> list[bool]:
     """As :func:`put_new`, for each ``(key, value, ttl)``, in one round trip."""
     operations = [Operation(_PUT_NEW, (key,), (value, str(ttl))) for key, value, ttl in entries]
     answers = await connection.run_all(operations)
@@ -75,21 +75,25 @@ async def fetch(connection: Connection, key: str, *, renew_to: int | None = None
     """The value under a key and the seconds it had left; ``renew_to`` makes that at least so many, afterwards."""
     if renew_to is None:
         value, ttl = await connection.run(Operation(_FETCH, (key,)))
-    else:
-        value, ttl, _ = await connection.run(Operation(_FETCH_AND_RENEW, (key,), (str(renew_to),)))
-        if value is not None and ttl > renew_to:
-            await expire(connection, key, ttl)
-    return None if value is None else Stored(value, ttl)
+        return None if value is None else Stored(memoryview(value), ttl)
+    value, ttl, _ = await connection.run(Operation(_FETCH_AND_RENEW, (key,), (str(renew_to),)))
+    if value is None:
+        return None
+    stored = Stored(memoryview(value), ttl)
+    del value
+    if ttl > renew_to:
+        await expire(connection, key, ttl)
+    return stored
 
 
 async def look(connection: Connection, key: str, record_key: str) -> tuple[Stored | None, TaskRecord]:
     """What is stored under a key, and what Docket knows of the task."""
     value, ttl, *record = await connection.run(Operation(_LOOK, (key, record_key)))
-    return None if value is None else Stored(value, ttl), _task_record(record)
+    return None if value is None else Stored(memoryview(value), ttl), _task_record(record)
 
 
 async def compare_and_set(
-    connection: Connection, key: str, expected: bytes | None, value: bytes | None, ttl: int = 1
+    connection: Connection, key: str, expected: Value | None, value: Value | None, ttl: int = 1
 ) -> bool:
     """Put ``value`` (None: nothing) where ``expected`` (None: nothing) is; False when something else is there."""
     arguments = (expected or b"", value or b"", str(ttl))
@@ -156,12 +160,12 @@ def _task_record(fields: Replies) -> TaskRecord:
 
 def _put(pipeline: Pipeline, do: Operation) -> Any:
     value, ttl = do.arguments
-    return pipeline.set(do.keys[0], cast("bytes", value), ex=int(ttl))
+    return pipeline.set(do.keys[0], cast("Value", value), ex=int(ttl))
 
 
 def _put_new(pipeline: Pipeline, do: Operation) -> Any:
     value, ttl = do.arguments
-    pipeline.set(do.keys[0], cast("bytes", value), ex=int(ttl), nx=True)
+    pipeline.set(do.keys[0], cast("Value", value), ex=int(ttl), nx=True)
     return pipeline.get(do.keys[0])
 
 

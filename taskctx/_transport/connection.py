@@ -154,10 +154,9 @@ class Connection:
                     return replies
                 # a pipeline of one costs a quarter more: redis-py gives its connection back in a task of its own
                 try:
-                    reply = await answer
+                    return [await answer] if kind.replies == 1 else (await answer)[0]
                 except redis_errors.ResponseError as refused:
                     return [refused]
-                return [reply] if kind.replies == 1 else reply[0]
         finally:
             resume_instrumentation(suppressed)
 

@@ -69,24 +69,28 @@ class Lane(Generic[Request, Answer]):
     async def _send_batches(self) -> None:
         try:
             while batch := self._next_batch():
-                try:
-                    answers = await self._send_batch([waiting.request for waiting in batch])
-                    # a list first: nothing is answered where there are too few answers
-                    for waiting, answer in list(zip(batch, answers, strict=True)):
-                        if not waiting.answer.done():
-                            waiting.answer.set_result(answer)
-                except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
-                    for waiting in batch:
-                        if not waiting.answer.done():
-                            waiting.answer.set_exception(error)
-                except BaseException:
-                    _cancel(batch)
-                    raise
+                # an error keeps the frames that it passed, and this one will soon hold the answers of others
+                await self._answer(batch)
         finally:
             # reached with requests waiting only when the event loop is being shut down
             _cancel(self._waiting)
             self._waiting.clear()
             self._busy = False
+
+    async def _answer(self, batch: Sequence[_Waiting[Request, Answer]]) -> None:
+        try:
+            answers = await self._send_batch([waiting.request for waiting in batch])
+            # a list first: nothing is answered where there are too few answers
+            for waiting, answer in list(zip(batch, answers, strict=True)):
+                if not waiting.answer.done():
+                    waiting.answer.set_result(answer)
+        except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
+            for waiting in batch:
+                if not waiting.answer.done():
+                    waiting.answer.set_exception(error)
+        except BaseException:
+            _cancel(batch)
+            raise
 
     def _next_batch(self) -> list[_Waiting[Request, Answer]]:
         batch: list[_Waiting[Request, Answer]] = []

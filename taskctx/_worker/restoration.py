@@ -173,7 +173,7 @@ class Restoration:
         try:
             snapshot = await self._read(docket, renew=renew)
             # a refreshed token takes its time, which is not Redis's
-            credential = await self._judge(snapshot.access_token_json)
+            credential = await self._judge(snapshot)
             self._degraded = (self._expired and self._expired.degraded) or self._wire.degraded
             if carried_variables or snapshot.required:
                 self._carry(snapshot)
@@ -212,9 +212,9 @@ class Restoration:
             self._read_at = time.monotonic()
             self._ttl = max(stored.ttl, renew_to or 0)
             self._size, self._remaining = len(stored.value), stored.ttl
-            if (envelope := self._wire.envelope(stored.value)) is not None:
+            if (envelope := self._wire.envelope(bytes(stored.value))) is not None:
                 self._is_sealed, self._key_id = True, within.codec.known_key_id(envelope)
-            self.snapshot = snapshot = self._wire.decode(stored.value, key, within)
+            self.snapshot = snapshot = self._wire.decode(bytes(stored.value), key, within)
             written = snapshot.stored_at or snapshot.captured_at
             if written is not None:
                 try:
@@ -224,15 +224,15 @@ class Restoration:
                     self._age = None
         return snapshot
 
-    async def _judge(self, access_token_json: str | None) -> Credential | None:
+    async def _judge(self, snapshot: StoredSnapshot) -> Credential | None:
         """The credential that the task gets: of its key's scope, alive, and refreshed or left out where it is not.
 
         Raises:
             SnapshotError: (``malformed``, ``scope_mismatch``, or for an expired token what fails the task).
         """
-        if access_token_json is None:
+        if snapshot.access_token_json is None:
             return None
-        credential = Credential.stored(access_token_json)
+        credential = Credential.stored(snapshot.access_token_json)
         if credential.scope != self._parts.task_scope:
             raise SnapshotError(Reason.SCOPE_MISMATCH)
         expires_at = credential.token.expires_at

@@ -30,8 +30,9 @@ class FastMCPOrigin(Origin):
         self.snapshot: FastMCPSnapshot | None = None
 
     def read_caller(self) -> bool:
-        self.snapshot = snapshot = self._make()
-        self.values = {name: getattr(snapshot, name) for name in FASTMCPS}
+        # FastMCP's snapshot shows all that is in it, so that no local of ours holds one
+        self.snapshot = self._make()
+        self.values = {name: getattr(self.snapshot, name) for name in FASTMCPS}
         token = _upstream.get_access_token()
         self.expires_at = None if token is None else token.expires_at
         return False
@@ -76,10 +77,8 @@ def saving_snapshots(_original: Callable[..., Any]) -> object:
     async def save(
         self: FastMCPSnapshot, docket: Docket, task_scope: str | None, task_id: str, ttl_seconds: int
     ) -> None:
-        captured = _captured.get()
-        # a snapshot made by hand has no part of ours
-        origin = captured if captured is not None and captured.snapshot is self else FastMCPOrigin(lambda: self)
-        submission = Submission(docket, self.owning_tool_name or "", None, origin, unique=True, wire=FastMCPWire(self))
+        submission = _submission_of(self, docket)
+        del self  # error reporters send the locals of every frame that an exception passes
         submission.place_at(_upstream.snapshot_redis_key(docket, task_scope, task_id), ttl_seconds)
         try:
             await submission.save(submission.reserve)
@@ -88,3 +87,11 @@ def saving_snapshots(_original: Callable[..., Any]) -> object:
                 raise
 
     return save
+
+
+def _submission_of(snapshot: FastMCPSnapshot, docket: Docket) -> Submission:
+    """Of the origin that was captured with this snapshot; one that was made by hand has no part of ours."""
+    captured = _captured.get()
+    origin = captured if captured is not None and captured.snapshot is snapshot else FastMCPOrigin(lambda: snapshot)
+    tool = snapshot.owning_tool_name or ""
+    return Submission(docket, tool, None, origin, unique=True, wire=FastMCPWire(snapshot))

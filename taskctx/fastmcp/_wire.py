@@ -7,7 +7,6 @@ that is not instrumented takes it for one that it has no key for, and fails the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -17,6 +16,7 @@ from pydantic_core import from_json
 from .._caller.caller import Caller, lowered
 from .._caller.token import Credential
 from .._runtime import Runtime
+from .._snapshot.capture import Values
 from .._snapshot.codec import as_text, from_text, is_fernet, is_sealed_as_text
 from .._snapshot.keys import PLAIN_TASK, TaskKeyParts
 from .._snapshot.snapshot import StoredSnapshot, dump_json, stored_from
@@ -64,15 +64,15 @@ class FastMCPWire:
         self._protected = _upstream.snapshot_codec().protected
         return _upstream.snapshot_redis_key(docket, parts.task_scope, parts.task_id)
 
-    def encode(self, values: Mapping[str, Any], key: str, runtime: Runtime) -> bytes:
+    def encode(self, values: Values, key: str, runtime: Runtime) -> bytes:
         """FastMCP's snapshot with our member; without it where FastMCP's was not captured with ours."""
-        text = self._snapshot.to_json()
-        if "schema_version" in values:
-            self._requires_ours = "required" in values
-            member = dump_json({name: values[name] for name in OURS if name in values}).decode()
-            # FastMCP's text stays as it is: an object with members, as tests/upstream/test_fastmcp.py holds
-            text = f'{text[:-1]}, "{MEMBER}": {member}}}'
-        return _sealed(text, key, runtime)
+        if "schema_version" not in values.by_name:
+            return _sealed(self._snapshot.to_json(), key, runtime)
+        self._requires_ours = "required" in values.by_name
+        ours = Values({name: values.by_name[name] for name in OURS if name in values.by_name})
+        # FastMCP's text stays as it is: an object with members, as tests/upstream/test_fastmcp.py holds
+        member = f'"{MEMBER}": {dump_json(ours).decode()}}}'
+        return _sealed(f"{self._snapshot.to_json()[:-1]}, {member}", key, runtime)
 
     def encode_less(self, key: str, runtime: Runtime) -> bytes | None:
         """FastMCP's part is stored whatever its size, as it would be without us; ours only if there is room.

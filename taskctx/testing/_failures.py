@@ -51,7 +51,7 @@ async def damage(docket: Docket, task_key: str, reason: Reason) -> None:
         stored = None if key is None else await commands.fetch(connection, key)
         if key is None or stored is None:
             raise InvalidArgument("there is no snapshot to damage: it was not saved, or has expired")
-        value = DAMAGES[reason](stored.value, key)
+        value = DAMAGES[reason](bytes(stored.value), key)
         if value is None:
             await commands.compare_and_set(connection, key, stored.value, None)
         else:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taskctx import TaskContextSnapshot
-from taskctx._snapshot.capture import SCHEMA_VERSION
+from taskctx._snapshot.capture import SCHEMA_VERSION, Values
 from taskctx._snapshot.snapshot import READABLE_SCHEMAS, StoredSnapshot, dump_json, parse_stored, stored_from
 from taskctx.errors import CaptureError, InvalidType, Reason, SnapshotError
 from tests.secrets import MARKER, secret
@@ -30,7 +30,7 @@ STORED = st.builds(
 @settings(deadline=None)
 def test_a_stored_snapshot_survives_its_json(snapshot: StoredSnapshot) -> None:
     """Every field, the save's own stamp among them."""
-    assert parse_stored(dump_json(asdict(snapshot))) == snapshot
+    assert parse_stored(dump_json(Values(asdict(snapshot)))) == snapshot
     assert stored_from(asdict(snapshot)) == snapshot
 
 
@@ -113,7 +113,7 @@ def test_the_form_of_schema_1() -> None:
     }
     snapshot = parse_stored(json.dumps(written))
     assert asdict(snapshot) == written | {"required": ("locale",)}
-    assert json.loads(dump_json(asdict(snapshot))) == written
+    assert json.loads(dump_json(Values(asdict(snapshot)))) == written
     assert StoredSnapshot().schema_version == 1
 
 
@@ -166,7 +166,7 @@ def test_unknown_fields_are_ignored() -> None:
 def test_text_that_is_not_utf8_cannot_be_written(fields: dict[str, Any]) -> None:
     """A lone surrogate has no JSON form; the error does not quote it."""
     with pytest.raises(CaptureError, match="not UTF-8") as caught:
-        dump_json(fields)
+        dump_json(Values(fields))
     assert caught.value.__suppress_context__
 
 
@@ -181,7 +181,7 @@ def test_a_value_without_end_cannot_be_written() -> None:
     endless: dict[str, Any] = {}
     endless["self"] = endless
     with pytest.raises(CaptureError):
-        dump_json({"carried": endless})
+        dump_json(Values({"carried": endless}))
 
 
 def test_a_stored_snapshot_shows_no_secret() -> None:

@@ -1,0 +1,97 @@
+"""As ``tests/contracts/test_frames.py``, in FastMCP's servers and workers.  Of our frames: FastMCP's own are its own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from docket import Docket
+from fastmcp_tasks.context import TaskContextSnapshot
+from mcp.shared.exceptions import MCPError
+from prometheus_client import CollectorRegistry
+
+import taskctx
+from taskctx._caller.carried import stop_carrying
+from tests.conftest import BACKEND, running_valkey
+from tests.fastmcp.conftest import Service
+from tests.fastmcp.test_failures import FAULTS, fastmcp_key, run_with
+from tests.frames import Reporter, of_libraries, shown
+from tests.secrets import secret
+
+__all__ = ["fastmcp_key"]
+
+
+@pytest.fixture(autouse=True)
+def reporter() -> Iterator[Reporter]:
+    """Whatever is logged in a test is reported, and shows nothing."""
+    reporter, loggers = Reporter(), [logging.getLogger(name) for name in ("", "fastmcp")]
+    for logger in loggers:
+        logger.addHandler(reporter)
+    yield reporter
+    for logger in loggers:
+        logger.removeHandler(reporter)
+    assert reporter.shown == []
+
+
+class Unwritable:
+    """A carried variable whose value has no JSON form."""
+
+    name = "unwritable"
+    is_set = True
+
+    def get(self) -> object:
+        return self if self.is_set else None
+
+    def set(self, value: Any) -> None:
+        self.is_set = value is not None
+
+    def reset(self, token: None) -> None: ...
+
+    def __repr__(self) -> str:
+        return secret("payload")
+
+
+def theirs() -> TaskContextSnapshot:
+    return TaskContextSnapshot(
+        access_token_json=secret("token"),
+        http_headers={"cookie": secret("cookie")},
+        session_id=secret("session"),
+    )
+
+
+async def test_a_capture_that_fails(service: Service, reporter: Reporter) -> None:
+    """CaptureError passes our capture in a request of FastMCP's."""
+    variable = Unwritable()
+    variable.is_set = False
+    taskctx.carry(variable)
+    variable.is_set = True
+    try:
+        with pytest.raises(MCPError):
+            await service.submit()
+    finally:
+        stop_carrying(variable.name)
+    assert "CaptureError" in reporter.errors
+
+
+@pytest.mark.skipif(BACKEND != "valkey", reason="takes a server of its own away")
+async def test_a_save_on_a_server_that_is_gone() -> None:
+    """SaveError, with FastMCP's snapshot at hand."""
+    with running_valkey() as server:
+        async with Docket("gone", server.connection_url) as docket:
+            server.terminate()
+            with pytest.raises(taskctx.SaveError) as caught:
+                await theirs().save(docket, "scope", "task", 60)
+    assert shown(caught.value, of_libraries) == []
+
+
+@pytest.mark.parametrize(("value", "reason"), FAULTS)
+@pytest.mark.usefixtures("fastmcp_key")
+async def test_a_context_that_is_lost(
+    service: Service, registry: CollectorRegistry, reporter: Reporter, value: bytes | None, reason: str
+) -> None:
+    """RestoreError, for each reason."""
+    assert "Failed to resolve dependencies" in await run_with(service, value)
+    assert reason
+    assert "RestoreError" in reporter.errors
