@@ -15,6 +15,7 @@ from taskctx.telemetry.names import (
     CREDENTIAL_TTL_REMAINING,
     CRYPTO_OPERATIONS,
     ENCRYPTION_KEY_INFO,
+    INHERITED_CONTEXTS,
     REGISTRY_CAPACITY,
     REGISTRY_ENTRIES,
     REGISTRY_LOOKUPS,
@@ -270,6 +271,16 @@ ALERTS: tuple[Alert, ...] = (
         "day: a submitter lost its tracing.",
         "taskctx-overview",
         "15m",
+    ),
+    Alert(
+        "InheritedContexts",
+        sum_by("job", increase(series(INHERITED_CONTEXTS), "15m")) + " > 0",
+        "warning",
+        "The server of {{ $labels.job }} begins requests in the context of earlier ones",
+        '{{ $value | printf "%.0f" }} requests in 15 minutes began with the ContextVars, trace and baggage of somebody else. '
+        "taskctx gave them a clean context; what stands outside of its middleware saw the other's.",
+        "taskctx-overview",
+        "5m",
     ),
     Alert(
         "SchemaUnreadable",

@@ -9,6 +9,7 @@ from taskctx.telemetry.names import (
     CAPTURES,
     CREDENTIAL_TTL_AT_CAPTURE,
     CREDENTIAL_TTL_REMAINING,
+    INHERITED_CONTEXTS,
     RESTORE_DURATION,
     RESTORES,
     SAVE_DURATION,
@@ -335,6 +336,24 @@ _SUBMITTING = Row(
                     "capture p99",
                 ),
             ),
+        ),
+        Panel(
+            "timeseries",
+            "Requests begun in another's context",
+            "Requests that the server (uvicorn, of large bodies and pipelined requests) began in the context of the one before on their connection. taskctx runs "
+            "them in a clean one; what stands outside of its middleware does not. Good: zero. Else start uvicorn with "
+            "--reset-contextvars.",
+            "ops",
+            "0: no such request in this time range",
+            (
+                Query(
+                    or_none(sum_by("instance", rate(series(INHERITED_CONTEXTS, *PROCESS), RATE)), "instance"),
+                    "{{instance}}",
+                ),
+            ),
+            width=24,
+            height=6,
+            at_least=0.1,
         ),
     ),
 )

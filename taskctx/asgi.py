@@ -21,6 +21,8 @@ from ._caller.request import RequestCaller
 from ._caller.token import Credential, bearer
 from ._caller.trace_context import use_remote_context
 from .errors import InvalidType
+from .operations import ContextInherited
+from .telemetry.observe import notify
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -77,6 +79,7 @@ class TaskContextMiddleware:
         if not request.has_caller:
             self._surroundings = copy_context()
         elif request.is_inheriting:
+            notify(ContextInherited())
             clean = self._surroundings.copy()
             await asyncio.create_task(request.handled_by(self.app, self.server), context=clean)
             return

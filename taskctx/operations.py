@@ -199,4 +199,9 @@ class RegistrySize:
     capacity: int
 
 
-Event = DocketSeen | UnrestoredRead | RegistryLookup | RegistryEviction | RegistrySize
+@dataclass(frozen=True, slots=True)
+class ContextInherited:
+    """A server began a request in the context of an earlier one; it runs in a clean one."""
+
+
+Event = DocketSeen | UnrestoredRead | RegistryLookup | RegistryEviction | RegistrySize | ContextInherited

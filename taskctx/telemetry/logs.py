@@ -15,13 +15,20 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..errors import Reason
-from ..operations import Capture, Event, Operation, Outcome, Restore, Save, UnrestoredRead
+from ..operations import Capture, ContextInherited, Event, Operation, Outcome, Restore, Save, UnrestoredRead
 from .observers import Observer, logger
 
 INTERVAL = 10.0
 """Seconds between lines about the same thing."""
 
 MAX_TOPICS = 1_000
+
+_INHERITED: Final = (
+    "The server began a request in the context of an earlier one of the same connection. taskctx runs it in a clean "
+    "context, and counts such requests in taskctx_inherited_contexts_total. What stands outside of "
+    "TaskContextMiddleware still sees the earlier request's ContextVars and trace: start uvicorn with "
+    "--reset-contextvars, or with --loop uvloop where no client pipelines. This is said once."
+)
 
 _Subject = tuple[str, str, str, Reason, str | None]
 """What a line is about: the kind of operation, the docket, the task, the reason and the cause."""
@@ -39,6 +46,7 @@ class LogObserver(Observer):
     """
 
     operations: Final = (Capture, Save, Restore)
+    events: Final = (ContextInherited, UnrestoredRead)
     reasons_only: Final = True
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -46,6 +54,7 @@ class LogObserver(Observer):
         self._topics: dict[_Subject, _Topic] = {}
         self._unrestored: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
+        self._told_of_inheritance = False
 
     def on_end(self, operation: Operation, state: None) -> None:
         reason = operation.reason
@@ -71,6 +80,9 @@ class LogObserver(Observer):
     def on_event(self, event: Event) -> None:
         if isinstance(event, UnrestoredRead):
             self._read_unrestored(event)
+        elif not self._told_of_inheritance:
+            self._told_of_inheritance = True
+            logger.warning(_INHERITED)
 
     def _read_unrestored(self, read: UnrestoredRead) -> None:
         task = (read.docket_name, read.docket_task)

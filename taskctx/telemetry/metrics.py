@@ -23,6 +23,7 @@ from ..errors import Reason
 from ..operations import (
     FIELDS,
     Capture,
+    ContextInherited,
     DocketSeen,
     Event,
     FieldResult,
@@ -84,6 +85,7 @@ class PrometheusObserver(Observer):
             RegistrySize: self._sized,
             DocketSeen: self._docket_seen,
             UnrestoredRead: self._read_unrestored,
+            ContextInherited: self._inherited,
         }
         self._set_constants(settings)
         self._start_at_zero()
@@ -154,6 +156,9 @@ class PrometheusObserver(Observer):
         self._counts.set(self._registry_entries[size.registry,], size.entries)
         self._counts.set(self._registry_capacity[size.registry,], size.capacity)
 
+    def _inherited(self, _: ContextInherited) -> None:
+        self._counts.add((self._inherited_contexts,))
+
     def _docket_seen(self, seen: DocketSeen) -> None:
         self._set_constants(current_settings())
         self._docket_at_zero(seen.docket_name, seen.docket_tasks)
@@ -198,6 +203,7 @@ class PrometheusObserver(Observer):
         self._registry_capacity = family(names.REGISTRY_CAPACITY)
         self._registry_evictions = family(names.REGISTRY_EVICTIONS)
         self._trace_contexts = family(names.TRACE_CONTEXTS)
+        self._inherited_contexts = family(names.INHERITED_CONTEXTS)[()]
         self._crypto_operations = family(names.CRYPTO_OPERATIONS)
         self._encryption_key_info = family(names.ENCRYPTION_KEY_INFO)
         self._schema_version = family(names.SCHEMA_VERSION)

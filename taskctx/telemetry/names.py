@@ -182,6 +182,11 @@ REGISTRY_EVICTIONS = Metric(
 TRACE_CONTEXTS = Metric(
     "taskctx_trace_contexts_total", "counter", "Trace contexts found in restored snapshots.", ("result",)
 )
+INHERITED_CONTEXTS = Metric(
+    "taskctx_inherited_contexts_total",
+    "counter",
+    "Requests that a server began in the context of an earlier one; they ran in a clean one.",
+)
 CRYPTO_OPERATIONS = Metric(
     "taskctx_crypto_operations_total",
     "counter",

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 import taskctx
 from taskctx.errors import Reason
-from taskctx.operations import Capture, Operation, Outcome, Restore, Save
+from taskctx.operations import Capture, ContextInherited, Operation, Outcome, Restore, Save
 from taskctx.telemetry.logs import INTERVAL, MAX_TOPICS, LogObserver
 from tests import secrets
 from tests.secrets import secret
@@ -219,3 +219,13 @@ async def test_an_expired_token_is_a_warning(docket: Docket, worker: Worker, cap
     (record,) = [record for record in caplog.records if record.name == "taskctx"]
     assert record.levelname == "WARNING"
     assert record.__dict__["error.type"] == "credential_expired"
+
+
+def test_an_inherited_context_is_said_once(observer: LogObserver, caplog: pytest.LogCaptureFixture) -> None:
+    """With what to do about it; how many there are is counted."""
+    for _ in range(3):
+        observer.on_event(ContextInherited())
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "--loop uvloop" in record.getMessage()
+    assert "--reset-contextvars" in record.getMessage()

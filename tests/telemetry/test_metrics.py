@@ -59,6 +59,7 @@ COUNTERS: dict[str, Labels] = {
     "taskctx_registry_evictions_total": {"registry": REGISTRIES, "cause": {"dead", "capacity", "removed"}},
     # seals and opens by key appear with the keyring; only what no key can open is there without one
     "taskctx_crypto_operations_total": {"operation": {"open"}, "key_id": {"unknown"}, "outcome": {"failed"}},
+    "taskctx_inherited_contexts_total": {},
     "taskctx_trace_contexts_total": {"result": {"continued", "unsampled", "absent", "invalid"}},
 }
 LATENCY = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5]
