@@ -80,7 +80,7 @@ class LogObserver(Observer):
     def on_event(self, event: Event) -> None:
         if isinstance(event, UnrestoredRead):
             self._read_unrestored(event)
-        elif not self._told_of_inheritance:
+        elif isinstance(event, ContextInherited) and not self._told_of_inheritance:
             self._told_of_inheritance = True
             logger.warning(_INHERITED)
 
