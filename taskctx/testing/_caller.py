@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
-from .. import AccessToken, InvalidType, bind_caller
+from .. import AccessToken, InvalidArgument, InvalidType, bind_caller
 from .._caller.caller import lowered, optional_text
+from .._caller.carried import carried_variables
+from .._caller.resets import Resets
 from .._caller.token import token_scope
 
 END_OF_CENTURY: Final = 4_102_444_800
@@ -26,12 +28,14 @@ class FakeCaller:
         headers: HTTP headers as a request has them, credentials among them.
         request_id: the request's id.
         session_id: the session's id.
+        carried: values of carried ContextVars, by the names under which they are carried.
     """
 
     access_token: AccessToken | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     request_id: str | None = None
     session_id: str | None = field(default=None, repr=False)
+    carried: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
 
     @property
     def scope(self) -> str | None:
@@ -40,15 +44,26 @@ class FakeCaller:
 
     @contextmanager
     def bound(self) -> Generator[None]:
-        """Be this caller, and no other in any respect, for the length of a ``with`` block."""
-        with bind_caller(
-            access_token=self.access_token,
-            headers=self.headers,
-            request_id=self.request_id,
-            session_id=self.session_id,
-            session=None,
-            server=None,
+        """Be this caller, and no other in any respect, for the length of a ``with`` block.
+
+        Raises:
+            InvalidArgument: a name in ``carried`` is not carried.
+        """
+        with (
+            Resets() as resets,
+            bind_caller(
+                access_token=self.access_token,
+                headers=self.headers,
+                request_id=self.request_id,
+                session_id=self.session_id,
+                session=None,
+                server=None,
+            ),
         ):
+            for name, value in self.carried.items():
+                if name not in carried_variables:
+                    raise InvalidArgument(f"no variable is carried under the name {name!r}; call taskctx.carry before")
+                resets.set(carried_variables[name].var, value)
             yield
 
 
@@ -64,6 +79,7 @@ def fake_caller(
     claims: Mapping[str, Any] | None = None,
     expires_at: int | None = END_OF_CENTURY,
     headers: Mapping[str, str] | None = None,
+    carried: Mapping[str, Any] | None = None,
 ) -> FakeCaller:
     """A caller whose every value is plausible and says that it is fake::
 
@@ -79,6 +95,7 @@ def fake_caller(
         expires_at: when the token expires, in whole seconds since the epoch: 1 for one that has, None for one that
             never does.
         headers: more headers, over those that are made up.
+        carried: values of carried ContextVars, by the names under which they are carried; as they are set in a request.
 
     Raises:
         InvalidType: an argument is of the wrong type, or a claim has no JSON form.
@@ -92,7 +109,7 @@ def fake_caller(
                 "client_id": client_id,
                 "scopes": scopes,
                 "expires_at": expires_at,
-                "claims": {"iss": "https://issuer.invalid", "sub": name} | _checked_claims(claims),
+                "claims": {"iss": "https://issuer.invalid", "sub": name} | _mapping("claims", claims),
             }
         )
     credentials = {} if token is None else {"authorization": f"Bearer {token.token}"}
@@ -102,12 +119,13 @@ def fake_caller(
         headers=plain | credentials | lowered(headers),
         request_id=f"fake-request-of-{name}",
         session_id=f"fake-session-of-{name}",
+        carried=_mapping("carried", carried),
     )
 
 
-def _checked_claims(claims: object) -> dict[str, Any]:
-    if claims is None:
+def _mapping(name: str, value: object) -> dict[str, Any]:
+    if value is None:
         return {}
-    if not isinstance(claims, Mapping):
-        raise InvalidType(f"claims must be a mapping or None, not {type(claims).__name__}")
-    return dict(cast("Mapping[str, Any]", claims))
+    if not isinstance(value, Mapping):
+        raise InvalidType(f"{name} must be a mapping or None, not {type(value).__name__}")
+    return dict(cast("Mapping[str, Any]", value))

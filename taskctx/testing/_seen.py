@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import EllipsisType
 from typing import Any
@@ -94,8 +94,9 @@ def assert_restored(
 ) -> None:
     """The caller that is seen is the one that is expected.
 
-    Of a fake caller's headers, those that are never captured are left out.  What was seen elsewhere, or is in a
-    snapshot, is compared with baggage and carried ContextVars too; which task it is, is not compared.
+    Of a fake caller's headers, those that are never captured are left out; of carried ContextVars, those that it names
+    are compared.  What was seen elsewhere, or is in a snapshot, is compared with baggage and carried ContextVars too;
+    which task it is, is not compared.
 
     Args:
         expected: a fake caller (:data:`~taskctx.testing.NOBODY` for none), what was seen where the task was submitted,
@@ -145,6 +146,14 @@ def _differences(expected: FakeCaller | SeenContext, seen: SeenContext) -> Itera
     if isinstance(expected, SeenContext):
         yield from _of_mappings("baggage", expected.baggage, seen.baggage)
         yield from _of_mappings("carried", expected.carried, seen.carried)
+    elif expected.carried:
+        with expected.bound():
+            wanted = capture_carried()
+        yield from _of_mappings("carried", *(_only(expected.carried, values) for values in (wanted, seen.carried)))
+
+
+def _only(names: Iterable[str], values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: values[name] for name in names if name in values}
 
 
 def _of_tokens(expected: AccessToken | None, seen: AccessToken | None) -> Iterator[str]:

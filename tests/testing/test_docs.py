@@ -37,8 +37,11 @@ def write(text: str, directory: Path) -> set[str]:
     return set(named)
 
 
-def test_the_tests_of_the_guide_pass(pytester: pytest.Pytester) -> None:
-    """All of them, in a run of pytest with the settings that it prints."""
+def test_the_tests_of_the_guide_pass(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them, in a run of pytest with the settings that it prints, beside the application of the quickstart."""
+    write((ROOT / "docs/quickstart/fastapi.md").read_text(), pytester.path)
+    (place,) = re.findall(r"DOCKET_URL=(memory://\S+?)`", TESTING)
+    monkeypatch.setenv("DOCKET_URL", place)
     names = write(TESTING, pytester.path)
     tests = sum(len(re.findall(r"def test_", code)) for code in blocks(TESTING, "python"))
     assert "pyproject.toml" in names

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 import taskctx
-from taskctx.testing import NOBODY, FakeCaller, SeenContext, assert_restored, fake_caller
+from taskctx._caller.carried import stop_carrying
+from taskctx.testing import NOBODY, FakeCaller, SeenContext, assert_restored, fake_caller, run_as_worker
 from tests.secrets import MARKER, secret
 
 ADA = FakeCaller(
@@ -42,6 +45,44 @@ def test_the_same_caller_is_the_same() -> None:
     with ADA.bound():
         assert_restored(ADA)
         assert_restored(taskctx.TaskContextSnapshot.capture())
+
+
+@pytest.fixture
+def locale() -> Iterator[ContextVar[str]]:
+    """A carried variable."""
+    locale: ContextVar[str] = ContextVar("locale of a fake caller", default="en")
+    taskctx.carry(locale, name="locale-of-a-fake-caller", type=str)
+    yield locale
+    stop_carrying("locale-of-a-fake-caller")
+
+
+async def test_a_fake_caller_can_have_carried_values(locale: ContextVar[str]) -> None:
+    """They are set where it is bound, restored in its tasks and compared; those that it does not name are not."""
+    caller = fake_caller("ada", carried={"locale-of-a-fake-caller": "de"})
+    with caller.bound():
+        assert locale.get() == "de"
+    assert locale.get() == "en"
+
+    async def task() -> str:
+        return locale.get()
+
+    run = await run_as_worker(task, caller=caller)()
+    assert run.result == "de"
+    assert run.seen is not None
+    assert_restored(caller, run.seen)
+    assert_restored(fake_caller("ada"), run.seen)
+    other = replace(caller, carried={"locale-of-a-fake-caller": "fr"})
+    assert message(other, run.seen) == ["carried: other values (not shown): locale-of-a-fake-caller"]
+
+
+def test_a_value_that_is_not_carried_is_refused() -> None:
+    """Where the caller is bound: the variable may be carried later than the caller is made."""
+    with (
+        pytest.raises(taskctx.InvalidArgument, match="no variable is carried under the name 'unknown'"),
+        fake_caller(carried={"unknown": secret("carried")}).bound(),
+    ):
+        raise AssertionError("it was bound")
+    assert taskctx.get_request_id() is None
 
 
 def test_what_is_no_caller_is_refused() -> None:
