@@ -7,12 +7,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OLDEST := .venv-fastmcp-oldest
 OLDEST_FASTMCP := 4.0.0
+MCP_1 := .venv-mcp-1
 THEIRS := .venv-fastmcp-theirs
 WORKERS ?= auto
 FAULTS_AT_A_TIME ?= 3
 REPORT ?= build/faults.md
 
-.PHONY: help bench docs reference test-fastmcp-oldest test-fastmcp-theirs observe-check stack-check fault-check package-check fuzz mutate demo dashboards test test-memory test-valkey check lint types format clean
+.PHONY: help bench docs reference test-fastmcp-oldest test-fastmcp-theirs test-mcp-1 observe-check stack-check fault-check package-check fuzz mutate demo dashboards test test-memory test-valkey check lint types format clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -58,6 +59,17 @@ $(THEIRS)/.ready: pyproject.toml constraints.txt
 	$(THEIRS)/bin/python -m pip download --quiet --no-deps --no-binary :all: --dest $(THEIRS) $$(grep '^fastmcp==' constraints.txt)
 	mkdir $(THEIRS)/fastmcp
 	tar -xzf $(THEIRS)/fastmcp-*.tar.gz --strip-components 1 -C $(THEIRS)/fastmcp
+	@touch $@
+
+test-mcp-1: $(MCP_1)/.ready  ## the tests of the middleware under the MCP SDK on its last 1.x; make test has the newest
+	TASKCTX_TEST_BACKEND=memory $(MCP_1)/bin/pytest tests/upstream/test_mcp.py $(ARGS)
+
+$(MCP_1)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(MCP_1)
+	$(MCP_1)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	grep -v '^mcp' constraints.txt > $(MCP_1)/constraints.txt
+	$(MCP_1)/bin/python -m pip install --quiet --constraint $(MCP_1)/constraints.txt --editable ".[demo,otlp]" "mcp>=1.30,<2" \
+		pytest pytest-asyncio pytest-xdist hypothesis
 	@touch $@
 
 check: lint types test  ## everything that must hold before a commit: lint, types and the tests

@@ -11,12 +11,13 @@ it is asked for, not before.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Generator, Iterable, MutableMapping
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar, copy_context
 from typing import Any, Final, TypeVar
 
-from ._caller.caller import Caller, bind_caller
+from ._caller.caller import Caller, bind_caller, current_request
 from ._caller.request import RequestCaller
 from ._caller.token import Credential, bearer
 from ._caller.trace_context import use_remote_context
@@ -43,6 +44,23 @@ _BEFORE_ANY_REQUEST: Final = copy_context()
 
 _in_servers_hands: Final[ContextVar[bool]] = ContextVar("taskctx_in_servers_hands", default=False)
 """Set while a request receives or sends: a request that begins in this context was begun there, by the server."""
+
+
+def _handled_by_mcp_sdk() -> RequestCaller | None:
+    """Whose request the MCP SDK 1.x handles here, where it does.
+
+    Tools of a session run in the context of the request that opened it, which may be another caller's or have an older
+    token.  The request that a tool is called by is in the SDK's own ContextVar.  The SDK 2 has none and needs none.
+    """
+    handling: ContextVar[Any] | None = getattr(sys.modules.get("mcp.server.lowlevel.server"), "request_ctx", None)
+    if handling is None:
+        return None
+    scope: Scope | None = getattr(getattr(handling.get(None), "request", None), "scope", None)
+    caller = None if scope is None else scope.get(_CALLER)
+    return caller if isinstance(caller, RequestCaller) else None
+
+
+current_request.look_first(_handled_by_mcp_sdk)
 
 
 class TaskContextMiddleware:

@@ -43,7 +43,31 @@ class HoldsCaller(Protocol):
     caller: Caller
 
 
-current_request: Final[ContextVar[HoldsCaller | None]] = ContextVar("taskctx_request", default=None)
+class _CurrentRequest:
+    """A ContextVar of the request, beside a framework that handles requests in the context of an earlier one."""
+
+    def __init__(self) -> None:
+        self._begun: ContextVar[HoldsCaller | None] = ContextVar("taskctx_request", default=None)
+        self._look_first: Callable[[], HoldsCaller | None] | None = None
+
+    def look_first(self, handled: Callable[[], HoldsCaller | None]) -> None:
+        """Ask the framework which request it handles; None where it does not say."""
+        self._look_first = handled
+
+    def get(self) -> HoldsCaller | None:
+        begun = self._begun.get()
+        if begun is None or self._look_first is None:
+            return begun
+        return self._look_first() or begun
+
+    def set(self, request: HoldsCaller) -> Token[HoldsCaller | None]:
+        return self._begun.set(request)
+
+    def reset(self, token: Token[HoldsCaller | None]) -> None:
+        self._begun.reset(token)
+
+
+current_request: Final = _CurrentRequest()
 
 
 class CallerSource(Protocol):

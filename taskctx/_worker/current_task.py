@@ -54,7 +54,11 @@ def get_task_context() -> TaskContextInfo | None:
 
 
 def get_task_session_id() -> str | None:
-    """The session that submitted the current task, from its restored snapshot; None outside a task."""
+    """The session that submitted the current task, from its restored snapshot; None outside a task.
+
+    For a FastMCP tool it is FastMCP's ``Context.session_id``.  A client of MCP's protocol 2026-07-28 has no session:
+    the id is then one of the tool call alone, and the next call of the same client has another.
+    """
     restored = restored_task.get()
     if restored is None or restored.snapshot is None or restored.info != get_task_context():
         # who asks for the session asks for the caller: in a run that was never restored, that is told
