@@ -176,6 +176,7 @@ RUN = {
     (FASTAPI, "server.py"): "tests/test_readme.py",
     (FASTAPI, "tasks.py"): "tests/test_readme.py",
     (REFRESH, "renewal.py"): "tests/docs/test_refresh_tokens.py",
+    ("how-to/sentry.md", "sentry_tasks.py"): "tests/docs/test_sentry.py",
     (DOCKET, "hello.py"): test_docket_in_one_process,
     (DOCKET, "jobs.py"): test_docket_in_two_processes,
     (DOCKET, "submit.py"): test_docket_in_two_processes,
