@@ -38,7 +38,7 @@ class Collecting(Transport):
     sent: ClassVar[list[Any]] = []
 
     def capture_envelope(self, envelope: Envelope) -> None:
-        self.sent += [json.loads(item.get_bytes()) for item in envelope.items]
+        self.sent.extend(json.loads(item.get_bytes()) for item in envelope.items)
 
 
 app = fastapi.FastAPI()

@@ -31,8 +31,13 @@ def sent(request: pytest.FixtureRequest, valkey: ValkeyServer) -> list[Any]:
 def frames(sent: list[Any]) -> Iterator[Any]:
     """Those of exceptions, and of what was logged with a stack."""
     for event in sent:
-        for holder in (*event.get("exception", {}).get("values", ()), *event.get("threads", {}).get("values", ())):
-            yield from (holder.get("stacktrace") or {}).get("frames", ())
+        holders: list[Any] = [
+            *event.get("exception", {}).get("values", ()),
+            *event.get("threads", {}).get("values", ()),
+        ]
+        for holder in holders:
+            stack: Any = holder.get("stacktrace") or {"frames": ()}
+            yield from stack["frames"]
 
 
 def test_every_kind_of_failure_was_sent(sent: list[Any]) -> None:

@@ -4,6 +4,7 @@ Prints as JSON what was sent, in each way of running the worker: ``scope`` as th
 dependency, ``asyncio`` with Sentry's own integration in its place.
 """
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportMissingImports=false
+# pyright: reportUnknownArgumentType=false
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ class Collecting(Transport):
     sent: ClassVar[list[Any]] = []
 
     def capture_envelope(self, envelope: Envelope) -> None:
-        self.sent += [json.loads(item.get_bytes()) for item in envelope.items]
+        self.sent.extend(json.loads(item.get_bytes()) for item in envelope.items)
 
 
 async def first() -> None:
@@ -49,7 +50,7 @@ async def main(way: str) -> None:
     sentry_sdk.init(dsn="http://key@127.0.0.1/1", transport=Collecting, traces_sample_rate=1.0)
     if way == "asyncio":
         enable_asyncio_integration()
-    dependencies = sentry_tasks.worker_dependencies if way == "scope" else taskctx.worker_dependencies
+    dependencies: Any = sentry_tasks.worker_dependencies if way == "scope" else taskctx.worker_dependencies
     async with Docket(name="sentry", url="memory://sentry") as docket:
         for function, name in ((first, "ada"), (second, "bob")):
             token = taskctx.AccessToken(token=secret("token"), client_id=name)

@@ -35,6 +35,12 @@ def sent(way: str, folder: Path) -> tuple[list[Any], list[Any]]:
     return [each for each in events if "exception" in each], [each for each in events if "exception" not in each]
 
 
+def set_by(event: Any) -> str | None:
+    """Which task set the tag that is on an event."""
+    tags: dict[str, str] = event.get("tags") or {}
+    return tags.get("set_by")
+
+
 def trace(event: Any) -> str:
     return event["contexts"]["trace"]["trace_id"]
 
@@ -44,7 +50,7 @@ def test_a_task_has_its_callers_user_and_trace(tmp_path: Path) -> None:
     errors, transactions = sent("scope", tmp_path)
     assert [error["exception"]["values"][-1]["value"] for error in errors] == ["first", "second"]
     assert [error["user"] for error in errors] == [{"id": "ada"}, {"id": "bob"}]
-    assert [(error.get("tags") or {}).get("set_by") for error in errors] == ["first", None]
+    assert [set_by(error) for error in errors] == ["first", None]
     assert [each["transaction"] for each in transactions] == ["request of ada", "first", "request of bob", "second"]
     ada, first, bob, second = map(trace, transactions)
     assert ada == first == trace(errors[0])
@@ -55,12 +61,12 @@ def test_a_task_has_its_callers_user_and_trace(tmp_path: Path) -> None:
 def test_without_a_scope_tasks_share_the_workers(tmp_path: Path) -> None:
     """Once they do not, the page need not say so."""
     errors, _ = sent("none", tmp_path)
-    assert [error["tags"]["set_by"] for error in errors] == ["first", "first"]
+    assert [set_by(error) for error in errors] == ["first", "first"]
     assert len({trace(error) for error in errors}) == 1
 
 
 def test_sentrys_integration_keeps_tasks_apart(tmp_path: Path) -> None:
     """Where it is enabled inside of the loop; it knows no caller."""
     errors, _ = sent("asyncio", tmp_path)
-    assert [(error.get("tags") or {}).get("set_by") for error in errors] == ["first", None]
+    assert [set_by(error) for error in errors] == ["first", None]
     assert [error.get("user") for error in errors] == [None, None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -95,3 +96,11 @@ async def test_a_context_that_is_lost(
     assert "Failed to resolve dependencies" in await run_with(service, value)
     assert reason
     assert "RestoreError" in reporter.errors
+
+
+async def test_a_token_that_cannot_be_read_is_not_quoted(service: Service, reporter: Reporter) -> None:
+    """FastMCP itself logs pydantic's error, which has it; that no log line does is looked at after every test."""
+    broken = json.dumps({"token": [secret("token")], "client_id": "mcp-app", "scopes": []})
+    seen = await run_with(service, json.dumps({"access_token_json": broken}).encode())
+    assert seen["token"] is None
+    assert any("malformed" in record.getMessage() for record in reporter.records)
