@@ -7,6 +7,7 @@ from taskctx.telemetry.names import (
     CAPTURE_DURATION,
     CAPTURE_FIELDS,
     CAPTURES,
+    COMMANDS_REFUSED,
     CREDENTIAL_TTL_AT_CAPTURE,
     CREDENTIAL_TTL_REMAINING,
     INHERITED_CONTEXTS,
@@ -15,6 +16,7 @@ from taskctx.telemetry.names import (
     SAVE_DURATION,
     SAVE_FAILURES,
     SAVES,
+    SCHEDULE_FAILURES,
     SNAPSHOT_AGE,
     SNAPSHOT_SIZE,
     SNAPSHOT_SIZE_LIMIT,
@@ -285,10 +287,21 @@ _SUBMITTING = Row(
             "timeseries",
             "Save failures by reason",
             "backend_*: Redis is away or slow. too_large: a caller brings more than max_snapshot_bytes. carried_invalid: a carried "
-            "value is not JSON. Good: zero.",
+            "value is not JSON. Not scheduled: saved, and then Docket failed. Without TIME, TTL: the Redis user may not ask, "
+            "see docs/deploy.md. Good: zero.",
             "ops",
             "0: no failed saves in this time range",
-            (Query(or_none(sum_by("reason", rate(series(SAVE_FAILURES, *PROCESS), RATE)), "reason"), "{{reason}}"),),
+            (
+                Query(or_none(sum_by("reason", rate(series(SAVE_FAILURES, *PROCESS), RATE)), "reason"), "{{reason}}"),
+                Query(
+                    or_none(sum_by("reason", rate(series(SCHEDULE_FAILURES, *PROCESS), RATE)), "reason"),
+                    "not scheduled: {{reason}}",
+                ),
+                Query(
+                    or_none(sum_by("command", rate(series(COMMANDS_REFUSED, *PROCESS), RATE)), "command"),
+                    "without {{command}}",
+                ),
+            ),
             at_least=0.1,
         ),
         Panel(

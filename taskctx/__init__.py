@@ -33,6 +33,7 @@ from .errors import (
     Reason,
     RestoreError,
     SaveError,
+    ScheduleError,
     SnapshotError,
     TaskContextError,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "Reason",
     "RestoreError",
     "SaveError",
+    "ScheduleError",
     "Settings",
     "SnapshotError",
     "TaskContextError",

@@ -7,6 +7,7 @@
     ├── CaptureError                      the caller's context could not be captured
     ├── SnapshotError                     a stored snapshot cannot be read or written
     ├── SaveError                         a snapshot was not saved; nothing was scheduled
+    ├── ScheduleError                     a snapshot was saved, but Docket could not schedule the task
     └── RestoreError                      a task fails, because its context was not restored
 
 Messages are fixed texts.  Docket writes ``str(exception)`` on its span and pickles the exception
@@ -156,6 +157,15 @@ class SaveError(_ReasonedError):
     """The snapshot was not saved, and so the task was not scheduled."""
 
     what = "the task's context was not saved and the task was not scheduled"
+
+
+class ScheduleError(_ReasonedError):
+    """The context was saved, but the server did not take the task, or did not say so; the context is gone again.
+
+    Adding it again under the same ``key`` is safe: if it was scheduled after all, Docket answers ``ALREADY_SCHEDULED``.
+    """
+
+    what = "Docket could not schedule the task"
 
 
 class RestoreError(_ReasonedError):

@@ -204,4 +204,37 @@ class ContextInherited:
     """A server began a request in the context of an earlier one; it runs in a clean one."""
 
 
-Event = DocketSeen | UnrestoredRead | RegistryLookup | RegistryEviction | RegistrySize | ContextInherited
+@dataclass(frozen=True, slots=True)
+class CommandRefused:
+    """The server refused a command that taskctx does without: this process's clock in place of TIME, ..."""
+
+    docket_name: str
+    command: Literal["TIME", "TTL"]
+
+
+@dataclass(frozen=True, slots=True)
+class NotScheduled:
+    """Docket failed to schedule tasks whose contexts were saved, and these are taken back.
+
+    Attributes:
+        reason: None where it was not the server: arguments that cannot be pickled, an error of Docket's own.
+        cause: what happened and what to do, where more is known than the reason explains.
+    """
+
+    docket_name: str
+    docket_task: str
+    reason: Reason | None
+    cause: str | None = None
+    count: int = 1
+
+
+Event = (
+    CommandRefused
+    | ContextInherited
+    | DocketSeen
+    | NotScheduled
+    | UnrestoredRead
+    | RegistryLookup
+    | RegistryEviction
+    | RegistrySize
+)

@@ -16,9 +16,11 @@ from taskctx._transport.deadline import BackendError
 from taskctx.errors import Reason
 
 PUBLIC = [value for value in vars(taskctx).values() if inspect.isclass(value) and issubclass(value, Exception)]
-REASONED: list[type[taskctx.SnapshotError | taskctx.SaveError | taskctx.RestoreError]] = [
+Reasoned = taskctx.SnapshotError | taskctx.SaveError | taskctx.ScheduleError | taskctx.RestoreError
+REASONED: list[type[Reasoned]] = [
     taskctx.SnapshotError,
     taskctx.SaveError,
+    taskctx.ScheduleError,
     taskctx.RestoreError,
 ]
 
@@ -53,9 +55,7 @@ def test_the_tree_in_the_docstring_is_the_tree() -> None:
 
 @pytest.mark.parametrize("reason", Reason)
 @pytest.mark.parametrize("error", REASONED)
-def test_an_error_with_a_reason_pickles(
-    error: type[taskctx.SnapshotError | taskctx.SaveError | taskctx.RestoreError], reason: Reason
-) -> None:
+def test_an_error_with_a_reason_pickles(error: type[Reasoned], reason: Reason) -> None:
     """Docket pickles a task's exception into its result store; other serializers go by ``args``, which is the reason."""
     raised = error(reason)
     assert raised.args == (reason,)
@@ -115,11 +115,12 @@ def test_the_reasons_are_those_of_the_contract() -> None:
     [
         (taskctx.SnapshotError, "the snapshot cannot be used (missing): "),
         (taskctx.SaveError, "the task's context was not saved and the task was not scheduled (missing): "),
+        (taskctx.ScheduleError, "Docket could not schedule the task (missing): "),
         (taskctx.RestoreError, "the task's context was not restored, and the task fails (missing): "),
     ],
 )
-def test_a_message_says_what_happened_and_why(
-    error: type[taskctx.SnapshotError | taskctx.SaveError | taskctx.RestoreError], start: str
-) -> None:
-    """It is a fixed text: what, the reason's word, the likely cause."""
+def test_a_message_says_what_happened_and_why(error: type[Reasoned], start: str) -> None:
+    """It is a fixed text: what, the reason's word, the likely cause, or the very cause where that is known."""
     assert str(error(Reason.MISSING)) == f"{start}{Reason.MISSING.explanation}."
+    known = error(Reason.MISSING, "somebody took it")
+    assert str(known) == str(pickle.loads(pickle.dumps(known))) == f"{start}somebody took it."

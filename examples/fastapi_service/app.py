@@ -59,7 +59,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     app.include_router(router)
     app.mount("/metrics", _metrics())
     app.add_middleware(TaskContextMiddleware)
-    for unavailable in (taskctx.CaptureError, taskctx.SaveError, RedisError, TimeoutError):
+    for unavailable in (taskctx.CaptureError, taskctx.SaveError, taskctx.ScheduleError, RedisError, TimeoutError):
         app.add_exception_handler(unavailable, _unavailable)
     return app
 

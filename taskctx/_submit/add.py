@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, ParamSpec, TypeVar, overload
 
 from docket import Docket
-from docket.execution import Disposition, Execution, TaskCall
+from docket.execution import Execution, TaskCall
 
 from .._snapshot.capture import Origin
 from .._snapshot.keys import PLAIN_TASK, build_task_key
@@ -22,6 +22,7 @@ from .._transport.deadline import BackendError, Deadline
 from ..errors import CaptureError, InvalidArgument, InvalidType, SaveError, SnapshotError
 from ..operations import Save
 from ..telemetry.observe import observe
+from .handover import abandon_all, hand_over, hand_over_all
 from .scheduling import scheduler_of
 from .submission import Standing, Submission
 
@@ -69,6 +70,7 @@ def add(
     Raises:
         CaptureError, SaveError: the context could not be captured or saved, and nothing was scheduled (unless
             ``on_save_failure`` is ``continue``).
+        ScheduleError: the context was saved, but Docket could not schedule the task within ``backend_timeout``.
         InvalidArgument, InvalidType: an argument cannot be used.
         KeyError: ``function`` is a name that is not registered on the docket.
     """
@@ -80,7 +82,7 @@ def add(
         submission = Submission(docket, name, when, Origin(), unique=key is None)
         await _save(submission, task_id, outlives, submission.reserve)
         call = TaskCall(docket.tasks[name], args, kwargs, submission.task_key, due, name)
-        return await submission.schedule(partial(scheduler_of(docket).add, call))
+        return await hand_over(submission, call, partial(scheduler_of(docket).add, call))
 
     return submit
 
@@ -109,8 +111,9 @@ def replace(
     async def submit(*args: Any, **kwargs: Any) -> Execution:
         submission = Submission(docket, name, when, Origin())
         await _save(submission, key, outlives, submission.reserve_over)
+        call = TaskCall(docket.tasks[name], args, kwargs, submission.task_key, when, name)
         replaced = partial(docket.replace(function, when, submission.task_key), *args, **kwargs)
-        return await submission.schedule(partial(scheduler_of(docket).alone, replaced))
+        return await hand_over(submission, call, partial(scheduler_of(docket).alone, replaced))
 
     return submit
 
@@ -133,7 +136,7 @@ async def add_many(
         One execution for each call, in order; its ``disposition`` is Docket's answer.
 
     Raises:
-        CaptureError, SaveError, InvalidArgument, InvalidType: as with :func:`add`.
+        CaptureError, SaveError, ScheduleError, InvalidArgument, InvalidType: as with :func:`add`.
     """
     check_docket(docket)
     if chunk_size is not None and chunk_size < 1:
@@ -146,23 +149,10 @@ async def add_many(
     ]
     if submissions:
         await _save_all(docket, submissions, [call.key for call in batch], outlives, chunk_size or len(batch))
-    try:
-        for submission in submissions:
-            submission.register_live()
-        executions = await docket.add_many(
-            [changed(call, key=submission.task_key) for call, submission in zip(batch, submissions, strict=True)],
-            chunk_size=chunk_size,
-        )
-    except BaseException:
-        for submission in submissions:
-            submission.forget_live()
-        if submissions:
-            await _abandon_all(submissions)
-        raise
-    for submission, execution in zip(submissions, executions, strict=True):
-        if execution.disposition is not Disposition.SCHEDULED or submission.standing is not Standing.OURS:
-            await submission.conclude(execution)
-    return executions
+    if not submissions:
+        return await docket.add_many([])
+    calls = [changed(call, key=submission.task_key) for call, submission in zip(batch, submissions, strict=True)]
+    return await hand_over_all(submissions, calls, partial(docket.add_many, chunk_size=chunk_size))
 
 
 def check_when(when: object) -> datetime:
@@ -233,10 +223,10 @@ async def _save_all(
         try:
             await _store_all(docket, submissions, chunk_size)
         except asyncio.CancelledError:
-            await _abandon_all(submissions)
+            await abandon_all(submissions)
             raise
         except (CaptureError, SaveError):
-            await _abandon_all(submissions)
+            await abandon_all(submissions)
             if origin.runtime.settings.on_save_failure == "raise":
                 raise
         else:
@@ -291,9 +281,3 @@ async def _reserve_all(submissions: Sequence[Submission]) -> None:
     for submission, is_free in zip(first.values(), free, strict=True):
         if not is_free:
             await submission.reserve_contested()
-
-
-async def _abandon_all(submissions: Sequence[Submission]) -> None:
-    """As :meth:`Submission.abandon`, for a batch, within one deadline."""
-    with submissions[0].best_effort():
-        await asyncio.gather(*(each.take_back_unless_scheduled() for each in submissions), return_exceptions=True)

@@ -17,7 +17,8 @@ from docket import Docket
 from docket.execution import Disposition, Execution, TaskCall
 
 from .._caller.trace_context import inside_of, message_carrier
-from .._transport.connection import FAILURES, PerDocket
+from .._transport.answers import FAILURES
+from .._transport.connection import PerDocket
 from .._transport.lane import Lane
 from .docket_messages import carrying
 
@@ -96,7 +97,7 @@ class Scheduler:
             raise
         except Exception:  # noqa: BLE001 - it is one task's (its arguments cannot be pickled), and nothing was sent
             return [await self._answer(add) for add in adds]
-        return [_own_error(execution) or execution for execution in executions]
+        return [own_error(execution) or execution for execution in executions]
 
     async def _answer(self, add: _Add) -> Execution | Exception:
         try:
@@ -105,7 +106,7 @@ class Scheduler:
             return error
 
 
-def _own_error(execution: Execution) -> Exception | None:
+def own_error(execution: Execution) -> Exception | None:
     """Docket keeps the error of one task of a batch, which its ``add`` would have raised."""
     if execution.disposition is not Disposition.FAILED:
         return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from enum import Enum
 
@@ -17,13 +17,13 @@ from docket import Docket
 from docket.execution import Disposition, Execution
 
 from .._caller.registries import register_task_server, register_task_session, servers
-from .._caller.trace_context import Span, continuing, current_span, current_trace
+from .._caller.trace_context import Span, current_span, current_trace
 from .._snapshot.capture import Origin, Values
 from .._snapshot.keys import PLAIN_TASK, TaskKeyParts, build_task_key
 from .._snapshot.lifetime import seconds_until, whole_seconds
 from .._snapshot.wire import PLAIN, Wire
 from .._transport import commands
-from .._transport.commands import Stored
+from .._transport.commands import Stored, TaskRecord, TaskState
 from .._transport.connection import check_open, connection_of
 from .._transport.deadline import BackendError, Deadline
 from ..errors import Reason, SaveError, SnapshotError
@@ -45,7 +45,7 @@ class Standing(Enum):
 
 
 class Submission:
-    """One task on its way: place, save, schedule, and conclude or abandon.
+    """One task on its way: place, save, and when Docket was asked to schedule it, conclude or abandon.
 
     Attributes:
         unique: the task's id was made for it, so no other submission can have it.
@@ -207,12 +207,12 @@ class Submission:
             if record.live:
                 self.standing = Standing.DEFERRED
                 return
-            if stored is not None and self._is_in_flight(stored):
+            if stored is not None and await self._is_in_flight(stored):
                 await asyncio.sleep(POLL_INTERVAL)
                 continue
             expected = None if stored is None else stored.value
             if await self._swap(expected, self.value, self.ttl):
-                self.standing, self.previous = Standing.OVER_EARLIER, stored
+                self.standing, self.previous, self.generation = Standing.OVER_EARLIER, stored, record.generation
                 return
 
     async def reserve_over(self) -> None:
@@ -235,32 +235,17 @@ class Submission:
         with self.best_effort():
             await reserve()
 
-    async def schedule(self, schedule: Callable[[], Awaitable[Execution]]) -> Execution:
-        """Have Docket schedule the task, and act on its answer."""
-        caller = self.origin.caller
-        try:
-            if caller.session is not None or caller.server is not None:
-                self.register_live()
-            with nullcontext() if self.saved_in is None else continuing(self.saved_in):
-                execution = await schedule()
-        except BaseException:
-            self.forget_live()
-            await self.abandon()
-            raise
-        if execution.disposition is not Disposition.SCHEDULED or self.standing is not Standing.OURS:
-            await self.conclude(execution)
-        return execution
-
     async def conclude(self, execution: Execution) -> None:
         """Docket answered.  Never raises: the answer stands, and a snapshot left over has a TTL."""
-        scheduled = execution.disposition is Disposition.SCHEDULED
         with self.best_effort():
             if execution.disposition is Disposition.FAILED:
                 await self.take_back_unless_scheduled()
             else:
-                scheduled = scheduled or await self._was_asked_twice(execution)
+                if execution.disposition is Disposition.ALREADY_SCHEDULED and await self._was_asked_twice(execution):
+                    execution.disposition = Disposition.SCHEDULED
+                scheduled = execution.disposition is Disposition.SCHEDULED
                 await (self._confirm() if scheduled else self._take_back())
-        if not scheduled:
+        if execution.disposition is not Disposition.SCHEDULED:
             self.forget_live()
 
     async def abandon(self) -> None:
@@ -292,16 +277,20 @@ class Submission:
             servers.remove(self.parts.task_id, server)
 
     async def _was_asked_twice(self, execution: Execution) -> bool:
-        """Docket knows the task already, because redis-py sent our own command again, whose answer was lost.
+        """Docket knows the task already, because our own command was sent again, whose answer was lost."""
+        if self.unique or self.standing is Standing.DEFERRED:
+            return self.unique
+        return self.is_own(await commands.record_of(self.connection, self.record_key), execution.when)
 
-        Docket's record tells: it has the very moment, to the microsecond, for which this submission is due.
+    def is_own(self, record: TaskRecord, when: datetime) -> bool:
+        """Whether Docket's record of the key is of this very submission.
+
+        It has the moment, to the microsecond, for which this submission is due, and is none of an earlier submission
+        that was seen to stand there.
         """
-        if execution.disposition is not Disposition.ALREADY_SCHEDULED or self.standing is Standing.DEFERRED:
+        if self.standing is Standing.DEFERRED or record.state is TaskState.UNKNOWN:
             return False
-        if self.unique:
-            return True
-        record = await commands.record_of(self.connection, self.record_key)
-        return record.due == execution.when.timestamp()
+        return self.unique or (record.generation > self.generation and record.due == when.timestamp())
 
     async def _confirm(self) -> None:
         if self.value is None:
@@ -316,15 +305,19 @@ class Submission:
     async def _take_back(self) -> None:
         if self.written or self.previous is not None:
             value, ttl = self.previous or (None, 1)
-            await self._swap(self.value, value, max(1, ttl))
+            await self._swap(self.value, value, max(1, self.ttl if ttl is None else ttl))
 
     async def _swap(self, expected: memoryview | None, value: memoryview | None, ttl: int) -> bool:
         return await commands.compare_and_set(self.connection, self.redis_key, expected, value, ttl)
 
-    def _is_in_flight(self, stored: Stored) -> bool:
+    async def _is_in_flight(self, stored: Stored) -> bool:
         """Whether a snapshot was stored just now, by the server's own clock.  One that cannot be read was not."""
         try:
             snapshot = self.wire.decode(bytes(stored.value), self.redis_key, self.origin.runtime)
         except SnapshotError:
             return False
-        return snapshot.ttl is not None and snapshot.ttl - stored.ttl < IN_FLIGHT
+        if stored.ttl is not None:
+            return snapshot.ttl is not None and snapshot.ttl - stored.ttl < IN_FLIGHT
+        return snapshot.stored_at is not None and (
+            0 <= await self.connection.server_time() - snapshot.stored_at < IN_FLIGHT
+        )

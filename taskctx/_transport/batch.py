@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from hashlib import sha1
 from itertools import islice
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 Value = bytes | memoryview
 """What is stored.  A view is as good as bytes to redis-py, and shows nothing of them where redis-py, or who watches it,
@@ -28,7 +29,7 @@ class Pipeline(Protocol):
     def set(self, name: str, value: Value, *, ex: int, nx: bool = False) -> Any: ...
     def expire(self, name: str, time: int) -> Any: ...
     def hget(self, name: str, key: str) -> Any: ...
-    def eval(self, script: str, numkeys: int, *keys_and_args: str | Value) -> Any: ...
+    def execute_command(self, *command: str | Value | int) -> Any: ...
     async def execute(self, raise_on_error: bool = True) -> Replies: ...
 
 
@@ -45,6 +46,9 @@ class OneByOne:
 
         return queue
 
+    def execute_command(self, command: str, *arguments: Any) -> None:
+        getattr(self, command.lower())(*arguments)
+
     async def execute(self, raise_on_error: bool = True) -> Replies:
         replies: Replies = []
         for command in self._commands:
@@ -57,20 +61,34 @@ class OneByOne:
         return replies
 
 
+class Script:
+    """A script, sent by its digest as Docket's are, so that it takes no permission more than Docket's do."""
+
+    __slots__ = ("sha", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.sha = sha1(text.encode()).hexdigest()  # noqa: S324 - the name that Redis gives it
+
+
 class Kind(NamedTuple):
     """One kind of operation.
 
     Attributes:
         queue: puts the commands of one operation into a pipeline; gives the last one's answer to await, where it is
-            given a client in place of a pipeline.
+            given a client in place of a pipeline.  None where the script is the only way.
         replies: how many commands that are.
         script: does many operations: it gets the keys of all and then the arguments of all, and gives a list of
             replies for each.  None where each is done by its commands.
+        alone: the script that ``queue`` sends for one operation.
+        extra: a command that the operation can do without, and the place of its reply.
     """
 
-    queue: Callable[[Pipeline, Operation], Any]
+    queue: Callable[[Pipeline, Operation], Any] | None
     replies: int = 1
-    script: str | None = None
+    script: Script | None = None
+    alone: Script | None = None
+    extra: tuple[Literal["TTL"], int] | None = None
 
 
 class Operation(NamedTuple):
@@ -88,19 +106,29 @@ class Batch:
     def __init__(self, operations: Sequence[Operation], *, scripts: bool) -> None:
         """``scripts`` says whether the server's scripts know every command that ours are made of."""
         self._operations = operations
-        self._scripts: dict[str, list[int]] = {}
+        self._scripts: dict[Script, list[int]] = {}
         self._apart: list[int] = []
         for place, operation in enumerate(operations):
-            script = operation.kind.script
-            if script is None or operation.apart or not scripts:
-                self._apart.append(place)
+            kind = operation.kind
+            if kind.script is not None and (kind.queue is None or (scripts and not operation.apart)):
+                self._scripts.setdefault(kind.script, []).append(place)
             else:
-                self._scripts.setdefault(script, []).append(place)
+                self._apart.append(place)
         self._commands: int = len(self._scripts) + sum(operations[place].kind.replies for place in self._apart)
 
     @property
     def is_one_command(self) -> bool:
         return self._commands == 1
+
+    @property
+    def any_key(self) -> str:
+        return self._operations[0].keys[0]
+
+    @property
+    def scripts(self) -> set[Script]:
+        """All that it sends."""
+        alone = (self._operations[place].kind.alone for place in self._apart)
+        return {*self._scripts, *(script for script in alone if script is not None)}
 
     def queue(self, pipeline: Pipeline) -> Any:
         """Put all commands into a pipeline; gives the last one's answer to await, where that is a client."""
@@ -110,10 +138,12 @@ class Batch:
             # as bytes: redis-py looks longer at a text
             keys = [key.encode() for operation in operations for key in operation.keys]
             arguments = [argument for operation in operations for argument in operation.arguments]
-            answer = pipeline.eval(script, len(keys), *keys, *arguments)
+            # a cluster's pipeline has no method for it
+            answer = pipeline.execute_command("EVALSHA", script.sha, len(keys), *keys, *arguments)
         for place in self._apart:
             operation = self._operations[place]
-            answer = operation.kind.queue(pipeline, operation)
+            if operation.kind.queue is not None:
+                answer = operation.kind.queue(pipeline, operation)
         return answer
 
     def sorted(self, replies: Replies) -> list[Replies]:

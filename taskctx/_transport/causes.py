@@ -10,11 +10,14 @@ import re
 import ssl
 from asyncio import CancelledError
 from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import Enum
 from socket import gaierror
 from traceback import walk_tb
 
 from redis import exceptions as redis_errors
+
+from .answers import later, refused_command
 
 
 class Cause(Enum):
@@ -94,6 +97,30 @@ class Cause(Enum):
         "the Redis server is a replica, and refuses writes",
         "Name the primary in the docket's URL, or use a redis+sentinel:// URL",
     )
+    BUSY = (
+        "the Redis server was busy with somebody's script or function until the time was over",
+        "Find who runs it (SLOWLOG), or raise backend_timeout",
+    )
+    LOADING = (
+        "the Redis server has started, and was loading its data until the time was over",
+        "Wait, or raise backend_timeout",
+    )
+    NO_PRIMARY = (
+        "the Redis server is a replica that has lost its primary",
+        "Bring the primary back, or fail over to a replica",
+    )
+    NO_REPLICAS = (
+        "the Redis server has lost replicas that it must have, and refuses writes",
+        "Bring them back, or look at its min-replicas-to-write",
+    )
+    CLUSTER = (
+        "the Redis cluster is not whole, or is being changed",
+        "Check its nodes and slots (CLUSTER INFO), and wait for what moves",
+    )
+    KEYS = (
+        "the Redis server's ACL keeps this user from a key or a channel",
+        "Allow the docket's, as the ACL rules in docs/deploy.md do",
+    )
     DATABASE = (
         "the Redis server has no database of the number in the docket's URL",
         "Check the number at the URL's end",
@@ -111,7 +138,21 @@ class Cause(Enum):
         return f"{self.what}. {self.do}"
 
 
-def cause_of(failure: BaseException) -> Cause | None:
+@dataclass(frozen=True, slots=True)
+class RefusedCommand:
+    """A command that the user may not send, or that the server does not have.  As :class:`Cause`."""
+
+    command: str
+    do: str = "Allow it to the user in the docket's URL: docs/deploy.md has all ACL rules"
+
+    @property
+    def what(self) -> str:
+        return f"the Redis server refused the command {self.command}"
+
+    __str__ = Cause.__str__
+
+
+def cause_of(failure: BaseException) -> Cause | RefusedCommand | None:
     """The cause of what a client of Redis raised; None where nothing more can be said than that it failed."""
     errors = list(_behind(failure))
     for error in errors:
@@ -133,7 +174,7 @@ def _behind(failure: BaseException) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _cause(error: BaseException) -> Cause | None:
+def _cause(error: BaseException) -> Cause | RefusedCommand | None:
     match error:
         case ssl.SSLError():
             return _of_tls(error)
@@ -155,9 +196,25 @@ def _cause(error: BaseException) -> Cause | None:
             return None
 
 
-def _of_answer(error: redis_errors.RedisError) -> Cause | None:
+_LATER = {
+    "BUSY": Cause.BUSY,
+    "LOADING": Cause.LOADING,
+    "MASTERDOWN": Cause.NO_PRIMARY,
+    "NOREPLICAS": Cause.NO_REPLICAS,
+    "CLUSTERDOWN": Cause.CLUSTER,
+    "TRYAGAIN": Cause.CLUSTER,
+}
+
+
+def _of_answer(error: redis_errors.RedisError) -> Cause | RefusedCommand | None:
     """What redis-py has no type of its own for."""
     said = str(error)
+    if (command := refused_command(error)) is not None:
+        return RefusedCommand(command)
+    if isinstance(error, redis_errors.NoPermissionError) or "No permissions to access a" in said:
+        return Cause.KEYS
+    if (code := later(error)) is not None:
+        return _LATER.get(code)
     if said.startswith("max number of clients"):
         return Cause.FULL_HOUSE
     if said.startswith(("DB index is out of range", "Invalid Database")):

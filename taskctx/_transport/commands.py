@@ -11,15 +11,18 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple, cast
 
-from .batch import Kind, Operation, Pipeline, Replies, Value
+from .batch import Kind, Operation, Pipeline, Replies, Script, Value
 from .connection import Connection
 
 
 class Stored(NamedTuple):
-    """A value with the seconds it has left, read together.  A view, for the sake of frames: see ``batch.Value``."""
+    """A value with the seconds it has left, read together; None where the server refuses to say.
+
+    It is a view, for the sake of frames: see ``batch.Value``.
+    """
 
     value: memoryview
-    ttl: int
+    ttl: int | None
 
 
 class TaskState(Enum):
@@ -72,7 +75,10 @@ async def put_all_new(connection: Connection, entries: Sequence[tuple[str, Value
 
 
 async def fetch(connection: Connection, key: str, *, renew_to: int | None = None) -> Stored | None:
-    """The value under a key and the seconds it had left; ``renew_to`` makes that at least so many, afterwards."""
+    """The value under a key and the seconds it had left; ``renew_to`` makes that at least so many, afterwards.
+
+    Where the server refuses to say what is left, ``renew_to`` makes it so many.
+    """
     if renew_to is None:
         value, ttl = await connection.run(Operation(_FETCH, (key,)))
         return None if value is None else Stored(memoryview(value), ttl)
@@ -81,7 +87,7 @@ async def fetch(connection: Connection, key: str, *, renew_to: int | None = None
         return None
     stored = Stored(memoryview(value), ttl)
     del value
-    if ttl > renew_to:
+    if ttl is not None and ttl > renew_to:
         await expire(connection, key, ttl)
     return stored
 
@@ -127,9 +133,9 @@ async def expire_and_look(connection: Connection, key: str, ttl: int, record_key
 
 
 async def life_of(connection: Connection, key: str, record_key: str) -> tuple[int, TaskRecord]:
-    """The seconds that a value has left (negative: none, or no end), and what Docket knows of the task."""
+    """The seconds that a value has left (negative: none, no end, or unknown), and what Docket knows of the task."""
     ttl, *record = await connection.run(Operation(_LIFE_OF, (key, record_key)))
-    return ttl, _task_record(record)
+    return -1 if ttl is None else ttl, _task_record(record)
 
 
 async def record_of(connection: Connection, record_key: str) -> TaskRecord:
@@ -185,15 +191,11 @@ def _look(pipeline: Pipeline, do: Operation) -> Any:
 
 
 def _compare_and_set(pipeline: Pipeline, do: Operation) -> Any:
-    return pipeline.eval(_COMPARE_AND_SET_SCRIPT, 1, *do.keys, *do.arguments)
+    return pipeline.execute_command("EVALSHA", _COMPARE_AND_SET_SCRIPT.sha, 1, *do.keys, *do.arguments)
 
 
 def _expire(pipeline: Pipeline, do: Operation) -> Any:
     return pipeline.expire(do.keys[0], int(do.arguments[0]))
-
-
-def _expire_unless_superseded(pipeline: Pipeline, do: Operation) -> Any:
-    return pipeline.eval(_EXPIRE_UNLESS_SUPERSEDED_SCRIPT, 2, *do.keys, *do.arguments)
 
 
 def _expire_and_look(pipeline: Pipeline, do: Operation) -> Any:
@@ -212,7 +214,8 @@ def _record(pipeline: Pipeline, do: Operation) -> Any:
 
 # Scripts.  Those that do many get the keys of all operations, and then the arguments of all.
 
-_PUT_SCRIPT = """
+_PUT_SCRIPT = Script(
+    """
 local answers = {}
 for place, key in ipairs(KEYS) do
     local value, ttl = ARGV[2 * place - 1], ARGV[2 * place]
@@ -220,8 +223,10 @@ for place, key in ipairs(KEYS) do
 end
 return answers
 """
+)
 
-_PUT_NEW_SCRIPT = """
+_PUT_NEW_SCRIPT = Script(
+    """
 local answers = {}
 for place, key in ipairs(KEYS) do
     local value, ttl = ARGV[2 * place - 1], ARGV[2 * place]
@@ -229,16 +234,20 @@ for place, key in ipairs(KEYS) do
 end
 return answers
 """
+)
 
-_FETCH_SCRIPT = """
+_FETCH_SCRIPT = Script(
+    """
 local answers = {}
 for place, key in ipairs(KEYS) do
     answers[place] = {redis.pcall('GET', key), redis.pcall('TTL', key)}
 end
 return answers
 """
+)
 
-_EXPIRE_UNLESS_SUPERSEDED_SCRIPT = """
+_EXPIRE_UNLESS_SUPERSEDED_SCRIPT = Script(
+    """
 local answers = {}
 for place = 1, #KEYS / 2 do
     local key, record = KEYS[2 * place - 1], KEYS[2 * place]
@@ -254,8 +263,10 @@ for place = 1, #KEYS / 2 do
 end
 return answers
 """
+)
 
-_COMPARE_AND_SET_SCRIPT = """
+_COMPARE_AND_SET_SCRIPT = Script(
+    """
 local key, expected, value, ttl = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local current = redis.call('GET', key)
 if current == value then return 1 end
@@ -267,15 +278,16 @@ else
 end
 return 1
 """
+)
 
 _PUT = Kind(_put, script=_PUT_SCRIPT)
 _PUT_NEW = Kind(_put_new, replies=2, script=_PUT_NEW_SCRIPT)
-_FETCH = Kind(_fetch, replies=2, script=_FETCH_SCRIPT)
-_FETCH_AND_RENEW = Kind(_fetch_and_renew, replies=3)
-_LOOK = Kind(_look, replies=2 + len(_RECORD_FIELDS))
-_COMPARE_AND_SET = Kind(_compare_and_set)
+_FETCH = Kind(_fetch, replies=2, script=_FETCH_SCRIPT, extra=("TTL", 1))
+_FETCH_AND_RENEW = Kind(_fetch_and_renew, replies=3, extra=("TTL", 1))
+_LOOK = Kind(_look, replies=2 + len(_RECORD_FIELDS), extra=("TTL", 1))
+_COMPARE_AND_SET = Kind(_compare_and_set, alone=_COMPARE_AND_SET_SCRIPT)
 _EXPIRE = Kind(_expire)
-_EXPIRE_UNLESS_SUPERSEDED = Kind(_expire_unless_superseded, script=_EXPIRE_UNLESS_SUPERSEDED_SCRIPT)
+_EXPIRE_UNLESS_SUPERSEDED = Kind(None, script=_EXPIRE_UNLESS_SUPERSEDED_SCRIPT)
 _EXPIRE_AND_LOOK = Kind(_expire_and_look, replies=1 + len(_RECORD_FIELDS))
-_LIFE_OF = Kind(_life_of, replies=1 + len(_RECORD_FIELDS))
+_LIFE_OF = Kind(_life_of, replies=1 + len(_RECORD_FIELDS), extra=("TTL", 0))
 _RECORD_OF = Kind(_record, replies=len(_RECORD_FIELDS))

@@ -1,7 +1,7 @@
 """The way to Redis: one connection for each docket, with its lane, its batches, its retries and its clock.
 
-Operations of concurrent tasks travel together.  What is transient is tried again, and what goes wrong all the same is a
-:class:`BackendError`.
+Operations of concurrent tasks travel together; what is refused to them together is done one by one.  What may be done
+later is tried again, and what goes wrong all the same is a :class:`BackendError`.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ from weakref import WeakKeyDictionary
 
 from docket import Docket
 from redis import exceptions as redis_errors
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialWithJitterBackoff
 
 from .._caller.trace_context import resume_instrumentation, suppress_instrumentation
 from .._runtime import current_settings
-from ..errors import InvalidArgument, InvalidType, Reason
+from ..errors import InvalidArgument, InvalidType
+from ..operations import CommandRefused
+from ..telemetry.observe import notify
+from .answers import FAILURES, is_refusal
 from .batch import Batch, OneByOne, Operation, Pipeline, Replies
-from .deadline import BackendError, Deadline, Timers
+from .deadline import Deadline, Timers
 from .lane import Lane
+from .retries import persist
 
 T = TypeVar("T")
 
@@ -54,22 +56,10 @@ class PerDocket(Generic[T]):
         return made.thing
 
 
-TRANSIENT = (
-    redis_errors.ConnectionError,  # and BusyLoadingError, a server that is starting
-    redis_errors.TimeoutError,
-    redis_errors.ClusterDownError,
-    redis_errors.ClusterError,  # redirected too often, in the middle of a move
-    redis_errors.ReadOnlyError,
-    redis_errors.TryAgainError,
-)
-FAILURES = (redis_errors.RedisError, redis_errors.RedisClusterException, OSError)
-RETRIES = 4
 CLOCK_CHECK_INTERVAL = 60.0
 """Seconds after which a process compares its clock with the server's again."""
 
 IN_PROCESS = "memory:"
-_WRONG_TYPE = "WRONGTYPE"
-"""Begins the server's answer where the key holds a list, a hash, ...: something else writes there."""
 
 
 class Client(Protocol):
@@ -102,39 +92,40 @@ class Connection:
             replies = await self._lane.ask(operation, size)
             for reply in replies:
                 if isinstance(reply, Exception):
-                    raise reply
+                    return self._without_extra(operation, replies)
         except FAILURES as failure:
-            # what does many together may be what cannot be done: some keys of a slot that is being moved are elsewhere
             apart = operation._replace(apart=True)
 
             async def again() -> Replies:
-                return _unrefused(await self._lane.ask(apart, size))
+                return self._without_extra(apart, await self._lane.ask(apart, size))
 
-            return await _persist(failure, again)
+            return await self._persist(again, None if operation.kind.script else failure)
         return replies
 
     async def run_all(self, operations: Sequence[Operation]) -> list[Replies]:
         """Do many operations of one caller, in one round trip of their own.  As :meth:`run`."""
         try:
-            return [_unrefused(replies) for replies in await self._travel(operations)]
+            return await self._together(operations)
         except FAILURES as failure:
             apart = [operation._replace(apart=True) for operation in operations]
 
             async def again() -> list[Replies]:
-                return [_unrefused(replies) for replies in await self._travel(apart)]
+                return await self._together(apart)
 
-            return await _persist(failure, again)
+            in_scripts = any(operation.kind.script for operation in operations)
+            return await self._persist(again, None if in_scripts else failure)
 
     async def server_time(self) -> float:
         """Now, seconds since the epoch, by the server's clock: what two hosts can compare.
 
-        One round trip a minute; in between, this process's clock with the difference found then.
+        One round trip a minute; in between, this process's clock with the difference found then.  Where the server
+        refuses to say, this process's clock alone.
         """
         if time.monotonic() >= self._clock_due:
             # one asks, and the others wait for the answer
             async with self._clock_asking:
                 if time.monotonic() >= self._clock_due:
-                    self._clock_offset = await self._ask_clock()
+                    self._clock_offset = await self._persist(self._clock_difference, None)
                     self._clock_due = time.monotonic() + CLOCK_CHECK_INTERVAL
         return time.time() + self._clock_offset
 
@@ -145,16 +136,20 @@ class Connection:
         try:
             async with self._docket.redis() as redis:
                 client = cast("Pipeline", redis)
-                if kind.replies == 1:
+                if kind.queue is not None and kind.replies == 1 and not self.in_process:
                     answer = kind.queue(client, operation)
                 elif kind.script is not None and not (operation.apart or self.in_process):
-                    answer = client.eval(kind.script, len(operation.keys), *operation.keys, *operation.arguments)
+                    sent = (len(operation.keys), *operation.keys, *operation.arguments)
+                    answer = client.execute_command("EVALSHA", kind.script.sha, *sent)
                 else:
                     (replies,) = await self._replies(cast("Client", redis), [operation])
                     return replies
                 # a pipeline of one costs a quarter more: redis-py gives its connection back in a task of its own
                 try:
-                    return [await answer] if kind.replies == 1 else (await answer)[0]
+                    return [await answer] if kind.queue is not None and kind.replies == 1 else (await answer)[0]
+                except redis_errors.NoScriptError:
+                    (replies,) = await self._replies(cast("Client", redis), [operation])
+                    return replies
                 except redis_errors.ResponseError as refused:
                     return [refused]
         finally:
@@ -176,21 +171,70 @@ class Connection:
     async def _replies(self, client: Client, operations: Sequence[Operation]) -> list[Replies]:
         # burner-redis's scripts lack some commands (TTL)
         batch = Batch(operations, scripts=not self.in_process)
-        if batch.is_one_command:
+        replies = await self._exchanged(client, batch)
+        answers = batch.sorted(replies)
+        for reply in replies:
+            if isinstance(reply, redis_errors.NoScriptError):
+                # the first time, and after a restart or a failover
+                await self._load(client, batch)
+                return await self._again_with_scripts(client, operations, answers)
+        return answers
+
+    async def _again_with_scripts(
+        self, client: Client, operations: Sequence[Operation], answers: list[Replies]
+    ) -> list[Replies]:
+        """Do those operations again whose scripts were not there, and only those."""
+        places = [place for place, (reply, *_) in enumerate(answers) if isinstance(reply, redis_errors.NoScriptError)]
+        batch = Batch([operations[place] for place in places], scripts=not self.in_process)
+        for place, replies in zip(places, batch.sorted(await self._exchanged(client, batch)), strict=True):
+            answers[place] = replies
+        return answers
+
+    async def _exchanged(self, client: Client, batch: Batch) -> Replies:
+        if batch.is_one_command and not self.in_process:
             # a pipeline of one costs a quarter more: redis-py gives its connection back in a task of its own
-            return batch.sorted([await _reply(batch.queue(cast("Pipeline", client)))])
+            return [await _reply(batch.queue(cast("Pipeline", client)))]
         pipeline: Any = OneByOne(client) if self.in_process else client.pipeline(transaction=False)
         batch.queue(pipeline)
-        return batch.sorted(await pipeline.execute(raise_on_error=False))
+        return await pipeline.execute(raise_on_error=False)
 
-    async def _ask_clock(self) -> float:
-        """Seconds by which the server's clock is ahead of ours."""
-        try:
-            return await self._clock_difference()
-        except FAILURES as failure:
-            return await _persist(failure, self._clock_difference)
+    async def _load(self, client: Any, batch: Batch) -> None:
+        """Have the server know the batch's scripts; of a cluster, the one node that all keys of the docket are on."""
+        if self.in_process:
+            for script in batch.scripts:
+                await client.script_load(script.text)
+            return
+        node_of = getattr(client, "get_node_from_key", None)
+        where = {} if node_of is None else {"target_nodes": node_of(batch.any_key)}
+        for script in batch.scripts:
+            await client.execute_command("SCRIPT LOAD", script.text, **where)
+
+    async def _together(self, operations: Sequence[Operation]) -> list[Replies]:
+        answers = await self._travel(operations)
+        return [self._without_extra(operation, replies) for operation, replies in zip(operations, answers, strict=True)]
+
+    def _without_extra(self, operation: Operation, replies: Replies) -> Replies:
+        """The replies, with None in place of a refusal that the operation can do without.
+
+        Raises:
+            RedisError: one of its commands was refused.
+        """
+        done = list(replies)
+        for place, reply in enumerate(replies):
+            if not isinstance(reply, Exception):
+                continue
+            extra = operation.kind.extra
+            if extra is None or extra[1] != place or not is_refusal(reply):
+                raise reply
+            notify(CommandRefused(self.docket_name, extra[0]))
+            done[place] = None
+        return done
+
+    async def _persist(self, again: Callable[[], Awaitable[T]], after: Exception | None) -> T:
+        return await persist(again, after, self.timers.next_deadline())
 
     async def _clock_difference(self) -> float:
+        """Seconds by which the server's clock is ahead of ours; 0 where it refuses to say."""
         suppressed = suppress_instrumentation()
         try:
             async with self._docket.redis() as client:
@@ -201,6 +245,11 @@ class Connection:
                 with Deadline(self.timers, current_settings().backend_timeout):
                     answer = await ask()
                 after = time.time()
+        except redis_errors.ResponseError as refused:
+            if not is_refusal(refused):
+                raise
+            notify(CommandRefused(self.docket_name, "TIME"))
+            return 0.0
         finally:
             resume_instrumentation(suppressed)
         if isinstance(answer, dict):
@@ -235,36 +284,9 @@ def check_open(docket: Docket) -> None:
         raise InvalidArgument("docket is not open (any more): submit inside of `async with Docket(...) as docket`")
 
 
-def _unrefused(replies: Replies) -> Replies:
-    for reply in replies:
-        if isinstance(reply, Exception):
-            raise reply
-    return replies
-
-
 async def _reply(answer: Awaitable[Any]) -> Any:
     """The answer to one command, or the error that a pipeline would have given in its place."""
     try:
         return await answer
     except redis_errors.ResponseError as refused:
         return refused
-
-
-async def _persist(failure: Exception, again: Callable[[], Awaitable[T]]) -> T:
-    """Try again while that may help.  Each has its own tries: what travelled together need not go on together."""
-    try:
-        if not isinstance(failure, TRANSIENT):
-            raise failure
-        return await _RETRY.call_with_retry(again, _between_tries)
-    except redis_errors.TimeoutError as error:
-        raise BackendError(Reason.BACKEND_TIMEOUT, error) from None
-    except FAILURES as error:
-        is_foreign = isinstance(error, redis_errors.ResponseError) and str(error).startswith(_WRONG_TYPE)
-        raise BackendError(Reason.MALFORMED if is_foreign else Reason.BACKEND_ERROR, error) from None
-
-
-_RETRY = Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.5), RETRIES, supported_errors=TRANSIENT)
-
-
-async def _between_tries(error: Exception) -> None:
-    """There is nothing to tidy up: each try takes a connection of its own."""

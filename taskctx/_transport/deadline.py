@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from contextvars import Context
 from types import TracebackType
 from typing import cast
@@ -36,7 +37,7 @@ class Deadline:
         BackendError: (``backend_timeout``) the block took longer.
     """
 
-    __slots__ = ("_cancelling", "_expired", "_extension", "_task", "_timer", "at")
+    __slots__ = ("_cancelling", "_expired", "_extension", "_timer", "at", "task")
 
     def __init__(self, timers: Timers, seconds: float) -> None:
         self._timer = timers[seconds]
@@ -45,8 +46,8 @@ class Deadline:
         # as asyncio.timeout(), of which one a deadline would cost three times as much
         timer = self._timer
         # with its loop given, asyncio need not find it out: until Python 3.12 that asks the kernel for the process's id
-        self._task = cast("asyncio.Task[object]", asyncio.current_task(timer.loop))
-        self._cancelling = self._task.cancelling()
+        self.task = cast("asyncio.Task[object]", asyncio.current_task(timer.loop))
+        self._cancelling = self.task.cancelling()
         self._expired = False
         self._extension: asyncio.TimerHandle | None = None
         self.at = timer.loop.time() + timer.seconds
@@ -62,7 +63,7 @@ class Deadline:
             return
         self._extension.cancel()
         # the task may have been cancelled by others too, and that goes on
-        ours_alone = self._expired and self._task.uncancel() <= self._cancelling
+        ours_alone = self._expired and self.task.uncancel() <= self._cancelling
         if ours_alone and isinstance(error, asyncio.CancelledError):
             # what was about to be tried again is behind it
             raise BackendError(Reason.BACKEND_TIMEOUT, error) from None
@@ -77,7 +78,7 @@ class Deadline:
 
     def _expire(self) -> None:
         self._expired = True
-        self._task.cancel()
+        self.task.cancel()
 
 
 class Timer:
@@ -120,3 +121,10 @@ class Timers(dict[float, Timer]):
     def __missing__(self, seconds: float) -> Timer:
         timer = self[seconds] = Timer(self._loop, seconds)
         return timer
+
+    def next_deadline(self) -> float:
+        """When the current task's first deadline falls due, by the loop's clock."""
+        task = asyncio.current_task(self._loop)
+        return min(
+            (each.at for timer in self.values() for each in timer.deadlines if each.task is task), default=math.inf
+        )

@@ -210,7 +210,7 @@ class Restoration:
             if stored is None:
                 raise SnapshotError(Reason.MISSING)
             self._read_at = time.monotonic()
-            self._ttl = max(stored.ttl, renew_to or 0)
+            self._ttl = max(stored.ttl or 0, renew_to or 0)
             self._size, self._remaining = len(stored.value), stored.ttl
             if (envelope := self._wire.envelope(bytes(stored.value))) is not None:
                 self._is_sealed, self._key_id = True, within.codec.known_key_id(envelope)

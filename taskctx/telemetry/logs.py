@@ -12,10 +12,22 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from ..errors import Reason
-from ..operations import Capture, ContextInherited, Event, Operation, Outcome, Restore, Save, UnrestoredRead
+from ..operations import (
+    Capture,
+    CommandRefused,
+    ContextInherited,
+    Event,
+    NotScheduled,
+    Operation,
+    Outcome,
+    Restore,
+    Save,
+    UnrestoredRead,
+)
+from .names import DOCKETS_ERROR
 from .observers import Observer, logger
 
 INTERVAL = 10.0
@@ -30,7 +42,15 @@ _INHERITED: Final = (
     "--reset-contextvars, or with --loop uvloop where no client pipelines. This is said once."
 )
 
-_Subject = tuple[str, str, str, Reason, str | None]
+REFUSED_INTERVAL = 3600.0
+"""The same, about what taskctx does without."""
+
+_INSTEAD: Final = {
+    "TIME": "ages and lives of snapshots go by this process's clock",
+    "TTL": "a snapshot that is renewed lives for pending_ttl, also where it was given longer",
+}
+
+_Subject = tuple[str, str, str, str, str | None]
 """What a line is about: the kind of operation, the docket, the task, the reason and the cause."""
 
 
@@ -41,12 +61,11 @@ class _Topic:
 
 
 class LogObserver(Observer):
-    """Logs failed and degraded restores, failed saves and captures, and tasks that were never restored, to the
-    ``taskctx`` logger.
+    """Logs to ``taskctx``: failed and degraded restores, failed captures, saves and schedules, tasks that were never
+    restored, and commands that are refused.
     """
 
     operations: Final = (Capture, Save, Restore)
-    events: Final = (ContextInherited, UnrestoredRead)
     reasons_only: Final = True
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -55,6 +74,15 @@ class LogObserver(Observer):
         self._unrestored: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
         self._told_of_inheritance = False
+        self.event_counters: dict[type[Event], Callable[[Any], None]] = {
+            CommandRefused: self._command_refused,
+            ContextInherited: self._inherited,
+            NotScheduled: self._not_scheduled,
+            UnrestoredRead: self._read_unrestored,
+        }
+
+    def on_event(self, event: Event) -> None:
+        self.event_counters[type(event)](event)
 
     def on_end(self, operation: Operation, state: None) -> None:
         reason = operation.reason
@@ -73,14 +101,12 @@ class LogObserver(Observer):
             task or "-",
             operation.cause or reason.explanation,
             _refresh_failure(operation),
-            f" {repeated} more like this since the last such line." if repeated else "",
+            _and_more(repeated),
             extra=_extra(operation, reason),
         )
 
-    def on_event(self, event: Event) -> None:
-        if isinstance(event, UnrestoredRead):
-            self._read_unrestored(event)
-        elif isinstance(event, ContextInherited) and not self._told_of_inheritance:
+    def _inherited(self, _event: ContextInherited) -> None:
+        if not self._told_of_inheritance:
             self._told_of_inheritance = True
             logger.warning(_INHERITED)
 
@@ -104,7 +130,36 @@ class LogObserver(Observer):
             },
         )
 
-    def _repeated(self, subject: _Subject) -> int | None:
+    def _not_scheduled(self, event: NotScheduled) -> None:
+        reason = DOCKETS_ERROR if event.reason is None else event.reason
+        repeated = self._repeated(("NotScheduled", event.docket_name, event.docket_task, reason, event.cause))
+        if repeated is None:
+            return
+        known = event.cause or (event.reason and event.reason.explanation)
+        logger.error(
+            "A task was not scheduled (reason=%s docket=%s task=%s): %s.%s",
+            reason,
+            event.docket_name or "-",
+            event.docket_task or "-",
+            known or "the exception that its submitter got says why",
+            _and_more(repeated),
+            extra={"docket.name": event.docket_name, "docket.task": event.docket_task, "error.type": str(reason)},
+        )
+
+    def _command_refused(self, event: CommandRefused) -> None:
+        repeated = self._repeated(("CommandRefused", event.docket_name, "", event.command, None), REFUSED_INTERVAL)
+        if repeated is None:
+            return
+        logger.warning(
+            "The Redis server refuses the command %s (docket=%s), and taskctx does without: %s. "
+            "Allow it to the user whom this process connects as: docs/deploy.md has all ACL rules.",
+            event.command,
+            event.docket_name or "-",
+            _INSTEAD[event.command],
+            extra={"docket.name": event.docket_name},
+        )
+
+    def _repeated(self, subject: _Subject, interval: float = INTERVAL) -> int | None:
         """How many lines about this were left out since the last one, or None to leave this one out too."""
         now = self._clock()
         with self._lock:
@@ -114,8 +169,12 @@ class LogObserver(Observer):
                 return None
             if len(self._topics) >= MAX_TOPICS:
                 self._topics.clear()
-            self._topics[subject] = _Topic(silent_until=now + INTERVAL)
+            self._topics[subject] = _Topic(silent_until=now + interval)
             return topic.suppressed if topic else 0
+
+
+def _and_more(repeated: int) -> str:
+    return f" {repeated} more like this since the last such line." if repeated else ""
 
 
 def _task(operation: Capture | Restore | Save) -> str:

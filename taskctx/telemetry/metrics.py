@@ -23,10 +23,12 @@ from ..errors import Reason
 from ..operations import (
     FIELDS,
     Capture,
+    CommandRefused,
     ContextInherited,
     DocketSeen,
     Event,
     FieldResult,
+    NotScheduled,
     Operation,
     Outcome,
     RegistryEviction,
@@ -39,11 +41,13 @@ from ..operations import (
 from ..settings import Settings
 from . import names
 from .counting import Counts, Labels, PlainCounts, Series, SharedCounts
-from .names import OTHER_TASK, UNKNOWN_KEY, TraceResult
+from .names import DOCKETS_ERROR, OTHER_TASK, UNKNOWN_KEY, TraceResult
 from .observers import Observer
 
 CAPTURE_OUTCOMES = (Outcome.OK, Outcome.PARTIAL, Outcome.EMPTY, Outcome.FAILED)
 SAVE_OUTCOMES = (Outcome.OK, Outcome.SKIPPED, Outcome.FAILED)
+SCHEDULE_FAILURES = (Reason.BACKEND_TIMEOUT, Reason.BACKEND_ERROR, Reason.MALFORMED, DOCKETS_ERROR)
+REFUSABLE = ("TIME", "TTL")
 RESTORE_OUTCOMES = (Outcome.OK, Outcome.DEGRADED, Outcome.FAILED, Outcome.SKIPPED)
 REGISTRIES = ("session", "server")
 LOOKUP_RESULTS = ("hit", "miss", "dead")
@@ -86,6 +90,8 @@ class PrometheusObserver(Observer):
             DocketSeen: self._docket_seen,
             UnrestoredRead: self._read_unrestored,
             ContextInherited: self._inherited,
+            NotScheduled: self._not_scheduled,
+            CommandRefused: self._command_refused,
         }
         self._set_constants(settings)
         self._start_at_zero()
@@ -166,6 +172,12 @@ class PrometheusObserver(Observer):
     def _read_unrestored(self, read: UnrestoredRead) -> None:
         self._counts.add((self._unrestored_reads[read.docket_name,],))
 
+    def _not_scheduled(self, event: NotScheduled) -> None:
+        self._counts.add((self._schedule_failures[event.reason or DOCKETS_ERROR,],), (), event.count)
+
+    def _command_refused(self, event: CommandRefused) -> None:
+        self._counts.add((self._commands_refused[event.command,],))
+
     def _fields(self, found: tuple[frozenset[FieldResult], ...]) -> tuple[Series, ...]:
         """The counters of what a capture found: all of the fields in their order, or none.
 
@@ -186,6 +198,8 @@ class PrometheusObserver(Observer):
         self._credential_ttl_at_capture = family(names.CREDENTIAL_TTL_AT_CAPTURE)[()]
         self._saves = family(names.SAVES)
         self._save_failures = family(names.SAVE_FAILURES)
+        self._schedule_failures = family(names.SCHEDULE_FAILURES)
+        self._commands_refused = family(names.COMMANDS_REFUSED)
         self._save_duration = family(names.SAVE_DURATION)[()]
         self._snapshot_size = family(names.SNAPSHOT_SIZE)[()]
         self._snapshot_size_limit = family(names.SNAPSHOT_SIZE_LIMIT)[()]
@@ -236,6 +250,8 @@ class PrometheusObserver(Observer):
             _each(self._capture_fields, FieldResult, field)
         _each(self._saves, SAVE_OUTCOMES)
         _each(self._save_failures, Reason)
+        _each(self._schedule_failures, SCHEDULE_FAILURES)
+        _each(self._commands_refused, REFUSABLE)
         _each(self._trace_contexts, TraceResult)
         _each(self._crypto_operations, (Outcome.FAILED,), "open", UNKNOWN_KEY)
         _each(self._task_restore_failures, (OTHER_TASK,))

@@ -69,6 +69,18 @@ SAVES = Metric(
 SAVE_FAILURES = Metric(
     "taskctx_save_failures_total", "counter", "Snapshots not saved, by reason.", ("reason",), exemplars=True
 )
+SCHEDULE_FAILURES = Metric(
+    "taskctx_schedule_failures_total",
+    "counter",
+    "Tasks whose context was saved and that Docket failed to schedule, by reason; docket is an error of its own.",
+    ("reason",),
+)
+COMMANDS_REFUSED = Metric(
+    "taskctx_commands_refused_total",
+    "counter",
+    "Commands that the Redis server refused and that taskctx did without.",
+    ("command",),
+)
 SAVE_DURATION = Metric(
     "taskctx_save_duration_seconds", "histogram", "Time to save a snapshot.", (), _LATENCY, exemplars=True
 )
@@ -214,6 +226,10 @@ METRICS: tuple[Metric, ...] = tuple(value for value in list(globals().values()) 
 
 UNKNOWN_KEY = "unknown"
 """The key_id of what is sealed with a key that this process does not have."""
+
+
+DOCKETS_ERROR = "docket"
+"""The reason of a task that was not scheduled, where it was not the server's."""
 
 
 class TraceResult(StrEnum):

@@ -72,7 +72,7 @@ class _Watches(dict[type[Operation], Watch]):
         self._observers = observers
 
     def __missing__(self, kind: type[Operation]) -> Watch:
-        watch = self[kind] = Watch(kind, [each for each in self._observers if _looks_at(each, kind, "operations")])
+        watch = self[kind] = Watch(kind, [each for each in self._observers if _looks_at(each, kind)])
         return watch
 
 
@@ -84,20 +84,17 @@ class _EventWatches(dict[type[Event], tuple[tuple[Observer, Callable[[Any], None
         self._observers = [each for each in observers if _has_own(each, "on_event")]
 
     def __missing__(self, kind: type[Event]) -> tuple[tuple[Observer, Callable[[Any], None]], ...]:
-        watch = self[kind] = tuple(
-            (each, getattr(each, "event_counters", {}).get(kind, each.on_event))
-            for each in self._observers
-            if _looks_at(each, kind, "events")
-        )
+        told = ((each, getattr(each, "event_counters", {kind: each.on_event}).get(kind)) for each in self._observers)
+        watch = self[kind] = tuple((each, tell) for each, tell in told if tell is not None)
         return watch
 
 
 class Observers:
     """The observers in use.
 
-    An observer of our own says with attributes ``operations`` and ``events`` which kinds of them it looks at, with
-    ``reasons_only`` that it looks at operations with a reason alone, and with ``counters`` and ``event_counters``
-    what it does for each kind, so that it is not found out each time; another one looks at all.
+    An observer of our own says with an attribute ``operations`` which kinds of operations it looks at, with
+    ``reasons_only`` that it looks at those with a reason alone, with ``counters`` what it does for each kind, so that
+    it is not found out each time, and with ``event_counters`` the same of events; another one looks at all.
 
     Attributes:
         watches: the observers of each kind of operation.
@@ -155,8 +152,8 @@ def _ending(observer: Observer, kind: type[Operation]) -> Ending:
     return observer, counters.get(kind, observer.on_end), None
 
 
-def _looks_at(observer: Observer, kind: type[Operation | Event], among: str) -> bool:
-    kinds: Iterable[type] | None = getattr(observer, among, None)
+def _looks_at(observer: Observer, kind: type[Operation]) -> bool:
+    kinds: Iterable[type[Operation]] | None = getattr(observer, "operations", None)
     return kinds is None or kind in kinds
 
 

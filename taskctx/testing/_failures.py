@@ -55,7 +55,7 @@ async def damage(docket: Docket, task_key: str, reason: Reason) -> None:
         if value is None:
             await commands.compare_and_set(connection, key, stored.value, None)
         else:
-            await commands.put(connection, key, value, stored.ttl)
+            await commands.put(connection, key, value, stored.ttl or runtime().settings.pending_ttl)
 
 
 def _removed(_stored: bytes, _key: str) -> None:

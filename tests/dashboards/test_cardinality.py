@@ -145,7 +145,8 @@ def test_labels_are_ones_whose_values_are_ours_to_choose(metric: Metric) -> None
         "docket_task": "at most a hundred, then _other",
         "key_id": "ids of this process's keyring, and unknown",
         **dict.fromkeys(
-            ("outcome", "reason", "field", "result", "registry", "cause", "operation", "role", "bound"), "enum"
+            ("outcome", "reason", "command", "field", "result", "registry", "cause", "operation", "role", "bound"),
+            "enum",
         ),
         **dict.fromkeys(("version", "python_version", "docket_version"), "one of each in a process"),
     }

@@ -20,7 +20,12 @@ BREAK_EVERY = 50
 SEED = "TASKCTX_FAULTS_SEED"
 """Environment variable: the seed of a run that is to be repeated."""
 
-_WRITES = {"SET NX": rb"\r\nNX\r\n", "SET": rb"\r\nSET\r\n", "EXPIRE": rb"\r\nEXPIRE\r\n", "EVAL": rb"\r\nEVAL\r\n"}
+_WRITES = {
+    "SET NX": rb"\r\nNX\r\n",
+    "SET": rb"\r\nSET\r\n",
+    "EXPIRE": rb"\r\nEXPIRE\r\n",
+    "EVALSHA": rb"\r\nEVALSHA\r\n",
+}
 
 
 def new_random() -> Random:

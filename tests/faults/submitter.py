@@ -12,7 +12,6 @@ from itertools import takewhile
 from docket import Docket
 from docket.execution import Disposition, Execution
 from prometheus_client import REGISTRY
-from redis.exceptions import RedisClusterException, RedisError
 
 import taskctx
 from taskctx._snapshot.keys import parse_task_key
@@ -80,7 +79,7 @@ class Submitter:
             for job in jobs:
                 tasks.pen.write(Entry.REFUSED, number=job.number, reason=error.reason)
             return False
-        except (RedisError, RedisClusterException, OSError):
+        except taskctx.ScheduleError:
             tasks.pen.write(Entry.UNSURE, number=jobs[0].number)
             return False
         if any(execution.disposition is Disposition.FAILED for execution in executions):

@@ -17,7 +17,7 @@ from tests.faults.valkey import Valkey
 pytestmark = pytest.mark.faults
 
 AWAY = {Reason.BACKEND_ERROR, Reason.BACKEND_TIMEOUT}
-WRITES = {"SET", "SET NX", "EXPIRE", "EVAL"}
+WRITES = {"SET", "SET NX", "EXPIRE", "EVALSHA"}
 KILLS, BETWEEN_KILLS = 100, 0.02
 ENOUGH = 50
 """Cuts, each way."""

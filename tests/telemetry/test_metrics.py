@@ -51,6 +51,8 @@ COUNTERS: dict[str, Labels] = {
     },
     "taskctx_saves_total": {"outcome": {"ok", "skipped", "failed"}},
     "taskctx_save_failures_total": {"reason": REASONS},
+    "taskctx_schedule_failures_total": {"reason": {"backend_timeout", "backend_error", "malformed", "docket"}},
+    "taskctx_commands_refused_total": {"command": {"TIME", "TTL"}},
     "taskctx_restores_total": {"docket_name": {"orders"}, "outcome": {"ok", "degraded", "failed", "skipped"}},
     "taskctx_restore_failures_total": {"docket_name": {"orders"}, "reason": REASONS},
     "taskctx_task_restore_failures_total": {"docket_task": {"report", "_other"}},

@@ -9,9 +9,9 @@ from uuid import uuid4
 import pytest
 from docket import Docket
 
-from taskctx._transport.batch import Batch, Kind, OneByOne, Operation, Pipeline
+from taskctx._transport.batch import Batch, Kind, OneByOne, Operation, Pipeline, Script
 
-SCRIPT, OTHER = "do it to each", "do something else to each"
+SCRIPT, OTHER = Script("do it to each"), Script("do something else to each")
 
 
 class Written:
@@ -28,10 +28,10 @@ class Written:
         self.commands.append(("ttl", name))
         return f"the answer to ttl {name}"
 
-    def eval(self, script: str, numkeys: int, *keys_and_args: str | bytes) -> str:
-        texts = [each.decode() if isinstance(each, bytes) else each for each in keys_and_args]
-        self.commands.append((script, numkeys, *texts))
-        return f"the answer to {script}"
+    def execute_command(self, *command: str | bytes | int) -> str:
+        texts = [each.decode() if isinstance(each, bytes) else each for each in command]
+        self.commands.append(tuple(texts))
+        return f"the answer to {texts[0]} {texts[1]}"
 
 
 def _get(pipeline: Pipeline, operation: Operation) -> Any:
@@ -48,7 +48,7 @@ def get(key: str) -> Operation:
     return Operation(Kind(_get), (key,))
 
 
-def both(key: str, *, script: str = SCRIPT, apart: bool = False) -> Operation:
+def both(key: str, *, script: Script = SCRIPT, apart: bool = False) -> Operation:
     """Two commands, and a script that does them for many."""
     return Operation(Kind(_get_and_ttl, replies=2, script=script), (key,), (f"of {key}",), apart=apart)
 
@@ -66,7 +66,11 @@ def last_answer(batch: Batch) -> object:
 def test_each_kind_is_one_command() -> None:
     """Among them, and whatever else travels along, replies find their way back."""
     batch = Batch([both("a"), get("x"), both("b", script=OTHER), both("c")], scripts=True)
-    assert written(batch) == [(SCRIPT, 2, "a", "c", "of a", "of c"), (OTHER, 1, "b", "of b"), ("get", "x")]
+    assert written(batch) == [
+        ("EVALSHA", SCRIPT.sha, 2, "a", "c", "of a", "of c"),
+        ("EVALSHA", OTHER.sha, 1, "b", "of b"),
+        ("get", "x"),
+    ]
     assert batch.sorted([[["A", 1], ["C", 3]], [["B", 2]], "X"]) == [["A", 1], ["X"], ["B", 2], ["C", 3]]
 
 
@@ -129,7 +133,7 @@ def test_one_command_needs_no_pipeline(operations: list[Operation], scripts: boo
 
 def test_the_last_commands_answer_is_there_to_await() -> None:
     """Where there is a client in place of a pipeline."""
-    assert last_answer(Batch([both("a"), both("b")], scripts=True)) == f"the answer to {SCRIPT}"
+    assert last_answer(Batch([both("a"), both("b")], scripts=True)) == f"the answer to EVALSHA {SCRIPT.sha}"
     assert last_answer(Batch([both("a")], scripts=False)) == "the answer to ttl a"
     assert last_answer(Batch([get("x")], scripts=True)) == "the answer to get x"
 

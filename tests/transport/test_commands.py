@@ -37,7 +37,7 @@ async def test_an_error_is_its_callers_alone(docket: Docket, connection: Connect
             assert answer.reason is Reason.MALFORMED
         else:
             assert isinstance(answer, commands.Stored)
-            assert (answer.value, 0 < answer.ttl <= 60) == (name.encode(), True)
+            assert (answer.value, 0 < (answer.ttl or 0) <= 60) == (name.encode(), True)
 
 
 async def test_values_are_bytes_and_come_back_as_they_are(docket: Docket, connection: Connection) -> None:
@@ -99,7 +99,7 @@ async def test_operations_of_all_kinds_travel_together(docket: Docket, connectio
 
     found = [answer for answer in answers if answer is not None]
     assert [each.value for each in found] == [f"{number}".encode() for number in range(10)]
-    assert all(58 < each.ttl <= 60 for each in found)
+    assert all(58 < (each.ttl or 0) <= 60 for each in found)
     async with docket.redis() as redis:
         for number in range(10):
             assert await redis.get(new[number]) == f"new {number}".encode()

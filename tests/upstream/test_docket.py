@@ -887,7 +887,7 @@ async def test_a_redis_call_is_tried_again_for_the_errors_that_are_named() -> No
 
 
 def test_errors_of_a_server_that_is_starting_or_failing_over_are_told_apart() -> None:
-    """Else ``_backend.TRANSIENT`` no longer names what is worth another try."""
+    """Else ``_transport.answers`` no longer names what is worth another try."""
     assert issubclass(redis_errors.BusyLoadingError, redis_errors.ConnectionError)
     assert issubclass(redis_errors.ReadOnlyError, redis_errors.RedisError)
     assert issubclass(redis_errors.TryAgainError, redis_errors.RedisError)

@@ -20,7 +20,8 @@ from docket import Docket
 from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import RedisClusterException, RedisError, ResponseError
 
-from taskctx._transport.causes import cause_of
+from taskctx._transport.answers import is_refusal
+from taskctx._transport.causes import Cause, RefusedCommand, cause_of
 
 from .._problem import Problem
 from .._url import shown
@@ -105,13 +106,20 @@ class Server:
         return Scan(list(keys), complete=True)
 
     async def ask(self, commands: Sequence[Ask]) -> list[Any]:
-        """The answer to each command; an exception in the place of one that was refused."""
+        """The answer to each command; an exception in the place of one that this key cannot give.
+
+        Raises:
+            ResponseError: the user may not ask.
+        """
         replies: list[Any] = []
         for start in range(0, len(commands), BATCH):
             pipeline = self._client.pipeline(transaction=False)
             for command in commands[start : start + BATCH]:
                 command(pipeline)
             replies += await _soon(pipeline.execute(raise_on_error=False))
+        for reply in replies:
+            if isinstance(reply, RedisError) and is_refusal(reply):
+                raise reply  # of a key that is of another type, and the like, the others can be judged all the same
         return replies
 
     def _nodes(self) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -168,13 +176,14 @@ def _told(url: str) -> Generator[None]:
 
 
 def _problem(error: RedisError | RedisClusterException | OSError, where: str) -> Problem:
-    if (cause := cause_of(error)) is not None:
-        return Problem(f"{cause.what} ({where})", f"{cause.do}.")
-    if isinstance(error, ResponseError):
+    cause = cause_of(error)
+    if isinstance(cause, RefusedCommand) or cause is Cause.KEYS or (cause is None and isinstance(error, ResponseError)):
         return Problem(
-            f"the server at {where} refuses what is asked of it ({type(error).__name__})",
+            f"the server at {where} refuses what is asked of it ({cause.what if cause else type(error).__name__})",
             f"Use a user who may read, with the ACL rules {RIGHTS}, and in a cluster {RIGHTS_IN_A_CLUSTER}.",
         )
+    if cause is not None:
+        return Problem(f"{cause.what} ({where})", f"{cause.do}.")
     if isinstance(error, RedisClusterException):
         return Problem(
             f"no Redis or Valkey cluster can be used at {where}",
