@@ -140,13 +140,14 @@ def required_names(captured: Mapping[str, Any]) -> tuple[str, ...]:
         CaptureError: (``carried_required``) one has no value here; the message names it.
     """
     names = tuple(carried.name for carried in carried_variables.values() if carried.required)
-    for name in names:
-        if captured.get(name) is None:
-            raise CaptureError(
-                f"the carried variable {name!r} is required and has no value here: "
-                "set it before the task is submitted, or carry it without required=True",
-                Reason.CARRIED_REQUIRED,
-            )
+    missing = [name for name in names if captured.get(name) is None]
+    del captured  # error reporters send the locals of every frame that an exception passes
+    if missing:
+        raise CaptureError(
+            f"the carried variable {missing[0]!r} is required and has no value here: "
+            "set it before the task is submitted, or carry it without required=True",
+            Reason.CARRIED_REQUIRED,
+        )
     return names
 
 

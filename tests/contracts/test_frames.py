@@ -13,7 +13,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import contextmanager
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Any, cast
@@ -151,6 +151,21 @@ async def test_a_caller_without_json(docket: Docket, act: Act) -> None:
             return await act(docket)
 
     error = await failing(spoilt, docket)
+    assert isinstance(error, taskctx.CaptureError)
+    assert shown(error, of_libraries) == []
+
+
+REQUIRED: ContextVar[str | None] = ContextVar("required", default=None)
+
+
+@pytest.mark.parametrize("act", [*SAVES, to_json])
+async def test_a_required_value_that_is_missing(docket: Docket, act: Act) -> None:
+    """CaptureError ``carried_required``, where other values are captured already."""
+    taskctx.carry(REQUIRED, required=True)
+    try:
+        error = await failing(act, docket)
+    finally:
+        stop_carrying("required")
     assert isinstance(error, taskctx.CaptureError)
     assert shown(error, of_libraries) == []
 
@@ -458,6 +473,22 @@ async def test_a_carried_value_that_is_not_valid(docket: Docket, registry: Colle
         execution = await add_with_key(docket)
     await rewrite(carried={"locale": [MARKER]})(docket, execution)
     await work(docket)
+
+
+@each_mode
+async def test_a_required_value_that_is_lost(
+    docket: Docket, registry: CollectorRegistry, reporter: Reporter, mode: Mode
+) -> None:
+    """``carried_required``: the submitter did not carry it."""
+    taskctx.configure(registry=registry, on_restore_failure=mode)
+    with ada():
+        await add_with_key(docket)
+    taskctx.carry(REQUIRED, required=True)
+    try:
+        await work(docket)
+    finally:
+        stop_carrying("required")
+    assert any("carried_required" in record.getMessage() for record in reporter.records)
 
 
 async def test_a_body_that_fails(docket: Docket, reporter: Reporter) -> None:
