@@ -136,7 +136,7 @@ class Connection:
         try:
             async with self._docket.redis() as redis:
                 client = cast("Pipeline", redis)
-                if kind.queue is not None and kind.replies == 1 and not self.in_process:
+                if kind.queue is not None and kind.replies == 1 and not (self.in_process and kind.alone):
                     answer = kind.queue(client, operation)
                 elif kind.script is not None and not (operation.apart or self.in_process):
                     sent = (len(operation.keys), *operation.keys, *operation.arguments)
