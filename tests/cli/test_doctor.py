@@ -48,6 +48,7 @@ READS = {
     "zrange",
     "smembers",
     "xinfo|groups",
+    "acl",
 }
 
 

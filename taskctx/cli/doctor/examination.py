@@ -15,6 +15,7 @@ from ..operating.server import connected
 from .backend import check_backend
 from .finding import Finding, Section, Severity, not_looked, ok
 from .fleet import check_fleet
+from .permissions import check_permissions
 from .snapshots import check_snapshots
 from .survey import Survey, survey
 from .tasks import check_tasks
@@ -43,14 +44,16 @@ async def examine(options: Options) -> list[Section]:
     sections: list[Section] = []
     workers: dict[str, Workers] = {}
     stored: set[str] = set()
+    permissions: list[Finding] = []
     try:
         async with connected(options.url) as server:
+            permissions.append(await check_permissions(server, options.dockets))
             seen = await survey(server, options.dockets, options.limit)
     except Problem as problem:
         why = "Where taskctx and Docket cannot reach it, nothing is saved, scheduled or run."
-        sections.append(Section("server", [_error("server", problem, why)]))
+        sections.append(Section("server", [*permissions, _error("server", problem, why)]))
     else:
-        sections += _judge(seen)
+        sections += _judge(seen, permissions)
         workers = {docket.name: workers_of(docket, seen.now) for docket in seen.dockets}
         stored = {key_id for docket in seen.dockets for key_id in docket.key_ids}
     sections.append(Section("environment", list(check_environment(os.environ))))
@@ -58,9 +61,9 @@ async def examine(options: Options) -> list[Section]:
     return [section for section in sections if section.findings]
 
 
-def _judge(seen: Survey) -> Iterator[Section]:
+def _judge(seen: Survey, permissions: Sequence[Finding]) -> Iterator[Section]:
     settings = current_settings()
-    server = list(check_backend(seen))
+    server = [*check_backend(seen), *permissions]
     server += [_unknown(name, seen.known) for name in seen.unknown]
     if not seen.dockets and not seen.unknown:
         server.append(ok("dockets", "no docket is in use on this server, and none has a snapshot"))

@@ -12,13 +12,13 @@ import os
 import re
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
 from docket import Docket
 from redis.asyncio.cluster import RedisCluster
-from redis.exceptions import RedisClusterException, RedisError, ResponseError
+from redis.exceptions import NoPermissionError, RedisClusterException, RedisError, ResponseError
 
 from taskctx._transport.answers import is_refusal
 from taskctx._transport.causes import Cause, RefusedCommand, cause_of
@@ -122,6 +122,34 @@ class Server:
                 raise reply  # of a key that is of another type, and the like, the others can be judged all the same
         return replies
 
+    async def foretold(self, commands: Sequence[Sequence[str]]) -> list[bool] | None:
+        """Whether each command would be refused to this user; None where the server does not say (``ACL DRYRUN``)."""
+        try:
+            user = await _soon(self._client.execute_command("ACL", "WHOAMI", **self._anywhere()))
+            said = [
+                await _soon(self._client.execute_command("ACL", "DRYRUN", user, *words, **self._anywhere()))
+                for words in commands
+            ]
+        except (ResponseError, RedisClusterException):
+            return None
+        return [answer not in (b"OK", "OK") for answer in said]
+
+    async def tried(self, commands: Sequence[Sequence[str]]) -> list[bool]:
+        """Whether each command is refused to this user."""
+        refused: list[bool] = []
+        for words in commands:
+            try:
+                await _soon(self._client.execute_command(*words))
+            except ResponseError as error:
+                refused.append(is_refusal(error))
+            else:
+                refused.append(False)
+        return refused
+
+    def _anywhere(self) -> dict[str, Any]:
+        """The argument that sends a command to any one node."""
+        return next(node for _, node in self._nodes())
+
     def _nodes(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Each node that holds keys, with the argument that sends a command there."""
         if isinstance(self._client, RedisCluster):
@@ -153,7 +181,8 @@ async def _open(url: str, stack: AsyncExitStack) -> Server:
     except ValueError:
         raise Problem(f"{_given_as(url)} is no Redis URL", f"One looks like {DEFAULT_URL}.") from None
     client = await stack.enter_async_context(docket.redis())
-    await _soon(client.exists(_LOOKING))
+    with suppress(NoPermissionError):  # it lets us in, and what it refuses is found out
+        await _soon(client.exists(_LOOKING))
     return Server(client, url)
 
 

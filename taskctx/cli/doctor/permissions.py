@@ -1,0 +1,71 @@
+"""Whether the server lets the user of ``--url`` do what taskctx does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from taskctx._transport.answers import EXTRA_COMMANDS
+
+from ..operating.server import Server
+from .finding import Finding, Severity, not_looked, ok
+
+_NONE = "0" * 40
+"""The digest of no script."""
+
+_ASKED: dict[str, Sequence[str]] = {
+    "get": ("{key}",),
+    "hget": ("{key}", "state"),
+    "set": ("{key}", "", "EX", "1", "XX"),
+    "expire": ("{key}", "1"),
+    "del": ("{key}",),
+    "evalsha": (_NONE, "1", "{key}"),
+    "script|load": ("return 1",),
+    **dict.fromkeys(EXTRA_COMMANDS, ()),
+    "ttl": ("{key}",),
+}
+"""What taskctx sends of itself, with arguments for a key that is not there."""
+
+_ONLY_TRIED = {"get", "hget", "ttl", "time", "evalsha"}
+"""Of these, what can be tried without writing anything: there is no such script."""
+
+
+async def check_permissions(server: Server, dockets: Sequence[str]) -> Finding:
+    """Ask the server (``ACL DRYRUN``), or try, for the first docket that was named."""
+    name = dockets[0] if dockets else ""
+    key = server.docket(name).key("taskctx:doctor") if name else "taskctx:doctor"
+    commands = {
+        command: [*command.upper().split("|"), *(argument.format(key=key) for argument in arguments)]
+        for command, arguments in _ASKED.items()
+    }
+    refused = await server.foretold(list(commands.values()))
+    if refused is None:
+        tried = {command: words for command, words in commands.items() if command in _ONLY_TRIED}
+        refused, commands = await server.tried(list(tried.values())), tried
+    names = {command for command, is_refused in zip(commands, refused, strict=True) if is_refused}
+    return _judged(names, "asked" if len(commands) == len(_ASKED) else "tried")
+
+
+def _judged(refused: set[str], how: str) -> Finding:
+    if not refused:
+        return ok("permissions", f"the user of --url may do what taskctx does ({how})")
+    named = ", ".join(command.replace("|", " ").upper() for command in sorted(refused))
+    if refused == {"evalsha"} and how == "tried":
+        return not_looked(
+            "permissions", "this user may only look; give the --url of servers and workers to see what those may do"
+        )
+    return Finding(
+        "permissions",
+        Severity.WARNING if refused <= set(EXTRA_COMMANDS) else Severity.ERROR,
+        f"the server refuses the user of --url what taskctx does: {named} ({how})",
+        " ".join(_whys(refused)),
+        "If servers and workers connect as this user, give it the ACL rules in docs/deploy.md.",
+    )
+
+
+def _whys(refused: set[str]) -> Iterator[str]:
+    if refused - set(EXTRA_COMMANDS):
+        yield "Contexts are not saved or not restored."
+    if "time" in refused:
+        yield "Ages and lives of snapshots go by each process's own clock."
+    if "ttl" in refused:
+        yield "A snapshot that is renewed lives for pending_ttl, also where it was given longer."
