@@ -171,7 +171,7 @@ async def test_read_only_for_a_while(case: Case, server: Valkey) -> None:
             await load.goes_on()
     await load.all_run()
     row = await case.verdict()
-    assert row.saves_refused.keys() == {Reason.BACKEND_ERROR}
+    assert row.saves_refused.keys() <= {Reason.BACKEND_ERROR, Reason.BACKEND_TIMEOUT}
     assert row.restores_failed.keys() <= {Reason.BACKEND_ERROR}
 
 
