@@ -16,7 +16,7 @@ REPORT ?= build/faults.md
 .PHONY: help bench docs reference test-fastmcp-oldest test-fastmcp-theirs test-mcp-1 observe-check stack-check fault-check package-check fuzz mutate demo dashboards test test-memory test-valkey check lint types format clean
 
 help:  ## show the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "taskctx needs Python 3.11 or later; set PYTHON=/path/to/python"; exit 1; }

@@ -42,7 +42,7 @@ PARAMETERS: dict[str, tuple[Any, list[str]]] = {
     "get_access_token": (taskctx.get_access_token, []),
     "get_http_headers": (taskctx.get_http_headers, []),
     "get_request_id": (taskctx.get_request_id, []),
-    "carry": (taskctx.carry, ["var", "name", "type"]),
+    "carry": (taskctx.carry, ["var", "name", "type", "required"]),
     "configure": (
         taskctx.configure,
         ["registry", "tracer_provider", "observers", "docket_names", "refresh_token", "settings"],

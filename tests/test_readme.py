@@ -153,8 +153,8 @@ def test_links_lead_somewhere(document: str) -> None:
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
 def test_make_has_the_targets_that_are_named(document: str) -> None:
     """Every ``make target`` in the documents at the root is one."""
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = set(re.findall(r"`make ([a-z-]+)", (ROOT / document).read_text()))
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"`make ([a-z0-9-]+)", (ROOT / document).read_text()))
 
     assert named
     assert named <= targets
