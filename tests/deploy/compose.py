@@ -11,7 +11,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-BUILT = "taskctx-reports:local"
+BUILT = "taskctx-reports:${COMPOSE_PROJECT_NAME:-local}"
 
 
 def load(path: str) -> Any:

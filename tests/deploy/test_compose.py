@@ -142,6 +142,31 @@ def test_the_service_does_not_need_its_telemetry() -> None:
         assert set(SERVICES[service]["depends_on"]) == {"secrets", "valkey"}
 
 
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_stop_is_heard(service: str) -> None:
+    """Programs of ours have an init above them, and workers the time to end their tasks."""
+    definition = SERVICES[service]
+    assert definition.get("init", False) == (definition["image"] == BUILT)
+    assert ("stop_grace_period" in definition) == (service in WORKERS)
+
+
+def test_health_is_asked_for_without_a_shell() -> None:
+    """Of Prometheus, whose image may have none."""
+    assert SERVICES["prometheus"]["healthcheck"]["test"][:3] == ["CMD", "promtool", "check"]
+
+
+def test_the_image_can_be_read_by_its_user() -> None:
+    """Whatever the umask was under which the repository was cloned."""
+    assert "RUN chmod -R a+rX /app" in DOCKERFILE.split("USER ")[0]
+
+
+def test_the_server_forks_for_no_snapshots() -> None:
+    """It has an append-only file."""
+    lines = (ROOT / "deploy/valkey/valkey.conf").read_text().splitlines()
+    assert 'save ""' in lines
+    assert "appendonly yes" in lines
+
+
 # Secrets
 
 
