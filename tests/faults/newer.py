@@ -20,8 +20,8 @@ SCHEMA = "TASKCTX_FAULTS_SCHEMA"
 REWRITTEN = {
     "taskctx._snapshot.capture": ("\nSCHEMA_VERSION = 1\n", "\nSCHEMA_VERSION = {schema}\n"),
     "taskctx._snapshot.snapshot": (
-        "to_json(values)\n",
-        'to_json(dict(values) | {{"of_the_future": {{"as": ["yet", "unknown"]}}}})\n',
+        "to_json(values.by_name)\n",
+        'to_json(dict(values.by_name) | {{"of_the_future": {{"as": ["yet", "unknown"]}}}})\n',
     ),
 }
 """By module, one of its lines and what stands there in the future."""

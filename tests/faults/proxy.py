@@ -27,6 +27,9 @@ _WRITES = {
     "EVALSHA": rb"\r\nEVALSHA\r\n",
 }
 
+_SCHEDULES = b"\r\nfunction\r\n"
+"""In Docket's script that schedules a task."""
+
 
 def new_random() -> Random:
     """Seeded with a number that a failing test shows."""
@@ -50,6 +53,7 @@ class Proxy:
         stall: seconds for which the reply to a command of ours stops halfway, one in two; 0 is never.
         cuts: connections cut, by what was cut in the middle.
         unanswered: writes to keys of ours that the server was sent in full, and whose answer was cut, by command.
+        unheard: times that Docket was to schedule something, and its answer was cut.
     """
 
     target: int
@@ -60,6 +64,7 @@ class Proxy:
     port: int = 0
     cuts: Counter[Way] = field(default_factory=Counter[Way])
     unanswered: Counter[str] = field(default_factory=Counter[str])
+    unheard: int = 0
 
     @property
     def url(self) -> str:
@@ -146,6 +151,8 @@ class _Link:
         writer.write(piece[: self.proxy.random.randrange(len(piece))])
         await writer.drain()
         self.proxy.cuts[way] += 1
+        if way is Way.REPLY and _SCHEDULES in self._last_command:
+            self.proxy.unheard += 1
         if way is Way.REPLY and self._is_ours:
             self.proxy.unanswered.update(name for name, sign in _WRITES.items() if re.search(sign, self._last_command))
 
