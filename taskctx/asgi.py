@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Generator, Iterable, MutableMapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar, copy_context
 from typing import Any, Final, TypeVar
 
@@ -22,7 +22,7 @@ from ._caller.request import RequestCaller
 from ._caller.token import Credential, bearer
 from ._caller.trace_context import use_remote_context
 from .errors import InvalidType
-from .operations import ContextInherited
+from .operations import ContextInherited, UserNotUnderstood
 from .telemetry.observe import notify
 
 Scope = MutableMapping[str, Any]
@@ -68,7 +68,8 @@ class TaskContextMiddleware:
 
     The token comes from :func:`taskctx.identify`; or else from ``scope["user"]``, which an authentication middleware
     has verified: the MCP SDK's ``AuthenticatedUser`` carries one; from a user of Starlette's
-    ``AuthenticationMiddleware`` one is made, with the user's identity as ``client_id`` and the granted scopes.  A
+    ``AuthenticationMiddleware``, or of Django's, one is made, with the user's identity (``get_username()``, ``pk``) as
+    ``client_id`` and the granted scopes.  A
     bearer header that was not verified is no identity.
 
     Where no OpenTelemetry instrumentation has started a span for the request, the request's own ``traceparent`` and
@@ -128,7 +129,10 @@ class _Request:
             await app(self._scope, self._receive, self._send)
             return
         with self._bound(server):
-            await app(self._scope, self._receiving, self._sending)
+            try:
+                await app(self._scope, self._receiving, self._sending)
+            finally:
+                self._see_user()
 
     def _receiving(self) -> Awaitable[MutableMapping[str, Any]]:
         return _by_the_server(self._receive())
@@ -156,10 +160,21 @@ class _Request:
         with caller.current(), use_remote_context(headers):
             yield
 
+    def _see_user(self) -> None:
+        """Tell of a user who cannot be understood, whether anybody has asked who it is or not."""
+        user = self._scope.get("user")
+        if user is None or self._scope[_CALLER].is_identified:
+            return
+        # a lazy user may raise what it likes
+        with suppress(Exception):
+            if not _is_understood(user):
+                notify(UserNotUnderstood(type(user).__name__))
+
     def _credential(self) -> Credential | None:
         """That of the user who was authenticated.
 
         Raises:
+            InvalidArgument: its client's id contains ``|``.
             InvalidType: the user's token is none, or the user has no name.
         """
         claimed = self._claimed()
@@ -198,14 +213,34 @@ def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return {name: ("; " if name == "cookie" else ", ").join(found) for name, found in values.items()}
 
 
+_NAMES: Final = ("identity", "display_name", "get_username", "pk")
+"""Where users have who they are: Starlette's and Django's."""
+
+
 def _identity(user: object) -> str:
-    """Who a Starlette user is: its ``identity``, or the display name where it has none."""
-    try:
-        identity = getattr(user, "identity", None)
-    except NotImplementedError:
-        # starlette.authentication.SimpleUser
-        identity = None
-    name = str(identity or getattr(user, "display_name", "") or "")
+    """Who a user is: what Starlette's or Django's kind of it says."""
+    name = _name(user)
     if not name:
-        raise InvalidType("scope['user'] is authenticated but has neither an identity nor a display_name")
+        raise InvalidType(
+            "scope['user'] is authenticated but has neither an identity nor a display_name, nor a Django user's "
+            "get_username() or pk. Call taskctx.identify(access_token=...)"
+        )
     return name
+
+
+def _name(user: object) -> str | None:
+    for attribute in _NAMES:
+        with suppress(NotImplementedError):  # as the identity of starlette.authentication.SimpleUser
+            found: object = getattr(user, attribute, None)
+            name = found() if callable(found) else found
+            if name:
+                return str(name)
+    return None
+
+
+def _is_understood(user: object) -> bool:
+    """Whether it holds a token, is not authenticated, or says who it is."""
+    if getattr(user, "access_token", None) is not None:
+        return True
+    is_authenticated = getattr(user, "is_authenticated", None)
+    return is_authenticated is not None and (not is_authenticated or _name(user) is not None)

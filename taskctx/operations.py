@@ -228,6 +228,17 @@ class NotScheduled:
     count: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class UserNotUnderstood:
+    """A request had a user in its scope who says who it is in no way that is known.
+
+    Attributes:
+        kind: the name of the user's type.
+    """
+
+    kind: str
+
+
 Event = (
     CommandRefused
     | ContextInherited
@@ -237,4 +248,5 @@ Event = (
     | RegistryLookup
     | RegistryEviction
     | RegistrySize
+    | UserNotUnderstood
 )

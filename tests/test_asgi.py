@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from traceback import walk_stack, walk_tb
 from typing import Annotated, Any
 
+import django
 import fastapi
 import httpx
 import pytest
+from django.conf import settings
 from docket import Docket, Worker
 from opentelemetry import baggage, trace
 from starlette.applications import Starlette
@@ -311,6 +313,85 @@ class McpUser(SimpleUser):
     def __init__(self, access_token: McpAccessToken) -> None:
         super().__init__(access_token.client_id)
         self.access_token = access_token
+
+
+def django_users() -> tuple[Any, Any]:
+    """Django's own classes: a user, and nobody."""
+    if not settings.configured:
+        settings.configure(INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes"])
+        django.setup()
+    from django.contrib.auth.models import AnonymousUser, User  # noqa: PLC0415 - needs the settings
+
+    return User(username="ada", pk=7), AnonymousUser()
+
+
+async def test_a_django_user_is_the_caller(caplog: pytest.LogCaptureFixture) -> None:
+    """In ``scope["user"]``, where Channels puts it: by its username; and its anonymous user is nobody."""
+    ada, nobody = django_users()
+    for user, scope in ((ada, "ada"), (nobody, None)):
+        app = application(OURS, Middleware(AuthenticationMiddleware, backend=Backend(user)))
+        assert (await ask(app, {"Authorization": "Bearer x"}))["scope"] == scope
+    assert not [record for record in caplog.records if record.name == "taskctx"]
+
+
+class Numbered:
+    """Of another make: it has nothing but a key."""
+
+    is_authenticated = True
+    pk = 7
+
+
+async def test_a_user_with_a_key_alone_goes_by_it() -> None:
+    """As text."""
+    app = application(OURS, Middleware(AuthenticationMiddleware, backend=Backend(Numbered())))  # type: ignore[arg-type]
+    assert (await ask(app, {"Authorization": "Bearer x"}))["scope"] == "7"
+
+
+async def silent(scope: Any, receive: Any, send: Any) -> None:
+    """Asks nobody who the caller is."""
+
+
+class WithoutAName:
+    is_authenticated = True
+
+
+@pytest.mark.parametrize("user", [{"sub": secret("ada")}, secret("ada"), object(), WithoutAName()])
+async def test_a_user_of_another_make_is_one_error_at_the_first_request(
+    user: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That says what kind of object it is and what to do; no task needs to be submitted for it."""
+    app = TaskContextMiddleware(silent)
+    for _ in range(3):
+        await app({"type": "http", "headers": [], "user": user}, _nothing, _nothing)
+    (record,) = [record for record in caplog.records if record.name == "taskctx"]
+    assert record.levelname == "ERROR"
+    assert f"an object of type {type(user).__name__}," in record.getMessage()
+    assert "taskctx.identify" in record.getMessage()
+
+
+async def test_a_user_of_another_make_is_no_error_where_the_caller_is_identified(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The application knows better."""
+
+    async def identifying(scope: Any, receive: Any, send: Any) -> None:
+        taskctx.identify(access_token=secrets.token("ada", sub=None))
+        assert taskctx.get_task_scope() == "ada"
+
+    await TaskContextMiddleware(identifying)(
+        {"type": "http", "headers": [], "user": WithoutAName()}, _nothing, _nothing
+    )
+    assert not [record for record in caplog.records if record.name == "taskctx"]
+
+
+async def test_a_user_who_raises_when_it_is_looked_at_fails_no_request(caplog: pytest.LogCaptureFixture) -> None:
+    """A lazy one, that was not loaded and that nobody asked for."""
+
+    class Lazy:
+        def __getattr__(self, name: str) -> Any:
+            raise RuntimeError("not loaded")
+
+    await TaskContextMiddleware(silent)({"type": "http", "headers": [], "user": Lazy()}, _nothing, _nothing)
 
 
 async def test_a_user_that_holds_its_token_gives_it() -> None:

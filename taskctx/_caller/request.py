@@ -32,6 +32,11 @@ class RequestCaller:
         self._is_over = False
         self.caller = current_caller.in_form(replace(caller, credential_source=self._credential))
 
+    @property
+    def is_identified(self) -> bool:
+        """Whether :func:`identify` has said who it is."""
+        return self._identified is not UNSET
+
     def _credential(self) -> Credential | None:
         identified = self._identified
         return self.authenticated() if isinstance(identified, Unset) else identified

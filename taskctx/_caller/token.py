@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..errors import InvalidType, Reason, SnapshotError
+from ..errors import InvalidArgument, InvalidType, Reason, SnapshotError
 
 
 class AccessToken(BaseModel):
@@ -46,6 +46,7 @@ class AccessToken(BaseModel):
         So it goes to JSON and back: what has no JSON form is refused here, not when a task is submitted.
 
         Raises:
+            InvalidArgument: its ``client_id`` contains ``|``, so that its scope could be another caller's.
             InvalidType: ``value`` is neither; the message names the attributes at fault.
         """
         try:
@@ -76,19 +77,24 @@ class Credential:
         """The credential of any object with a token's attributes.  As :meth:`AccessToken.coerce`."""
         kind = type(value).__name__
         json: str | None = None
+        token: AccessToken | None = None
         try:
             # a model's own JSON keeps the fields of subclasses and of newer versions
             value = value if isinstance(value, BaseModel) else AccessToken.model_validate(value)
             json = value.model_dump_json()
             token = AccessToken.model_validate_json(json)
+            if "|" in token.client_id:
+                raise _ambiguous_client()
             return cls(token, json if type(value) is AccessToken else token.model_dump_json())
         except ValidationError as error:
             faults = ", ".join(sorted({str(problem["loc"][0]) for problem in error.errors() if problem["loc"]}))
+        except InvalidArgument:
+            raise
         except ValueError:
             faults = "a value that is not JSON"
         finally:
             # error reporters send the locals of every frame that an exception passes
-            del value, json
+            del value, json, token
         raise InvalidType(
             f"access_token must have the attributes of taskctx.AccessToken; "
             f"{kind} is at fault in: {faults or 'its type'}"
@@ -110,6 +116,13 @@ class Credential:
 
     def __repr__(self) -> str:
         return "Credential(...)"
+
+
+def _ambiguous_client() -> InvalidArgument:
+    return InvalidArgument(
+        "the access token's client_id contains '|', which parts client and subject in a task's scope. Use another "
+        "client_id, and give who it is in claims: claims={'sub': ...}"
+    )
 
 
 def scope_of(token: AccessToken) -> str:

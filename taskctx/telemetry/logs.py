@@ -26,6 +26,7 @@ from ..operations import (
     Restore,
     Save,
     UnrestoredRead,
+    UserNotUnderstood,
 )
 from .names import DOCKETS_ERROR
 from .observers import Observer, logger
@@ -50,6 +51,12 @@ _INSTEAD: Final = {
     "TTL": "a snapshot that is renewed lives for pending_ttl, also where it was given longer",
 }
 
+_NOT_UNDERSTOOD: Final = (
+    "scope['user'] is an object of type %s, which does not say who it is in a way that taskctx knows: tasks of its "
+    "requests have no caller. Call taskctx.identify(access_token=...) in such requests; or give the user "
+    "is_authenticated and identity, as Starlette's users have, or get_username(), as Django's. This is said once."
+)
+
 _Subject = tuple[str, str, str, str, str | None]
 """What a line is about: the kind of operation, the docket, the task, the reason and the cause."""
 
@@ -73,12 +80,13 @@ class LogObserver(Observer):
         self._topics: dict[_Subject, _Topic] = {}
         self._unrestored: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
-        self._told_of_inheritance = False
+        self._told: set[Event] = set()
         self.event_counters: dict[type[Event], Callable[[Any], None]] = {
             CommandRefused: self._command_refused,
             ContextInherited: self._inherited,
             NotScheduled: self._not_scheduled,
             UnrestoredRead: self._read_unrestored,
+            UserNotUnderstood: self._not_understood,
         }
 
     def on_event(self, event: Event) -> None:
@@ -105,10 +113,15 @@ class LogObserver(Observer):
             extra=_extra(operation, reason),
         )
 
-    def _inherited(self, _event: ContextInherited) -> None:
-        if not self._told_of_inheritance:
-            self._told_of_inheritance = True
+    def _inherited(self, event: ContextInherited) -> None:
+        if event not in self._told:
+            self._told.add(event)
             logger.warning(_INHERITED)
+
+    def _not_understood(self, event: UserNotUnderstood) -> None:
+        if event not in self._told:
+            self._told.add(event)
+            logger.error(_NOT_UNDERSTOOD, event.kind)
 
     def _read_unrestored(self, read: UnrestoredRead) -> None:
         task = (read.docket_name, read.docket_task)

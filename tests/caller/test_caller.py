@@ -154,7 +154,7 @@ def test_a_wrong_token_is_not_reported_as_a_bug_of_ours(caplog: pytest.LogCaptur
         ("reports-app", {}, "reports-app"),
         ("reports-app", None, "reports-app"),
         ("reports-app", {"sub": 42}, "reports-app|42"),
-        ("a|b", {"sub": "c"}, "a|b|c"),
+        ("a", {"sub": "b|c"}, "a|b|c"),
         ("_", {}, "_"),
     ],
 )

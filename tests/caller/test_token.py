@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from taskctx import AccessToken, InvalidType
+from taskctx import AccessToken, InvalidArgument, InvalidType, bind_caller
 from taskctx._caller.token import bearer, is_expired, life_left, token_from_json, token_scope
 from taskctx.errors import Reason, SnapshotError
 from tests import secrets
@@ -295,3 +295,19 @@ def test_what_is_left_of_a_tokens_life(expires_at: int | None, now: float, left:
 def test_the_token_of_an_authorization_header(header: str | None, token: str | None) -> None:
     """RFC 6750; the scheme's case does not matter."""
     assert bearer(header) == token
+
+
+@pytest.mark.parametrize("client_id", ["a|b", "|", "a|"])
+def test_a_client_whose_scope_could_be_anothers_is_refused(client_id: str) -> None:
+    """``a|b`` alone would be the scope of client ``a`` with subject ``b``; the message quotes no value."""
+    theirs = SimpleNamespace(token=secret("token"), client_id=client_id, claims={"secret": secret("claim")})
+    for refuse in (AccessToken.coerce, lambda token: bind_caller(access_token=token).__enter__()):
+        with pytest.raises(InvalidArgument, match=r"client_id contains '\|'.*claims=\{'sub'") as caught:
+            refuse(theirs)
+        assert MARKER not in str(caught.value)
+
+
+def test_a_subject_may_hold_what_a_client_may_not() -> None:
+    """The first bar parts the two."""
+    token = AccessToken.coerce(SimpleNamespace(token="t", client_id="a", claims={"sub": "auth0|7"}))
+    assert token_scope(token) == "a|auth0|7"

@@ -53,8 +53,11 @@ IDS = ["1", "_", "anon", "auth", "a:b", "a#b", "a|b", "a%3Ab", "a/b", "*", "{a}"
 
 
 def token(scope: str | None) -> taskctx.AccessToken | None:
-    """A token whose scope is this one: of a client without a subject."""
-    return None if scope is None else taskctx.AccessToken(token=secret("token"), client_id=scope)
+    """A token whose scope is this one: of a client without a subject, unless a bar parts them."""
+    if scope is None:
+        return None
+    client_id, _, subject = scope.partition("|")
+    return taskctx.AccessToken(token=secret("token"), client_id=client_id, claims={"sub": subject} if subject else None)
 
 
 async def submit(docket: Docket, task: Any, scope: str | None, key: str, request_id: str) -> Execution:
