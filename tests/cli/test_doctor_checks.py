@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
 import pytest
 
 from taskctx._snapshot.snapshot import StoredSnapshot
 from taskctx.cli._url import shown
 from taskctx.cli.doctor.backend import check_backend
 from taskctx.cli.doctor.finding import Finding, Severity, not_looked, worst
-from taskctx.cli.doctor.fleet import check_fleet
+from taskctx.cli.doctor.fleet import check_fleet, runbook_of
 from taskctx.cli.doctor.snapshots import check_snapshots
 from taskctx.cli.doctor.stored import Snapshot
 from taskctx.cli.doctor.survey import DocketSurvey, Run, Survey
@@ -20,10 +23,12 @@ from taskctx.cli.operating.fleet import Process, Sample
 from taskctx.cli.operating.layout import Kind, TaskRef, is_fastmcps, reader, task_of
 from taskctx.cli.operating.server import escaped
 from taskctx.cli.operating.words import duration, listed, plain, size
+from taskctx.errors import Reason
 from taskctx.settings import Settings
 from taskctx.telemetry import names
 
-NOW = 1_800_000_000.0
+NOW, HOUR = 1_800_000_000.0, 3600.0
+ROOT = Path(__file__).parents[2]
 TRACE = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
 SERVER = {"redis_version": "7.4.0", "role": "master", "used_memory": 1000, "aof_enabled": 1}
 
@@ -59,7 +64,10 @@ def test_a_worker_whose_clock_is_ahead() -> None:
         ({"aof_enabled": 0}, "", [("persistence", "WARNING")]),
         ({"aof_enabled": 0}, "3600 1", []),
         ({"aof_enabled": 0}, None, []),
-        ({"maxmemory": 1050}, "", [("eviction", "WARNING")]),
+        ({"maxmemory": 1050}, "", [("memory", "WARNING")]),
+        ({"maxmemory": 1050, "errorstat_OOM": {"count": 3}}, "", [("memory", "ERROR")]),
+        ({"maxmemory": 900}, "", [("memory", "ERROR")]),
+        ({"maxmemory": 900, "mem_not_counted_for_evict": 200}, "", []),
         ({"maxmemory_policy": "allkeys-lru", "maxmemory": 1050}, "", [("eviction", "ERROR")]),
     ],
 )
@@ -73,12 +81,46 @@ def snapshot(task_id: str, age: float, ttl: int = 80_000) -> Snapshot:
     return Snapshot(f"d:{task_id}", TaskRef(None, task_id), ttl, 10, record=StoredSnapshot(stored_at=NOW - age))
 
 
-@pytest.mark.parametrize(("count", "expected"), [(1, "1 waiting task was"), (2, "2 waiting tasks were")])
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (1, "1 task was added without taskctx.add, 1 of which waits: f"),
+        (2, "2 tasks were added without taskctx.add, 2 of which wait: f"),
+    ],
+)
 def test_tasks_without_a_context(count: int, expected: str) -> None:
-    """They are counted."""
-    docket = DocketSurvey("d", runs=[Run(f"cleanup-{number}", None, "queued", NOW) for number in range(count)])
-    whats = [each.what for each in check_tasks(docket, surveyed(docket), Settings())]
-    assert f"{expected} added without taskctx.add" in whats
+    """They are counted, with the names of the functions; what Docket adds by itself is not among them."""
+    runs = [Run(f"cleanup-{number}", None, "queued", NOW, function="f") for number in range(count)]
+    docket = DocketSurvey("d", runs=[*runs, Run("automatic", None, "scheduled", NOW, function="automatic")])
+    found = [each for each in check_tasks(docket, surveyed(docket), Settings(), HOUR) if each.check == "added"]
+    assert [(each.severity.name, each.what) for each in found] == [("WARNING", expected)]
+
+
+def test_tasks_that_failed_long_ago() -> None:
+    """They are left out, and of the others it is said how long ago the last was."""
+    failed = Run("anon:1:task:f", TaskRef(None, "1"), "failed", NOW, "w", ended=NOW - 600, context_failed=True)
+    docket = DocketSurvey("d", runs=[failed])
+
+    def restores(since: float) -> list[str]:
+        return [
+            each.what for each in check_tasks(docket, surveyed(docket), Settings(), since) if each.check == "restores"
+        ]
+
+    (what,) = restores(HOUR)
+    assert what.endswith("; the last 10 min ago")
+    assert restores(60) == []
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_a_reason_leads_to_its_runbook(reason: Reason) -> None:
+    """There is such a page, and it has the reason in it."""
+    page = (ROOT / "docs" / "runbooks" / f"{runbook_of(reason)}.md").read_text()
+    assert reason.value in page or f"{reason.value.partition('_')[0]}_*" in page
+
+
+def test_a_reason_of_a_newer_taskctx_leads_to_all_of_them() -> None:
+    """The doctor may be older than the worker."""
+    assert runbook_of("new_reason") == "TaskCtxRestoreErrorBudgetBurn"
 
 
 def test_what_was_not_looked_at() -> None:
@@ -188,7 +230,8 @@ def restores(count: float) -> Sample:
 def test_workers_without_a_name(fastmcp: str, processes: list[Process], expected: str) -> None:
     """One of FastMCP's may be idle in a server that is looked at; of others the metrics are nowhere."""
     workers = Workers(frozenset("ab"), frozenset(fastmcp))
-    (found,) = [each for each in check_fleet(processes, {}, {"d": workers}) if each.check == "metrics"]
+    metrics = [each for each in check_fleet(processes, {}, {"d": workers}) if each.check == "metrics"]
+    (found,) = [each for each in metrics if "Docket's own metrics" not in each.what]
     assert found.severity.name == expected
     assert ("--metrics-port" in found.do) == (not fastmcp)
 
@@ -199,7 +242,33 @@ def test_failures_of_long_ago_are_not_of_now() -> None:
     assert bad(list(check_fleet([now], {}, {}))) == [("restores", "WARNING")]
     assert bad(list(check_fleet([now], {"a": process("a", "1", failures(5))}, {}))) == []
     (again,) = [each for each in check_fleet([now], {"a": process("a", "1", failures(9))}, {}) if each.why]
-    assert again.what == "a did not restore 5 contexts fully in the last hour (missing)"
+    assert again.what == "a: 5 restores were not full in the last 1 h (missing)"
+    assert "TaskCtxSnapshotMissing" in again.do
+
+
+def test_since_when_a_process_counts() -> None:
+    """Where no Prometheus remembers, it is said when the process started."""
+    started = Sample("process_start_time_seconds", {}, time.time() - 7200)
+    (found,) = [each for each in check_fleet([process("a", "1", failures(5), started)], {}, {}) if each.why]
+    assert found.what == "a: 5 restores were not full since it started, 2 h ago (missing)"
+
+
+def test_a_worker_without_dockets_own_metrics() -> None:
+    """It restores contexts, and how many tasks began is not known; a FastMCP server's own worker serves none."""
+    worker = process("w", "1", restores(2))
+    assert bad(list(check_fleet([worker], {}, {}))) == [("metrics", "WARNING")]
+    fastmcp = Workers(frozenset("a"), frozenset("a"))
+    assert bad(list(check_fleet([worker], {}, {"d": fastmcp}))) == []
+    idle = process("w", "1", restores(0))
+    assert bad(list(check_fleet([idle], {}, {}))) == []
+
+
+def test_a_fastmcp_worker_that_is_not_instrumented() -> None:
+    """It is told in FastMCP's terms: there is no option that gives it dependencies."""
+    started = Sample("docket_tasks_started_total", {"docket_name": "d", "docket_task": "tool:report@"}, 3)
+    (found,) = [each for each in check_fleet([process("a", "1", started)], {}, {}) if each.check == "dependencies"]
+    assert "taskctx.fastmcp.instrument()" in found.do
+    assert "--dependencies" not in found.do
 
 
 def test_somebody_elses_metrics() -> None:
@@ -217,6 +286,8 @@ def test_somebody_elses_metrics() -> None:
         ("d:fastmcp:task:auth:a:x:y:snapshot", Kind.FASTMCP_SNAPSHOT, "d"),
         ("d:runs:anon:1:task:f", Kind.RECORD, "d"),
         ("d:stream", Kind.STREAM, "d"),
+        ("d:queue", Kind.QUEUE, "d"),
+        ("a:b:other:task:auth:a:1:snapshot", Kind.OTHER_SNAPSHOT, "a:b"),
         ("d:strikes", None, None),
         ("anything", None, None),
     ],

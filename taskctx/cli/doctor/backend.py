@@ -1,16 +1,14 @@
-"""The server itself: what it is, whether it evicts, whether it keeps what it is given, what time it has."""
+"""The server itself: what it is, whether it keeps what it is given, what time it has."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from ..operating.words import counted, duration, size
+from ..operating.words import duration
 from .finding import Finding, Severity, not_looked, ok
+from .memory import check_memory
 from .survey import Survey
-
-NEARLY_FULL = 0.9
-"""Share of ``maxmemory``."""
 
 SKEW, LARGE_SKEW = 2.0, 60.0
 """Seconds between two clocks from which on it is worth a warning, and from which on it is an error."""
@@ -19,16 +17,16 @@ SKEW, LARGE_SKEW = 2.0, 60.0
 def check_backend(survey: Survey) -> Iterator[Finding]:
     for node, info in survey.info.items():
         yield _server(node, info)
-        yield _eviction(node, info)
+        yield check_memory(node, info)
         yield _persistence(node, info, survey.save_points)
     yield _clock(survey.clock_offset)
     if not survey.complete:
         yield Finding(
             "scan",
             Severity.WARNING,
-            "the server holds more keys than were looked at",
+            "the server holds more keys of dockets than were looked at",
             "What is said below holds for a part of them only.",
-            "Raise --limit, or look at one docket with --docket: other keys are then skipped by the server.",
+            "Raise --limit, or look at one docket with --docket: keys of others then do not count.",
         )
 
 
@@ -53,29 +51,6 @@ def _server(node: str, info: dict[str, Any]) -> Finding:
             "Look at its log and the space on its disk.",
         )
     return ok("server", what)
-
-
-def _eviction(node: str, info: dict[str, Any]) -> Finding:
-    policy, limit, used = info.get("maxmemory_policy", "noeviction"), info.get("maxmemory", 0), info["used_memory"]
-    evicted = info.get("evicted_keys", 0)
-    fill = f"{size(used)} of {size(limit)} used" if limit else f"{size(used)} used, no limit"
-    if policy == "noeviction":
-        if limit and used > NEARLY_FULL * limit:
-            return Finding(
-                "eviction",
-                Severity.WARNING,
-                f"{node} is nearly full: {fill}",
-                "A full server refuses writes: contexts cannot be saved, and tasks are not scheduled.",
-                "Give it memory, or work off the backlog.",
-            )
-        return ok("eviction", f"{node} evicts nothing (maxmemory-policy noeviction), {fill}")
-    why = "Snapshots have a TTL, so every policy but noeviction may take them from tasks that wait."
-    do = "Set maxmemory-policy noeviction, and give the server the memory that the backlog needs."
-    if evicted or (limit and used > NEARLY_FULL * limit):
-        what = f"{node} evicts keys (maxmemory-policy {policy}): {counted(evicted, 'key')} so far, {fill}"
-        return Finding("eviction", Severity.ERROR, what, why, do)
-    what = f"{node} will evict keys when it is full (maxmemory-policy {policy}), {fill}"
-    return Finding("eviction", Severity.WARNING, what, why, do)
 
 
 def _persistence(node: str, info: dict[str, Any], save_points: str | None) -> Finding:

@@ -12,8 +12,10 @@ from taskctx._runtime import current_settings
 from .._problem import Problem
 from ..operating.fleet import Process, read_endpoints, read_prometheus
 from ..operating.server import connected
+from ..operating.words import listed
 from .backend import check_backend
-from .finding import Finding, Section, Severity, not_looked, ok
+from .elsewhere import check_elsewhere
+from .finding import Finding, Section, Severity, not_looked
 from .fleet import check_fleet
 from .permissions import check_permissions
 from .snapshots import check_snapshots
@@ -23,19 +25,21 @@ from .tracing import check_environment, check_traces
 from .unseen import Workers
 from .workers import check_workers, workers_of
 
-PERIOD = "1h"
-"""How far back failures are counted where a Prometheus remembers them."""
-
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What was asked for."""
+    """What was asked for.
+
+    Attributes:
+        since: seconds; what failed before is left out, as far as it is known when that was.
+    """
 
     url: str = field(repr=False)
     dockets: Sequence[str]
     metrics: Sequence[str] = field(repr=False)
     prometheus: str | None = field(repr=False)
     limit: int
+    since: float = 3600.0
 
 
 async def examine(options: Options) -> list[Section]:
@@ -45,6 +49,7 @@ async def examine(options: Options) -> list[Section]:
     workers: dict[str, Workers] = {}
     stored: set[str] = set()
     permissions: list[Finding] = []
+    seen: Survey | None = None
     try:
         async with connected(options.url) as server:
             permissions.append(await check_permissions(server, options.dockets))
@@ -53,29 +58,42 @@ async def examine(options: Options) -> list[Section]:
         why = "Where taskctx and Docket cannot reach it, nothing is saved, scheduled or run."
         sections.append(Section("server", [*permissions, _error("server", problem, why)]))
     else:
-        sections += _judge(seen, permissions)
+        sections += _judge(seen, permissions, options.since)
         workers = {docket.name: workers_of(docket, seen.now) for docket in seen.dockets}
         stored = {key_id for docket in seen.dockets for key_id in docket.key_ids}
     sections.append(Section("environment", list(check_environment(os.environ))))
-    sections.append(Section("processes", [finding async for finding in _processes(options, workers, stored)]))
+    processes = [finding async for finding in _processes(options, workers, stored, seen)]
+    sections.append(Section("processes", processes))
     return [section for section in sections if section.findings]
 
 
-def _judge(seen: Survey, permissions: Sequence[Finding]) -> Iterator[Section]:
+def _judge(seen: Survey, permissions: Sequence[Finding], since: float) -> Iterator[Section]:
     settings = current_settings()
     server = [*check_backend(seen), *permissions]
     server += [_unknown(name, seen.known) for name in seen.unknown]
     if not seen.dockets and not seen.unknown:
-        server.append(ok("dockets", "no docket is in use on this server, and none has a snapshot"))
+        server.append(_none(seen))
     yield Section("server", server)
     for docket in seen.dockets:
         findings = (
             check_workers(docket, seen),
             check_snapshots(docket, seen, settings),
-            check_tasks(docket, seen, settings),
+            check_tasks(docket, seen, settings, since),
             check_traces(docket, os.environ),
         )
         yield Section(f"docket {docket.name}", list(chain.from_iterable(findings)))
+
+
+def _none(seen: Survey) -> Finding:
+    others = seen.other_databases
+    hold = f"database {others[0]} holds" if len(others) == 1 else f"databases {listed(map(str, others))} hold"
+    return Finding(
+        "dockets",
+        Severity.WARNING,
+        f"no docket is in use in database {seen.database} of this server" + (f"; {hold} keys" if others else ""),
+        "It has no worker, no task and no snapshot, so there was nothing to look at.",
+        "Check --url, and the number of the database at its end, against the DOCKET_URL of servers and workers.",
+    )
 
 
 def _unknown(name: str, known: Sequence[str]) -> Finding:
@@ -92,7 +110,7 @@ def _unknown(name: str, known: Sequence[str]) -> Finding:
 
 
 async def _processes(
-    options: Options, workers: Mapping[str, Workers], stored: Collection[str]
+    options: Options, workers: Mapping[str, Workers], stored: Collection[str], seen: Survey | None
 ) -> AsyncGenerator[Finding]:
     if not options.metrics and options.prometheus is None:
         yield not_looked("metrics", "not looked at: name endpoints with --metrics, or a Prometheus with --prometheus")
@@ -100,17 +118,21 @@ async def _processes(
     processes = await read_endpoints(options.metrics)
     before: dict[str, Process] = {}
     if options.prometheus is not None:
+        ago = f"{round(options.since)}s"
         try:
             scraped = await read_prometheus(options.prometheus)
-            before = {each.instance: each for each in await read_prometheus(options.prometheus, ago=PERIOD)}
+            before = {each.instance: each for each in await read_prometheus(options.prometheus, ago=ago)}
         except Problem as problem:
             yield _error("prometheus", problem, "Where Prometheus is not up, no alert fires.")
         else:
             processes += scraped
             if not scraped:
                 yield _scrapes_nobody()
-    for finding in check_fleet(processes, before, workers, stored):
+    for finding in check_fleet(processes, before, workers, stored, options.since):
         yield finding
+    if seen is not None and seen.complete:
+        for finding in check_elsewhere(processes, {*workers, *seen.known}, options.dockets):
+            yield finding
 
 
 def _scrapes_nobody() -> Finding:

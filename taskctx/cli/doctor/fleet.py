@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from taskctx.errors import Reason
 from taskctx.telemetry import names
 
 from ..operating.fleet import TASKS_STARTED, Process
-from ..operating.words import counted, listed
+from ..operating.layout import is_fastmcps_tool
+from ..operating.words import counted, duration, listed
 from .finding import Finding, Severity, ok
 from .keyrings import check_keys
 from .unseen import Workers, check_unseen
 
+_UNREADABLE = "TaskCtxSnapshotUnreadable"
+_EXPIRING = "TaskCtxCredentialExpiring"
+_SLOW = "TaskCtxRestoreSlow"
+RUNBOOKS = {
+    Reason.MISSING: "TaskCtxSnapshotMissing",
+    Reason.BACKEND_TIMEOUT: _SLOW,
+    Reason.BACKEND_ERROR: _SLOW,
+    Reason.DECRYPT_UNKNOWN_KEY: _UNREADABLE,
+    Reason.DECRYPT_FAILED: _UNREADABLE,
+    Reason.PLAINTEXT_REFUSED: _UNREADABLE,
+    Reason.MALFORMED: _UNREADABLE,
+    Reason.SCOPE_MISMATCH: _UNREADABLE,
+    Reason.SCHEMA_UNSUPPORTED: "TaskCtxSchemaUnreadable",
+    Reason.NOT_RESTORED: "TaskCtxCoverageLow",
+    Reason.TOO_LARGE: "TaskCtxSaveErrors",
+    Reason.CREDENTIAL_EXPIRED: _EXPIRING,
+    Reason.CREDENTIAL_REFRESH_FAILED: _EXPIRING,
+}
+"""The page for each reason of a restore that was not full; the others are in the one that leads to all of them."""
+
+ALL_REASONS = "TaskCtxRestoreErrorBudgetBurn"
 DECRYPT = (Reason.DECRYPT_UNKNOWN_KEY, Reason.DECRYPT_FAILED, Reason.PLAINTEXT_REFUSED)
 COVERED = 0.9
 """Share of a process's tasks that are restored before their body, at least, where all is well."""
@@ -23,14 +46,16 @@ def check_fleet(
     before: Mapping[str, Process],
     workers: Mapping[str, Workers],
     stored: Collection[str] = (),
+    since: float = 3600.0,
 ) -> Iterator[Finding]:
     """Judge the processes.
 
     Args:
         processes: as they are now.
-        before: as they were an hour ago, by instance; empty counts from their start.
+        before: as they were ``since`` seconds ago, by instance; empty counts from their start.
         workers: those that are alive, by docket.
         stored: the ids of the keys that stored snapshots are sealed with.
+        since: how many seconds ago ``before`` was.
     """
     up = [each for each in processes if each.down is None]
     yield from (_down(each) for each in processes if each.down is not None)
@@ -42,7 +67,8 @@ def check_fleet(
         yield from _schemas(ours)
     for each in ours:
         yield from _uncovered(each)
-        yield from _failures(each, before.get(each.instance, Process(each.instance)))
+        yield from _without_dockets_metrics(each, workers)
+        yield from _failures(each, before.get(each.instance, Process(each.instance)), since)
     for docket, alive in workers.items():
         yield from check_unseen(docket, alive, up)
 
@@ -63,9 +89,28 @@ def _without_taskctx(process: Process) -> Finding:
         Severity.ERROR,
         f"{process.instance} gives metrics, and none of taskctx's",
         "Either the process runs without taskctx, and its tasks as nobody, or it counts where nobody looks.",
-        "Give the worker taskctx.worker_dependencies, leave TASKCTX_METRICS on, and serve the registry that taskctx "
-        "counts in.",
+        "Give the worker taskctx.worker_dependencies (a FastMCP server: taskctx.fastmcp.instrument()), leave "
+        "TASKCTX_METRICS on, and serve the registry that taskctx counts in.",
     )
+
+
+def _without_dockets_metrics(process: Process, workers: Mapping[str, Workers]) -> Iterator[Finding]:
+    """A worker whose own series are there and Docket's are not.  FastMCP's serve none, unless they are told to."""
+    works_for = [name for name, works in process.dockets.items() if works and not _is_fastmcps(workers.get(name))]
+    if works_for and not process.has_dockets_metrics:
+        yield Finding(
+            "metrics",
+            Severity.WARNING,
+            f"{process.instance} restores contexts of {listed(works_for)}, and serves none of Docket's own metrics",
+            "How many tasks began is not known there, so that the coverage of restores and the alerts on it see "
+            "nothing. Under opentelemetry-instrument the meter provider of --metrics-port is refused.",
+            "pip install opentelemetry-exporter-prometheus, and set OTEL_METRICS_EXPORTER=prometheus (with others: "
+            "prometheus,otlp) beside --metrics-port.",
+        )
+
+
+def _is_fastmcps(workers: Workers | None) -> bool:
+    return workers is not None and bool(workers.living) and workers.living == workers.fastmcp
 
 
 def _versions(processes: Sequence[Process]) -> Finding:
@@ -109,19 +154,37 @@ def _uncovered(process: Process) -> Iterator[Finding]:
             "dependencies",
             Severity.ERROR if share == 0 else Severity.WARNING,
             f"{process.instance} started {counted(int(count), 'task')} and restored {restored.get(docket, 0.0):,.0f}",
-            "It runs workers without taskctx.worker_dependencies: their tasks run as nobody, and that is not counted.",
-            "Start them with --dependencies taskctx:worker_dependencies, or Worker(docket, "
-            "dependencies=taskctx.worker_dependencies).",
+            *(_NOT_INSTRUMENTED if _runs_tools(process, docket) else _WITHOUT_DEPENDENCIES),
             docket,
         )
 
 
-def _failures(process: Process, before: Process) -> Iterator[Finding]:
+_WITHOUT_DEPENDENCIES = (
+    "It runs workers without taskctx.worker_dependencies: their tasks run anonymous, and that is not counted.",
+    (
+        "Start them with --dependencies taskctx:worker_dependencies, or Worker(docket, "
+        "dependencies=taskctx.worker_dependencies)."
+    ),
+)
+_NOT_INSTRUMENTED = (
+    (
+        "It runs a FastMCP server's tools without taskctx.fastmcp.instrument(): no trace, no baggage and no carried "
+        "values reach their tasks, and nothing is counted."
+    ),
+    "Call taskctx.fastmcp.instrument() before the server starts, on servers and workers alike.",
+)
+
+
+def _runs_tools(process: Process, docket: str) -> bool:
+    return any(map(is_fastmcps_tool, process.by("docket_task", TASKS_STARTED, docket_name=docket)))
+
+
+def _failures(process: Process, before: Process, seconds: float) -> Iterator[Finding]:
     now, then = (each.by("reason", names.RESTORE_FAILURES.name) for each in (process, before))
     # a counter that is lower than it was began anew
     grown = {reason: count - then.get(reason, 0.0) for reason, count in now.items()}
     grown = {reason: now[reason] if change < 0 else change for reason, change in grown.items()}
-    since = "in the last hour" if before.samples else "since it started"
+    since = f"in the last {duration(seconds)}" if before.samples else f"since it started{_ago(process)}"
     for reason, count in sorted(grown.items()):
         if count < 1:
             continue
@@ -129,12 +192,21 @@ def _failures(process: Process, before: Process) -> Iterator[Finding]:
         yield Finding(
             "restores",
             Severity.ERROR if keys else Severity.WARNING,
-            f"{process.instance} did not restore {counted(round(count), 'context')} fully {since} ({reason})",
-            f"{_sentence(reason)} Those tasks ran without what was lost, or were failed.",
-            "Compare its TASKCTX_ENCRYPTION_KEYS with the submitters'; runbook TaskCtxSnapshotUnreadable."
-            if keys
-            else "Runbook TaskCtxRestoreErrorBudgetBurn has the way from each reason to its cause.",
+            f"{process.instance}: {counted(round(count), 'restore was', 'restores were')} not full {since} ({reason})",
+            f"{_sentence(reason)} Those runs went without what was lost, or were failed. Every attempt counts.",
+            ("Compare its TASKCTX_ENCRYPTION_KEYS with the submitters'. " if keys else "")
+            + f"Runbook {runbook_of(reason)}."
+            + ("" if before.samples else " With --prometheus and --since it is seen whether it still goes on."),
         )
+
+
+def runbook_of(reason: str) -> str:
+    """The page for a reason, which may be a newer taskctx's."""
+    return RUNBOOKS.get(Reason(reason), ALL_REASONS) if reason in set(Reason) else ALL_REASONS
+
+
+def _ago(process: Process) -> str:
+    return "" if process.started is None else f", {duration(max(0.0, time.time() - process.started))} ago"
 
 
 def _sentence(reason: str) -> str:

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator
 from taskctx.errors import Reason
 from taskctx.settings import Settings
 
+from ..operating.layout import TaskRef
 from ..operating.seal import Seal, Sealer
 from ..operating.words import counted, listed, size
 from .finding import Finding, Severity, ok
-from .stored import Snapshot
+from .stored import GONE, Snapshot
 from .survey import DocketSurvey, Survey
 
 NO_TTL = -1
@@ -39,6 +40,8 @@ _WITHOUT_KEYS = (
 def check_snapshots(docket: DocketSurvey, survey: Survey, settings: Settings) -> Iterator[Finding]:
     yield _counted(docket)
     yield from _without_end(docket)
+    yield from _elsewhere(docket, settings)
+    yield from _not_instrumented(docket)
     yield from _unreadable(docket, settings)
     if survey.complete:
         yield from _orphans(docket, survey.now, settings)
@@ -52,8 +55,8 @@ def _counted(docket: DocketSurvey) -> Finding:
     versions = {each.record.schema_version for each in docket.snapshots if each.record is not None}
     if versions:
         what += f", schema {', '.join(map(str, sorted(versions)))}"
-    if docket.fastmcp_seals:
-        theirs = f"{len(docket.fastmcp_seals):,} of FastMCP's, {_sealed(docket.fastmcp_seals)}"
+    if docket.fastmcp:
+        theirs = f"{len(docket.fastmcp):,} of FastMCP's, {_sealed(each.seal for each in docket.fastmcp)}"
         what += f"; and {theirs}, which are not looked into"
     return ok("snapshots", what, docket.name)
 
@@ -92,6 +95,45 @@ def _without_end(docket: DocketSurvey) -> Iterator[Finding]:
             f"{counted(len(endless), 'snapshot')} will never expire: {listed(endless)}",
             "taskctx gives every key a TTL; these hold callers' credentials for ever, and memory with them.",
             "Find out what took the TTL away (a PERSIST, a dump that was restored), and EXPIRE them.",
+            docket.name,
+        )
+
+
+def _elsewhere(docket: DocketSurvey, settings: Settings) -> Iterator[Finding]:
+    """Snapshots that are there, and where nobody with this process's settings looks."""
+    waiting = {run.task for run in docket.pending if run.snapshot_ttl == GONE}
+    for prefix, tasks in sorted(_by_prefix(docket).items()):
+        lost = len(tasks & waiting)
+        where = f"under the key prefix {prefix}, and this process looks under {settings.key_prefix}"
+        needed = f"; {counted(lost, 'waiting task needs', 'waiting tasks need')} one of them" if lost else ""
+        yield Finding(
+            "key_prefix",
+            Severity.ERROR if lost else Severity.WARNING,
+            f"{counted(len(tasks), 'snapshot is', 'snapshots are')} stored {where}{needed}",
+            "Submitters and workers that differ in TASKCTX_KEY_PREFIX do not find each other's snapshots (missing).",
+            "Give submitters and workers the same TASKCTX_KEY_PREFIX, and run the doctor with it.",
+            docket.name,
+        )
+
+
+def _by_prefix(docket: DocketSurvey) -> dict[str, set[TaskRef | None]]:
+    prefixes: dict[str, set[TaskRef | None]] = {}
+    for task, prefix in docket.elsewhere.items():
+        prefixes.setdefault(prefix, set()).add(task)
+    return prefixes
+
+
+def _not_instrumented(docket: DocketSurvey) -> Iterator[Finding]:
+    without = sum(each.has_member is False for each in docket.fastmcp)
+    if without:
+        of = f"{without:,} of FastMCP's snapshots hold" if without > 1 else "1 of FastMCP's snapshots holds"
+        yield Finding(
+            "instrument",
+            Severity.WARNING,
+            f"{of} nothing of taskctx's",
+            "A FastMCP server without taskctx.fastmcp.instrument() wrote them: no trace, no baggage and no carried "
+            "values go with those tasks, nothing is sealed, and nothing is counted.",
+            "Call taskctx.fastmcp.instrument() before the server starts, on servers and workers alike.",
             docket.name,
         )
 

@@ -7,13 +7,18 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from pydantic_core import from_json
+
 from taskctx._runtime import runtime
 from taskctx._snapshot.snapshot import StoredSnapshot, parse_stored
 from taskctx.errors import Reason, SnapshotError
 
 from ..operating.layout import Found, TaskRef
-from ..operating.seal import BEGINNING, PLAIN, UNKNOWN, Seal, seal_of
+from ..operating.seal import BEGINNING, PLAIN, UNKNOWN, Seal, Sealer, seal_of
 from ..operating.server import Ask, Server
+
+MEMBER = "taskctx"
+"""Of a snapshot of FastMCP's, as taskctx.fastmcp writes it: that cannot be asked where FastMCP is not installed."""
 
 SAMPLE = 500
 """Snapshots of each docket that are opened; of the rest only the first bytes are read, which name the key."""
@@ -41,6 +46,19 @@ class Snapshot:
     refused: Reason | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class FastMCPSnapshot:
+    """A snapshot of FastMCP's own.
+
+    Attributes:
+        has_member: taskctx has a part in it, as where the server that wrote it was instrumented; None where that
+            cannot be seen.
+    """
+
+    seal: Seal
+    has_member: bool | None = None
+
+
 async def read_snapshots(server: Server, found: Sequence[Found]) -> list[Snapshot]:
     """TTL, size and seal of each; the first :data:`SAMPLE` are opened."""
     asks: list[Ask] = []
@@ -62,10 +80,23 @@ async def read_snapshots(server: Server, found: Sequence[Found]) -> list[Snapsho
     return snapshots
 
 
-async def read_seals(server: Server, keys: Sequence[str]) -> list[Seal]:
-    """By what the values under these keys are sealed, as far as they are still there."""
-    beginnings = await server.ask([partial(_getrange, key, BEGINNING - 1) for key in keys])
-    return [UNKNOWN if isinstance(each, Exception) else seal_of(each) for each in beginnings if each != b""]
+async def read_fastmcp(server: Server, keys: Sequence[str]) -> list[FastMCPSnapshot]:
+    """FastMCP's own snapshots under these keys, as far as they are still there; the first are looked into."""
+    lasts = (-1 if index < SAMPLE else BEGINNING - 1 for index in range(len(keys)))
+    values = await server.ask([partial(_getrange, key, last) for key, last in zip(keys, lasts, strict=True)])
+    return [_of_fastmcp(value, whole=index < SAMPLE) for index, value in enumerate(values) if value != b""]
+
+
+def _of_fastmcp(value: Any, *, whole: bool) -> FastMCPSnapshot:
+    if isinstance(value, Exception):
+        return FastMCPSnapshot(UNKNOWN)
+    seal = seal_of(value)
+    if seal.by is Sealer.TASKCTX:
+        return FastMCPSnapshot(seal, has_member=True)
+    try:
+        return FastMCPSnapshot(seal, MEMBER in from_json(value) if whole and seal == PLAIN else None)
+    except (ValueError, TypeError):
+        return FastMCPSnapshot(UNKNOWN)
 
 
 def ttl_of(key: str, pipeline: Any) -> object:

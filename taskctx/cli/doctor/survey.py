@@ -7,6 +7,7 @@ meanwhile is not taken for one that lost its context.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,11 +20,11 @@ from docket import Docket
 from taskctx._runtime import current_settings
 
 from ..operating.layout import Found, Kind, TaskRef, is_fastmcps, reader, task_of
-from ..operating.seal import Seal
 from ..operating.server import Server, escaped
-from .stored import GONE, Snapshot, read_seals, read_snapshots, ttl_of
+from .dockets import dockets_among
+from .memory import is_full
+from .stored import GONE, FastMCPSnapshot, Snapshot, read_fastmcp, read_snapshots, ttl_of
 
-WORKER_GROUP = b"docket-workers"
 SETTLING = 1.0
 """Seconds that a worker has to shorten the snapshot of a task that is done, before it is said not to do so."""
 
@@ -36,6 +37,8 @@ class Run:
         task: None for a task that was added without taskctx.
         due: seconds since the epoch.
         worker: the worker that ran it last.
+        function: the task's name.
+        ended: when its last run ended, seconds since the epoch; 0 where none has.
         context_failed: it was failed because its context could not be restored.
     """
 
@@ -44,12 +47,18 @@ class Run:
     state: str
     due: float
     worker: str = ""
+    function: str = ""
+    ended: float = 0.0
     context_failed: bool = False
     snapshot_ttl: int = GONE
 
     @property
     def is_pending(self) -> bool:
         return self.state in {"scheduled", "queued"}
+
+    @property
+    def is_running(self) -> bool:
+        return self.state == "running"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +68,8 @@ class DocketSurvey:
     Attributes:
         heartbeats: when each worker was last heard of, by its own clock.
         abilities: of each worker, the tasks that it says it can run.
-        fastmcp_seals: by what each of FastMCP's own snapshots is sealed.
+        elsewhere: tasks that have a snapshot under another key prefix, and which.
+        fastmcp: FastMCP's own snapshots.
     """
 
     name: str
@@ -67,7 +77,8 @@ class DocketSurvey:
     runs: Sequence[Run] = ()
     heartbeats: dict[str, float] = field(default_factory=dict[str, float])
     abilities: dict[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
-    fastmcp_seals: Sequence[Seal] = ()
+    elsewhere: dict[TaskRef, str] = field(default_factory=dict[TaskRef, str])
+    fastmcp: Sequence[FastMCPSnapshot] = ()
 
     @property
     def pending(self) -> list[Run]:
@@ -76,8 +87,7 @@ class DocketSurvey:
     @property
     def key_ids(self) -> set[str]:
         """Of the keys of taskctx's that any snapshot is sealed with."""
-        seals = (*(each.seal for each in self.snapshots), *self.fastmcp_seals)
-        return {seal.key_id for seal in seals if seal.key_id is not None}
+        return {each.seal.key_id for each in (*self.snapshots, *self.fastmcp) if each.seal.key_id is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +101,7 @@ class Survey:
         complete: every key was looked at.
         unknown: names that were asked for, and of which there is no key.
         known: where there are such names, those of the dockets that there are.
+        database: the number of the server's database that was looked at.
     """
 
     info: dict[str, dict[str, Any]]
@@ -101,6 +112,18 @@ class Survey:
     complete: bool
     unknown: Sequence[str] = ()
     known: Sequence[str] = ()
+    database: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a node of the server refuses writes for want of memory."""
+        return any(map(is_full, self.info.values()))
+
+    @property
+    def other_databases(self) -> list[int]:
+        """Databases of the server that were not looked at, and that hold keys."""
+        names = {name for info in self.info.values() for name in info if re.fullmatch(r"db\d+", name)}
+        return sorted({int(name.removeprefix("db")) for name in names} - {self.database})
 
 
 async def survey(server: Server, names: Sequence[str], limit: int) -> Survey:
@@ -112,7 +135,7 @@ async def survey(server: Server, names: Sequence[str], limit: int) -> Survey:
     known: set[str] = set()
     if unknown or not names:
         everything = found if not names else (await _find(server, (), limit))[0]
-        known = await _dockets(server, everything)
+        known = await dockets_among(server, everything)
     return Survey(
         info=info,
         save_points=await server.config("save"),
@@ -125,13 +148,8 @@ async def survey(server: Server, names: Sequence[str], limit: int) -> Survey:
         complete=complete,
         unknown=sorted(unknown),
         known=sorted(known),
+        database=server.database,
     )
-
-
-async def _dockets(server: Server, found: Sequence[Found]) -> set[str]:
-    """Those that have snapshots or workers."""
-    with_snapshots = {each.docket for each in found if each.kind in (Kind.SNAPSHOT, Kind.FASTMCP_SNAPSHOT)}
-    return with_snapshots | await _with_workers(server, [each for each in found if each.kind is Kind.STREAM])
 
 
 async def _find(server: Server, names: Sequence[str], limit: int) -> tuple[list[Found], bool]:
@@ -139,20 +157,10 @@ async def _find(server: Server, names: Sequence[str], limit: int) -> tuple[list[
     read, found, complete = reader(), list[Found](), True
     matches = [f"{escaped(server.docket(name).prefix)}:*" for name in names] or ["*"]
     for match in matches:
-        scan = await server.scan(match, limit)
+        scan = await server.scan(match, limit, read)
         complete = complete and scan.complete
-        found += [each for key in scan.keys if (each := read(key)) is not None]
+        found += scan.found
     return found, complete
-
-
-async def _with_workers(server: Server, streams: Sequence[Found]) -> set[str]:
-    """The dockets whose stream is read by Docket's workers: others have keys that end in ``:stream`` too."""
-    groups = await server.ask([partial(_xinfo_groups, each.key) for each in streams])
-    return {
-        each.docket
-        for each, answer in zip(streams, groups, strict=True)
-        if not isinstance(answer, Exception) and any(group["name"] == WORKER_GROUP for group in answer)
-    }
 
 
 async def _survey_docket(server: Server, name: str, found: Iterable[Found]) -> DocketSurvey:
@@ -160,12 +168,13 @@ async def _survey_docket(server: Server, name: str, found: Iterable[Found]) -> D
     for each in found:
         by_kind.setdefault(each.kind, []).append(each)
     snapshots = await read_snapshots(server, by_kind.get(Kind.SNAPSHOT, []))
-    seals = await read_seals(server, [each.key for each in by_kind.get(Kind.FASTMCP_SNAPSHOT, [])])
+    fastmcp = await read_fastmcp(server, [each.key for each in by_kind.get(Kind.FASTMCP_SNAPSHOT, [])])
+    elsewhere = {each.task: each.key_prefix for each in by_kind.get(Kind.OTHER_SNAPSHOT, []) if each.task is not None}
     task_keys = {each.task_key for each in by_kind.get(Kind.RECORD, [])}
     runs = await _read_runs(server, docket, sorted(task_keys))
     heartbeats = await _read_heartbeats(server, docket)
     abilities = await _read_abilities(server, docket, list(heartbeats))
-    return DocketSurvey(name, snapshots, runs, heartbeats, abilities, seals)
+    return DocketSurvey(name, snapshots, runs, heartbeats, abilities, elsewhere, fastmcp)
 
 
 async def _read_heartbeats(server: Server, docket: Docket) -> dict[str, float]:
@@ -182,16 +191,17 @@ async def _read_abilities(server: Server, docket: Docket, workers: Sequence[str]
 
 
 async def _read_runs(server: Server, docket: Docket, task_keys: Sequence[str]) -> list[Run]:
-    fields = ("state", "when", "worker", "error")
+    fields = ("state", "when", "worker", "error", "function", "completed_at")
     records = await server.ask([partial(_hmget, docket.runs_key(key), fields) for key in task_keys])
     runs: list[Run] = []
     for task_key, record in zip(task_keys, records, strict=True):
         if isinstance(record, Exception) or record[0] is None or _is_dockets_own(task_key):
             continue
-        state, due, worker, error = ((value or b"").decode(errors="replace") for value in record)
+        state, due, worker, error, function, ended = ((value or b"").decode(errors="replace") for value in record)
         # Docket's error names the dependency that failed: the key of taskctx.worker_dependencies
         context_failed = state == "failed" and "task_context" in error and "resolve dependencies" in error
-        runs.append(Run(task_key, task_of(task_key), state, _seconds(due), worker, context_failed))
+        task = task_of(task_key)
+        runs.append(Run(task_key, task, state, _seconds(due), worker, function, _seconds(ended), context_failed))
     return await _with_ttls(server, docket, runs)
 
 
@@ -234,7 +244,3 @@ def _hmget(key: str, fields: Sequence[str], pipeline: Any) -> object:
 
 def _smembers(key: str, pipeline: Any) -> object:
     return pipeline.smembers(key)
-
-
-def _xinfo_groups(key: str, pipeline: Any) -> object:
-    return pipeline.xinfo_groups(key)

@@ -11,33 +11,74 @@ from ..operating.words import counted, duration, listed
 from .finding import Finding, Severity, ok
 from .stored import GONE
 from .survey import DocketSurvey, Run, Survey
+from .workers import alive
 
 
-def check_tasks(docket: DocketSurvey, survey: Survey, settings: Settings) -> Iterator[Finding]:
+def check_tasks(docket: DocketSurvey, survey: Survey, settings: Settings, since: float) -> Iterator[Finding]:
+    """What waits, what runs, and what ended within ``since`` seconds."""
     pending = docket.pending
     ours = [run for run in pending if run.task is not None]
     yield _waiting(docket, ours, survey.now)
-    yield from _without_context(docket, pending)
+    yield from _stranded(docket, survey.now)
+    yield from _without_context(docket)
     yield from _lost(docket, [run for run in ours if run.snapshot_ttl == GONE])
     yield from _about_to_be_lost(docket, [run for run in ours if run.snapshot_ttl >= 0], survey.now)
-    yield from _failed(docket)
-    yield from _untouched(docket, settings)
+    recent = [run for run in docket.runs if run.ended > survey.now - since]
+    yield from _failed(docket, recent, survey.now)
+    yield from _untouched(docket, recent, settings)
 
 
 def _waiting(docket: DocketSurvey, pending: Sequence[Run], now: float) -> Finding:
     waited = _longest_wait(pending, now)
     backlog = f", the longest for {duration(waited)} beyond its time" if waited > 1 else ""
-    return ok("tasks", f"{counted(len(pending), 'task')} wait{'s' if len(pending) == 1 else ''}{backlog}", docket.name)
+    running = sum(run.is_running for run in docket.runs)
+    run = f"; {counted(running, 'runs', 'run')}" if running else ""
+    return ok("tasks", f"{counted(len(pending), 'task waits', 'tasks wait')}{backlog}{run}", docket.name)
 
 
-def _without_context(docket: DocketSurvey, pending: Sequence[Run]) -> Iterator[Finding]:
-    foreign = [run for run in pending if run.task is None]
+def _stranded(docket: DocketSurvey, now: float) -> Iterator[Finding]:
+    """Tasks that a worker took with it: Docket gives them to another one, once that is there and the time is up."""
+    living = alive(docket, now)
+    stranded: dict[str, list[Run]] = {}
+    for run in docket.runs:
+        if run.is_running and run.worker not in living:
+            stranded.setdefault(run.worker, []).append(run)
+    for worker, runs in sorted(stranded.items()):
+        lost = [run for run in runs if run.task is not None and run.snapshot_ttl == GONE]
+        without = f", {len(lost):,} of them without a snapshot" if lost else ""
+        yield Finding(
+            "stranded",
+            Severity.WARNING if living and not lost else Severity.ERROR,
+            f"{counted(len(runs), 'task is', 'tasks are')} marked as running on worker {worker}, which is not alive"
+            f"{without}: {listed(run.task_key for run in runs)}",
+            "That worker ended in the middle of them. Another worker gets them after Docket's redelivery timeout "
+            "(5 minutes unless set), and begins them anew; those without a snapshot have lost their callers.",
+            "See why the worker ended (its log, out of memory?)."
+            if living
+            else "Start a worker for this docket, and see why that one ended (its log, out of memory?).",
+            docket.name,
+        )
+
+
+def _without_context(docket: DocketSurvey) -> Iterator[Finding]:
+    """Tasks of ``docket.add``.  Docket itself adds the automatic ones, under their function's name."""
+    foreign = [run for run in docket.runs if run.task is None and run.task_key != run.function]
     if foreign:
-        were = "was" if len(foreign) == 1 else "were"
-        yield ok("tasks", f"{counted(len(foreign), 'waiting task')} {were} added without taskctx.add", docket.name)
+        waiting = sum(run.is_pending for run in foreign)
+        yield Finding(
+            "added",
+            Severity.WARNING,
+            f"{counted(len(foreign), 'task was', 'tasks were')} added without taskctx.add, {waiting:,} of which "
+            f"wait{'s' if waiting == 1 else ''}: {listed({run.function or '?' for run in foreign})}",
+            "They have no caller, and run anonymous: neither a restore nor a failure is counted.",
+            "Submit them with taskctx.add, replace or add_many; where no caller is meant, inside of "
+            "taskctx.anonymous().",
+            docket.name,
+        )
 
 
 def _lost(docket: DocketSurvey, lost: Sequence[Run]) -> Iterator[Finding]:
+    lost = [run for run in lost if run.task not in docket.elsewhere]
     if lost:
         yield Finding(
             "lost",
@@ -79,26 +120,29 @@ def _about_to_be_lost(docket: DocketSurvey, pending: Sequence[Run], now: float) 
         )
 
 
-def _failed(docket: DocketSurvey) -> Iterator[Finding]:
+def _failed(docket: DocketSurvey, recent: Sequence[Run], now: float) -> Iterator[Finding]:
     """By worker: one that fails tasks where others do not has another keyring than they have."""
-    failed = Counter(run.worker for run in docket.runs if run.context_failed)
+    failed = Counter(run.worker for run in recent if run.context_failed)
     for worker, count in sorted(failed.items()):
-        others = sum(run.state == "completed" and run.worker != worker for run in docket.runs)
+        others = sum(run.state == "completed" and run.worker != worker for run in recent)
+        last = max(run.ended for run in recent if run.context_failed and run.worker == worker)
         yield Finding(
             "restores",
             Severity.ERROR,
             f"{counted(count, 'task')} failed on worker {worker} because the context could not be restored"
-            + (f", while other workers completed {others:,}" if others else ""),
+            + (f", while other workers completed {others:,}" if others else "")
+            + f"; the last {duration(max(0.0, now - last))} ago",
             "That worker may lack a key that the submitters seal with (TASKCTX_ENCRYPTION_KEYS), or their snapshots "
             "are gone.",
-            "Look for reason= in its log (logger taskctx), and run the doctor in its environment.",
+            "Look for reason= in its log (logger taskctx), and run the doctor in its environment. If it is mended: "
+            "--since leaves out what was before.",
             docket.name,
         )
 
 
-def _untouched(docket: DocketSurvey, settings: Settings) -> Iterator[Finding]:
+def _untouched(docket: DocketSurvey, recent: Sequence[Run], settings: Settings) -> Iterator[Finding]:
     """A snapshot is shortened when its task is done; one that was not was never looked at by the worker."""
-    done = [run for run in docket.runs if run.task is not None and run.state == "completed"]
+    done = [run for run in recent if run.task is not None and run.state == "completed"]
     untouched = Counter(run.worker for run in done if run.snapshot_ttl > settings.completed_ttl)
     total = Counter(run.worker for run in done)
     for worker, count in sorted(untouched.items()):

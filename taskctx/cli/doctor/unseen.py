@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from taskctx.telemetry import names
 
-from ..operating.fleet import QUEUE_DEPTH, TASKS_STARTED, Process
+from ..operating.fleet import TASKS_STARTED, Process
 from ..operating.words import counted, listed
 from .finding import Finding, Severity, not_looked, ok
 
@@ -31,23 +31,16 @@ def check_unseen(docket: str, workers: Workers, processes: Sequence[Process]) ->
     named = {each.instance: set(each.by("docket_worker", TASKS_STARTED, docket_name=docket)) for each in processes}
     unnamed = [each for each in processes if not named[each.instance]]
     unseen = workers.living - set[str]().union(*named.values())
-    missing = len(unseen) - sum(_works(each, docket) for each in unnamed)
+    missing = len(unseen) - sum(each.works_for(docket) for each in unnamed)
     if missing <= 0:
         yield ok("metrics", f"metrics of all of {counted(len(workers.living), 'worker')} are served", docket)
         return
-    servers = [each.instance for each in unnamed if not _works(each, docket) and _may_work(each, docket)]
+    servers = [each.instance for each in unnamed if not each.works_for(docket) and _may_work(each, docket)]
     untold = min(missing, len(unseen & workers.fastmcp), len(servers))
     if untold < missing:
         yield _nowhere(docket, missing - untold, unseen, fastmcp=unseen <= workers.fastmcp)
     if untold:
         yield _untold(docket, untold, unseen & workers.fastmcp, servers)
-
-
-def _works(process: Process, docket: str) -> bool:
-    """Whether it shows that it runs a worker of the docket."""
-    return any(process.find(QUEUE_DEPTH, docket_name=docket)) or bool(
-        process.total(names.RESTORES.name, docket_name=docket)
-    )
 
 
 def _may_work(process: Process, docket: str) -> bool:

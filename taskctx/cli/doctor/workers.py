@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ..operating.layout import is_fastmcps_tool
 from ..operating.words import counted, duration, listed
 from .backend import SKEW
-from .finding import Finding, Severity, ok
+from .finding import Finding, Severity, not_looked, ok
 from .survey import DocketSurvey, Survey
 from .unseen import Workers
 
@@ -32,7 +32,7 @@ def check_workers(docket: DocketSurvey, survey: Survey) -> Iterator[Finding]:
     if living:
         yield ok("workers", f"{counted(len(living), 'worker')} alive: {listed(living)}", docket.name)
     else:
-        yield _nobody(docket, survey.now)
+        yield _nobody(docket, survey)
     for name, seen in docket.heartbeats.items():
         if seen - survey.now > SKEW:
             yield Finding(
@@ -45,9 +45,11 @@ def check_workers(docket: DocketSurvey, survey: Survey) -> Iterator[Finding]:
             )
 
 
-def _nobody(docket: DocketSurvey, now: float) -> Finding:
-    waiting = [run for run in docket.pending if run.due <= now]
+def _nobody(docket: DocketSurvey, survey: Survey) -> Finding:
+    waiting = [run for run in docket.pending if run.due <= survey.now]
     what = "no worker is alive" + (f", and {counted(len(waiting), 'task')} should be running" if waiting else "")
+    if survey.is_full:
+        return not_looked("workers", f"{what}, or none can say that it is: the server is full (memory)", docket.name)
     return Finding(
         "workers",
         Severity.ERROR if waiting else Severity.WARNING,

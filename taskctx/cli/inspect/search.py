@@ -50,9 +50,9 @@ async def locate(server: Server, given: str, dockets: Sequence[str], limit: int)
     found, complete = list[Found](), True
     read = reader()
     for match in wanted.patterns():
-        scan = await server.scan(match, limit)
+        scan = await server.scan(match, limit, read)
         complete = complete and scan.complete
-        found += [each for key in scan.keys if (each := read(key)) is not None and wanted.is_meant(each)]
+        found += filter(wanted.is_meant, scan.found)
     located = list(_grouped(server, found))
     if not located and not complete:
         raise Problem(
@@ -81,7 +81,7 @@ class _Wanted:
     @classmethod
     def of(cls, given: str, dockets: Sequence[str]) -> _Wanted:
         key = reader()(given)
-        if key is not None and key.task is not None:
+        if key is not None and key.task is not None and not key.key_prefix:
             return cls(given, dockets, key.docket, key.task)
         if key is not None and key.kind is Kind.RECORD:
             return cls(given, dockets, key.docket, task_of(key.task_key), key.task_key)

@@ -16,12 +16,14 @@ from .web import ask_prometheus, fetch, metrics_url
 
 TASKS_STARTED = "docket_tasks_started_total"
 QUEUE_DEPTH = "docket_queue_depth"
+PROCESS_STARTED = "process_start_time_seconds"
 LOOK_BACK = "1d"
 """How long ago a process may last have been seen by Prometheus and still be missed."""
 
 _BUCKETS = tuple(f"{metric.name}_bucket" for metric in (names.SNAPSHOT_AGE, names.SNAPSHOT_TTL_REMAINING))
 _NAMES = (
     names.BUILD_INFO.name,
+    names.CAPTURES.name,
     names.CRYPTO_OPERATIONS.name,
     names.ENCRYPTION_KEY_INFO.name,
     names.RESTORES.name,
@@ -30,6 +32,7 @@ _NAMES = (
     *_BUCKETS,
     TASKS_STARTED,
     QUEUE_DEPTH,
+    PROCESS_STARTED,
 )
 
 
@@ -70,6 +73,27 @@ class Process:
             value = each.labels.get(label, "")
             sums[value] = sums.get(value, 0.0) + each.value
         return sums
+
+    @property
+    def dockets(self) -> dict[str, bool]:
+        """The dockets that its metrics name, and of each whether the process shows that it works for it."""
+        known = {each.labels["docket_name"]: False for each in self.samples if "docket_name" in each.labels}
+        return {name: self.works_for(name) for name in known}
+
+    def works_for(self, docket: str) -> bool:
+        """Whether it shows that it runs a worker of the docket."""
+        return (
+            any(self.find(QUEUE_DEPTH, docket_name=docket)) or self.total(names.RESTORES.name, docket_name=docket) > 0
+        )
+
+    @property
+    def started(self) -> float | None:
+        """When it started, seconds since the epoch; None where it does not say."""
+        return next((each.value for each in self.find(PROCESS_STARTED)), None)
+
+    @property
+    def has_dockets_metrics(self) -> bool:
+        return any(each.name.startswith("docket_") for each in self.samples)
 
     @property
     def has_taskctx(self) -> bool:

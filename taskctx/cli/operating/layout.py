@@ -19,6 +19,9 @@ from taskctx._snapshot.keys import PLAIN_TASK, parse_task_key, snapshot_key
 _OWNER = r"(?:anon|auth:(?P<scope>[^:]+))"
 _FASTMCP_TASK = re.compile(rf"{_OWNER}:(?P<id>.+):(?P<type>[^:]+):[^:#]+(?:#leg\d+)?", re.DOTALL)
 
+_ANY_PREFIX = r"(?P<docket>.+):(?P<key_prefix>[A-Za-z0-9._-]+)"
+"""Of a setting ``key_prefix`` that may be another here."""
+
 _COMPONENTS = {"tool", "prompt", "resource", "template"}
 
 
@@ -46,7 +49,9 @@ class Kind(Enum):
     SNAPSHOT = "snapshot"
     RECORD = "record"
     FASTMCP_SNAPSHOT = "fastmcp snapshot"
+    OTHER_SNAPSHOT = "snapshot under another key prefix"
     STREAM = "stream"
+    QUEUE = "queue"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,7 @@ class Found:
         docket: the docket's name.
         task: of a snapshot, ours or FastMCP's.
         task_key: Docket's key for the task, of a record.
+        key_prefix: of a snapshot under another one than this process has.
     """
 
     key: str
@@ -64,6 +70,7 @@ class Found:
     docket: str
     task: TaskRef | None = None
     task_key: str = ""
+    key_prefix: str = ""
 
 
 def reader() -> Callable[[str], Found | None]:
@@ -73,7 +80,9 @@ def reader() -> Callable[[str], Found | None]:
         (Kind.SNAPSHOT, re.compile(rf"(?P<docket>.+):{prefix}:task:{_OWNER}:(?P<id>[^:]+):snapshot", re.DOTALL)),
         (Kind.FASTMCP_SNAPSHOT, re.compile(rf"(?P<docket>.+):fastmcp:task:{_OWNER}:(?P<id>.+):snapshot", re.DOTALL)),
         (Kind.RECORD, re.compile(r"(?P<docket>.+?):runs:(?P<task_key>.+)", re.DOTALL)),
+        (Kind.OTHER_SNAPSHOT, re.compile(rf"{_ANY_PREFIX}:task:{_OWNER}:(?P<id>[^:]+):snapshot", re.DOTALL)),
         (Kind.STREAM, re.compile(r"(?P<docket>.+):stream")),
+        (Kind.QUEUE, re.compile(r"(?P<docket>.+):queue")),
     )
 
     def read(key: str) -> Found | None:
@@ -82,7 +91,8 @@ def reader() -> Callable[[str], Found | None]:
             if match:
                 parts = match.groupdict()
                 task = _named(parts, fastmcp=kind is Kind.FASTMCP_SNAPSHOT) if "id" in parts else None
-                return Found(key, kind, _without_tag(parts["docket"]), task, parts.get("task_key") or "")
+                named = {name: parts.get(name) or "" for name in ("task_key", "key_prefix")}
+                return Found(key, kind, _without_tag(parts["docket"]), task, **named)
         return None
 
     return read

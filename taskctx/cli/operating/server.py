@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Generic, TypeVar, cast
 
 from docket import Docket
 from redis.asyncio.cluster import RedisCluster
@@ -26,6 +26,8 @@ from taskctx._transport.causes import Cause, RefusedCommand, cause_of
 from .._problem import Problem
 from .._url import shown
 from .options import DEFAULT_URL, URL_VARIABLE
+
+T = TypeVar("T")
 
 MEMORY = "memory://"
 PATIENCE = 10.0
@@ -48,10 +50,10 @@ Ask = Callable[[Any], object]
 
 
 @dataclass(frozen=True, slots=True)
-class Scan:
-    """The keys that were seen; ``complete`` when they are all there are."""
+class Scan(Generic[T]):
+    """What was found of that which was looked for; ``complete`` when it is all there is."""
 
-    keys: Sequence[str]
+    found: Sequence[T]
     complete: bool
 
 
@@ -77,6 +79,12 @@ class Server:
         except ResponseError:
             return None
 
+    @property
+    def database(self) -> int:
+        """The number of the database that is looked at."""
+        pool = getattr(self._client, "connection_pool", None)
+        return 0 if pool is None else pool.connection_kwargs.get("db") or 0
+
     async def clock_offset(self) -> float:
         """Seconds by which the server's clock is ahead of ours; of several nodes, the one that is furthest off."""
         offsets: list[float] = []
@@ -86,24 +94,27 @@ class Server:
             offsets.append(seconds + microseconds / 1e6 - (before + time.time()) / 2)
         return max(offsets, key=abs)
 
-    async def scan(self, match: str, limit: int) -> Scan:
-        """Keys that match a pattern, with no more than about ``limit`` looked at."""
-        keys: dict[str, None] = {}
-        looked = 0
+    async def scan(self, match: str, limit: int, read: Callable[[str], T | None]) -> Scan[T]:
+        """What ``read`` makes of the keys that match a pattern, until it is about ``limit`` of them.
+
+        Keys of which ``read`` makes nothing do not count, however many there are.
+        """
+        keys: dict[str, T] = {}
         for _, node in self._nodes():
             cursor = 0
             while True:
-                if looked >= limit:
-                    return Scan(list(keys), complete=False)
+                if len(keys) >= limit:
+                    return Scan(list(keys.values()), complete=False)
                 cursor, found = await _soon(self._client.scan(cursor, match=match, count=SCAN_COUNT, **node))
                 if isinstance(cursor, dict):
                     cursor = next(iter(cast("dict[str, int]", cursor).values()))
                 # a key may come twice, and one that is not text is nobody's of ours
-                keys.update((key.decode(errors="replace"), None) for key in found)
-                looked += SCAN_COUNT
+                for key in (key.decode(errors="replace") for key in found):
+                    if (meaning := read(key)) is not None:
+                        keys[key] = meaning
                 if cursor == 0:
                     break
-        return Scan(list(keys), complete=True)
+        return Scan(list(keys.values()), complete=True)
 
     async def ask(self, commands: Sequence[Ask]) -> list[Any]:
         """The answer to each command; an exception in the place of one that this key cannot give.

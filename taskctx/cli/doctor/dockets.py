@@ -1,0 +1,88 @@
+"""Which dockets there are: by their snapshots, and by what Docket itself keeps of tasks and workers.
+
+Other software has keys that end in ``:stream`` and ``:queue`` too, so what is in them decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
+
+from ..operating.layout import Found, Kind
+from ..operating.server import Ask, Server
+
+WORKER_GROUP = b"docket-workers"
+_SNAPSHOTS = (Kind.SNAPSHOT, Kind.FASTMCP_SNAPSHOT, Kind.OTHER_SNAPSHOT)
+_LOOKED_INTO = 10
+"""Records of a docket that are looked into, to see whether they are any."""
+
+
+async def dockets_among(server: Server, found: Sequence[Found]) -> set[str]:
+    """The names of the dockets that these keys are of."""
+    certain = {each.docket for each in found if each.kind in _SNAPSHOTS}
+    for kind, is_dockets in ((Kind.RECORD, _records), (Kind.STREAM, _streams), (Kind.QUEUE, _queues)):
+        candidates = [each for each in found if each.kind is kind and each.docket not in certain]
+        certain |= await is_dockets(server, candidates)
+    return certain
+
+
+async def _records(server: Server, found: Iterable[Found]) -> set[str]:
+    """Those of which a task has a state and a time."""
+    some: dict[str, list[str]] = {}
+    for each in found:
+        keys = some.setdefault(each.docket, [])
+        if len(keys) < _LOOKED_INTO:
+            keys.append(each.key)
+    dockets = [docket for docket, keys in some.items() for _ in keys]
+    answers = await _ask(server, [partial(_state, key) for keys in some.values() for key in keys])
+    return {docket for docket, answer in zip(dockets, answers, strict=True) if answer and None not in answer}
+
+
+async def _streams(server: Server, found: Sequence[Found]) -> set[str]:
+    """Those that Docket's workers read, or whose first entry is a task."""
+    groups = await _ask(server, [partial(_groups, each.key) for each in found])
+    entries = await _ask(server, [partial(_first_entry, each.key) for each in found])
+    return {
+        each.docket
+        for each, read_by, first in zip(found, groups, entries, strict=True)
+        if any(group["name"] == WORKER_GROUP for group in read_by or ())
+        or any(message and {b"key", b"function"} <= message.keys() for _, message in first or ())
+    }
+
+
+async def _queues(server: Server, found: Sequence[Found]) -> set[str]:
+    """Those whose first member is a task that is parked under its key."""
+    members = await _ask(server, [partial(_first_member, each.key) for each in found])
+    parked = [
+        (each.docket, server.docket(each.docket).parked_task_key(first[0].decode(errors="replace")))
+        for each, first in zip(found, members, strict=True)
+        if first
+    ]
+    functions = await _ask(server, [partial(_function, key) for _, key in parked])
+    return {docket for (docket, _), function in zip(parked, functions, strict=True) if function}
+
+
+async def _ask(server: Server, commands: Sequence[Ask]) -> list[Any]:
+    """The answers; None in the place of one that was refused, because the key holds something else."""
+    return [None if isinstance(answer, Exception) else answer for answer in await server.ask(commands)]
+
+
+def _state(key: str, pipeline: Any) -> object:
+    return pipeline.hmget(key, ("state", "when"))
+
+
+def _groups(key: str, pipeline: Any) -> object:
+    return pipeline.xinfo_groups(key)
+
+
+def _first_entry(key: str, pipeline: Any) -> object:
+    return pipeline.xrange(key, count=1)
+
+
+def _first_member(key: str, pipeline: Any) -> object:
+    return pipeline.zrange(key, 0, 0)
+
+
+def _function(key: str, pipeline: Any) -> object:
+    return pipeline.hget(key, "function")
