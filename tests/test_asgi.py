@@ -318,7 +318,8 @@ class McpUser(SimpleUser):
 def django_users() -> tuple[Any, Any]:
     """Django's own classes: a user, and nobody."""
     if not settings.configured:
-        settings.configure(INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes"])
+        configure: Any = settings.configure  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        configure(INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes"])
         django.setup()
     from django.contrib.auth.models import AnonymousUser, User  # noqa: PLC0415 - needs the settings
 

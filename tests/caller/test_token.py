@@ -301,7 +301,12 @@ def test_the_token_of_an_authorization_header(header: str | None, token: str | N
 def test_a_client_whose_scope_could_be_anothers_is_refused(client_id: str) -> None:
     """``a|b`` alone would be the scope of client ``a`` with subject ``b``; the message quotes no value."""
     theirs = SimpleNamespace(token=secret("token"), client_id=client_id, claims={"secret": secret("claim")})
-    for refuse in (AccessToken.coerce, lambda token: bind_caller(access_token=token).__enter__()):
+
+    def bind(token: object) -> None:
+        with bind_caller(access_token=token):
+            raise AssertionError("it was bound")
+
+    for refuse in (AccessToken.coerce, bind):
         with pytest.raises(InvalidArgument, match=r"client_id contains '\|'.*claims=\{'sub'") as caught:
             refuse(theirs)
         assert MARKER not in str(caught.value)
