@@ -69,8 +69,7 @@ class TaskContextMiddleware:
     The token comes from :func:`taskctx.identify`; or else from ``scope["user"]``, which an authentication middleware
     has verified: the MCP SDK's ``AuthenticatedUser`` carries one; from a user of Starlette's
     ``AuthenticationMiddleware``, or of Django's, one is made, with the user's identity (``get_username()``, ``pk``) as
-    ``client_id`` and the granted scopes.  A
-    bearer header that was not verified is no identity.
+    ``client_id`` and the granted scopes.  A bearer header that was not verified is no identity.
 
     Where no OpenTelemetry instrumentation has started a span for the request, the request's own ``traceparent`` and
     ``baggage`` become current, so that traces go on through a server that is not instrumented.

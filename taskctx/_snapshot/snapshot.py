@@ -135,20 +135,19 @@ class TaskContextSnapshot:
 
     async def _save(self, connection: Connection, key: str, ttl: int, within: Runtime) -> None:
         with observe(Save(docket_name=connection.docket_name), within) as operation:
-            trace_context = self.trace_context | current_trace()
+            here = current_trace()
             operation.ttl = ttl
             operation.fields = present_parts(
                 access_token_json=self.access_token_json,
                 http_headers=self.http_headers,
                 session_id=self.session_id,
                 origin_request_id=self.origin_request_id,
-                trace_context=trace_context,
+                trace_context=self.trace_context | here,
                 carried=self.carried,
             )
-            del trace_context
             with Deadline(connection.timers, within.settings.backend_timeout):
                 stamp = {"stored_at": await connection.server_time(), "ttl": ttl}
-                values = Values(self._by_name() | {"trace_context": self.trace_context | current_trace()} | stamp)
+                values = Values(self._by_name() | {"trace_context": self.trace_context | here} | stamp)
                 value = memoryview(within.codec.encode(dump_json(values), key))
                 operation.sizes, operation.sealed_with = (len(value),), within.codec.sealing_key_id
                 if len(value) > within.settings.max_snapshot_bytes:

@@ -78,9 +78,8 @@ class LogObserver(Observer):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._topics: dict[_Subject, _Topic] = {}
-        self._unrestored: set[tuple[str, str]] = set()
+        self._told: set[object] = set()
         self._lock = threading.Lock()
-        self._told: set[Event] = set()
         self.event_counters: dict[type[Event], Callable[[Any], None]] = {
             CommandRefused: self._command_refused,
             ContextInherited: self._inherited,
@@ -114,21 +113,17 @@ class LogObserver(Observer):
         )
 
     def _inherited(self, event: ContextInherited) -> None:
-        if event not in self._told:
-            self._told.add(event)
+        if self._is_first(event):
             logger.warning(_INHERITED)
 
     def _not_understood(self, event: UserNotUnderstood) -> None:
-        if event not in self._told:
-            self._told.add(event)
+        if self._is_first(event):
             logger.error(_NOT_UNDERSTOOD, event.kind)
 
     def _read_unrestored(self, read: UnrestoredRead) -> None:
         task = (read.docket_name, read.docket_task)
-        with self._lock:
-            if task in self._unrestored or len(self._unrestored) >= MAX_TOPICS:
-                return
-            self._unrestored.add(task)
+        if not self._is_first(task):
+            return
         logger.log(
             logging.ERROR if read.fails_task else logging.WARNING,
             "A task asked for its caller and was %s (reason=%s docket=%s task=%s): %s.",
@@ -171,6 +166,14 @@ class LogObserver(Observer):
             _INSTEAD[event.command],
             extra={"docket.name": event.docket_name},
         )
+
+    def _is_first(self, subject: object) -> bool:
+        """Whether nothing was said yet of what is said once; of more than can be remembered, nothing is said."""
+        with self._lock:
+            if subject in self._told or len(self._told) >= MAX_TOPICS:
+                return False
+            self._told.add(subject)
+            return True
 
     def _repeated(self, subject: _Subject, interval: float = INTERVAL) -> int | None:
         """How many lines about this were left out since the last one, or None to leave this one out too."""
