@@ -68,13 +68,17 @@ class Load:
 
     @asynccontextmanager
     async def backlog(self, tasks: int = 40) -> AsyncGenerator[None]:
-        """Stop the workers until there is a backlog of every submitter's, and let them loose after the block."""
+        """Stop the workers until there is a backlog of every submitter's, and let them loose after the block.
 
-        def piled_up(ledger: Ledger) -> bool:
-            waiting = Counter(number // ENDLESS for number in ledger.unsettled())
-            return waiting.total() >= tasks and all(waiting[i] >= ENOUGH for i in range(len(self.submitters)))
-
+        What a worker had in its hands as it stopped, restored and not ended, is no backlog.
+        """
         with frozen(*self.case.workers):
+            known = set(self.case.ledger.refresh().fates)
+
+            def piled_up(ledger: Ledger) -> bool:
+                waiting = Counter(number // ENDLESS for number in ledger.unsettled() if number not in known)
+                return waiting.total() >= tasks and all(waiting[i] >= ENOUGH for i in range(len(self.submitters)))
+
             await self.case.until(piled_up)
             yield
 
