@@ -23,6 +23,7 @@ from benchmarks.counting import Calls, counting_calls, counting_instructions
 from taskctx import TaskContextSnapshot
 from taskctx._caller.carried import carried_variables
 from taskctx._transport.connection import Connection
+from taskctx._worker.held_back import held_back
 from tests.conftest import BACKEND, make_worker
 from tests.secrets import secret
 
@@ -44,8 +45,11 @@ INSTRUCTIONS = {"capture": 990, "save": 1_300, "restore": 2_760}
 
 
 @pytest.fixture(autouse=True)
-def nothing_carried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Modules of other tests have variables carried when they are imported, and each takes some calls."""
+def nothing_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Modules of other tests have variables carried when they are imported, and leave tasks that were held back behind:
+    each takes some calls.
+    """
+    held_back.clear()
     for name in list(carried_variables):
         monkeypatch.delitem(carried_variables, name)
 

@@ -191,6 +191,7 @@ async def _renew(restoration: Restoration, execution: Execution, ending: Ending,
         due_in = max(0.0, ending.delay, record.due - time.time())
         ttl = max(now_left, math.ceil(due_in) + within.settings.pending_ttl)
         record = await commands.expire_and_look(connection, key, ttl, record_key)
+        restoration.renewed(ttl)
         if _is_due_again(record, execution, ending):
             return
         # the next run came, ended, and shortened it before we renewed it

@@ -31,20 +31,26 @@ class RefreshError(TaskContextError):
 
 
 class ExpiredCredential:
-    """A credential that is over, and what becomes of it.
+    """A credential that is over, and what becomes of it.  The hook's answer is kept, until a token in it is over too.
 
     Attributes:
         degraded: why the task runs without a token; None where it has one.
         refresh_failure: why there is no new token although there is a hook, in fixed words and names of types.
     """
 
-    __slots__ = ("_credential", "_runtime", "degraded", "refresh_failure")
+    __slots__ = ("_answer", "_credential", "_is_answered", "_runtime", "degraded", "refresh_failure")
 
     def __init__(self, credential: Credential, runtime: Runtime) -> None:
         self._credential = credential
         self._runtime = runtime
+        self._is_answered = False
+        self._answer: Credential | None = None
         self.degraded: Reason | None = None
         self.refresh_failure: str | None = None
+
+    def is_of(self, credential: Credential) -> bool:
+        """Whether this is the credential that is over."""
+        return self._credential.json == credential.json
 
     async def replaced(self, *, may_keep: bool) -> Credential | None:
         """The credential that the task gets: a new one, or what ``on_expired_token`` says.
@@ -57,6 +63,7 @@ class ExpiredCredential:
                 (``scope_mismatch``) the hook gave another caller's token.
         """
         reason = Reason.CREDENTIAL_EXPIRED
+        self.degraded = self.refresh_failure = None
         try:
             new = await self._new()
         except RefreshError as failure:
@@ -82,14 +89,19 @@ class ExpiredCredential:
         hook = self._runtime.refresh_token
         if hook is None:
             return None
+        answer = self._answer
+        if self._is_answered and (answer is None or not is_expired(answer.token, time.time())):
+            return answer
         new = await refreshed(hook, self._credential.token, self._runtime.settings.refresh_timeout)
         if new is None:
+            self._is_answered, self._answer = True, None
             return None
         if new.scope != self._credential.scope:
             self.refresh_failure = "gave a token of another scope"
             raise SnapshotError(Reason.SCOPE_MISMATCH)
         if is_expired(new.token, time.time()):
             raise RefreshError("gave a token that has expired too")
+        self._is_answered, self._answer = True, new
         return new
 
 

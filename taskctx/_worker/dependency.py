@@ -17,6 +17,7 @@ from .._transport.deadline import BackendError
 from ..operations import Run
 from ..telemetry.observe import docket_seen, observe
 from .afterwards import NEVER_AGAIN, RerunHandlers, expire_as_needed, shorten_if_ended
+from .held_back import held_back
 from .restoration import Restoration
 from .shared import make_shared_anonymously
 
@@ -72,6 +73,8 @@ class _TaskRun:
         same, and they too see an anonymous caller.
         """
         restoration = self._restoration
+        if held_back:
+            held_back.resume(restoration, self._execution)
         try:
             await restoration.run(renew=self._handlers is not NEVER_AGAIN or self._execution.redelivered)
         except asyncio.CancelledError:
@@ -87,6 +90,8 @@ class _TaskRun:
             if self._body is not None:
                 self._body.end(error)
             if self._restoration.is_in_force:
+                if isinstance(error, AdmissionBlocked):
+                    held_back.remember(self._restoration, self._execution, error)
                 await expire_as_needed(self._restoration, self._execution, self._handlers, error)
         finally:
             self._restoration.resets.run()

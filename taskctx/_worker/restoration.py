@@ -66,6 +66,7 @@ class Restoration:
 
     __slots__ = (
         "_age",
+        "_asked",
         "_caller",
         "_cause",
         "_credential_life",
@@ -110,6 +111,7 @@ class Restoration:
         self._age: float | None = None
         self._credential_life: float | None = None
         self._expired: ExpiredCredential | None = None
+        self._asked: ExpiredCredential | None = None
 
     async def run(self, *, renew: bool = False) -> None:
         """Clear what was inherited, then put the snapshot of the task in force.
@@ -156,6 +158,24 @@ class Restoration:
         # outside the operation, whose observers put back the OpenTelemetry context that they found
         self._apply(task)
 
+    def resume(self, earlier: Restoration, *, is_in_force: bool) -> None:
+        """Go on from an earlier try, which was held back before the task's body.
+
+        Its answer from the ``refresh_token`` hook counts for the same token.
+
+        Args:
+            earlier: what it restored.
+            is_in_force: its snapshot is the task's still, and needs no reading where it has life enough.
+        """
+        self._asked = earlier._expired
+        if is_in_force and 2 * earlier.ttl_left() > self.runtime.settings.pending_ttl:
+            self._wire, self.connection, self.redis_key = earlier._wire, earlier.connection, earlier.redis_key
+            self.snapshot, self._ttl, self._read_at = earlier.snapshot, earlier._ttl, earlier._read_at
+
+    def renewed(self, ttl: int) -> None:
+        """The snapshot was given so many seconds from now."""
+        self._ttl, self._read_at = ttl, time.monotonic()
+
     def ttl_left(self) -> int:
         """Seconds that are left to the snapshot by now; negative for none, or no end."""
         return math.ceil(self._ttl - (time.monotonic() - self._read_at))
@@ -171,7 +191,7 @@ class Restoration:
     async def _restored(self, docket: Docket, *, renew: bool) -> Reason | None:
         """Read, open and judge; None when all is ready to take effect, or else the reason why it is not."""
         try:
-            snapshot = await self._read(docket, renew=renew)
+            snapshot = self.snapshot or await self._read(docket, renew=renew)
             # a refreshed token takes its time, which is not Redis's
             credential = await self._judge(snapshot)
             self._degraded = (self._expired and self._expired.degraded) or self._wire.degraded
@@ -242,8 +262,11 @@ class Restoration:
         self._credential_life = expires_at - now
         if not is_expired(credential.token, now):
             return credential
-        self._expired = ExpiredCredential(credential, self.runtime)
-        new = await self._expired.replaced(may_keep=self._wire.keeps_expired_tokens)
+        asked = self._asked
+        if asked is None or not asked.is_of(credential):
+            asked = ExpiredCredential(credential, self.runtime)
+        self._expired = asked
+        new = await asked.replaced(may_keep=self._wire.keeps_expired_tokens)
         if new is not None and new is not credential:
             self._credential_life = life_left(new.token, time.time())
         return new

@@ -7,9 +7,10 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any
 
-from docket.dependencies import TaskKey, current_docket, current_execution
+from docket.dependencies import AdmissionBlocked, TaskKey, current_docket, current_execution
 
 from .._worker.dependency import TaskContext, WatchedBody, watched_body
+from .._worker.held_back import held_back
 from .._worker.restoration import Restoration
 from .._worker.shared import make_shared_anonymously
 from ..operations import Run
@@ -67,6 +68,8 @@ class _ToolRun(AbstractAsyncContextManager[None]):
         """Restore.  What is in force stays so if that fails the task: Docket resolves its other dependencies all the
         same, and they too see an anonymous caller.
         """
+        if held_back:
+            held_back.resume(self._restoration, current_execution.get())
         await _restored(self._restoration)
         if self._restoration.runtime.observers.watches[Run].any:
             self._body = watched_body(current_execution.get(), self._restoration)
@@ -77,6 +80,8 @@ class _ToolRun(AbstractAsyncContextManager[None]):
         try:
             if self._body is not None:
                 self._body.end(error)
+            if isinstance(error, AdmissionBlocked) and self._restoration.is_in_force:
+                held_back.remember(self._restoration, current_execution.get(), error)
         finally:
             self._restoration.resets.run()
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from types import TracebackType
 from typing import Annotated, Any, cast
 from uuid import uuid4
@@ -943,3 +944,28 @@ def test_what_a_depends_made_is_kept_for_a_task_in_a_context_variable() -> None:
     """Else ``_worker.shared`` lets what was made for one task be used for what all of them share."""
     dependency: Any = Depends(time.time)
     assert isinstance(dependency.cache, ContextVar)
+
+
+async def test_a_task_that_docket_schedules_again_has_the_next_generation_and_the_time_that_docket_gave_it(
+    docket: Docket,
+) -> None:
+    """Else ``_worker.held_back`` reads a snapshot again for each try of a rate limit, or takes one that is not in force."""
+    tries: list[tuple[int, datetime]] = []
+    executions: list[Execution] = []
+
+    class Watch(Dependency[None]):
+        async def __aenter__(self) -> None:
+            executions.append(current_execution.get())
+            tries.append((executions[-1].generation, executions[-1].when))
+
+    async def task(watch: None = Watch(), limit: RateLimit = RateLimit(1, per=timedelta(milliseconds=50))) -> None: ...  # type: ignore[assignment]
+
+    for key in ("first", "held"):
+        await docket.add(task, key=key)()
+    async with make_worker(docket, concurrency=1) as worker:
+        await worker.run_until_finished()
+
+    held = [place for place, execution in enumerate(executions) if execution.key == "held"]
+    assert len(held) >= 2
+    for before, after in pairwise(held):
+        assert tries[after] == (tries[before][0] + 1, executions[before].when)
