@@ -10,6 +10,7 @@ from typing import Literal
 
 from taskctx.errors import Reason
 from taskctx.telemetry.names import (
+    ANONYMOUS_SUBMISSIONS,
     BUILD_INFO,
     CAPTURES,
     CREDENTIAL_TTL_REMAINING,
@@ -199,6 +200,26 @@ ALERTS: tuple[Alert, ...] = (
         "with on_save_failure=continue, a task that will run anonymous).",
         "taskctx-overview",
         "5m",
+    ),
+    Alert(
+        "AnonymousSubmissions",
+        ratio(
+            sum_by("job, docket_name", rate(series(ANONYMOUS_SUBMISSIONS, 'meant="no"'), "30m")),
+            sum_by("job, docket_name", rate(series(CAPTURES), "30m")),
+        )
+        + " > 0.05\nand "
+        + sum_by("job, docket_name", increase(series(CAPTURES), "30m"))
+        + f" >= {FLOOR}\nand "
+        + sum_by("job, docket_name", increase(series(ANONYMOUS_SUBMISSIONS), "1d"))
+        + " < 0.9 * "
+        + sum_by("job, docket_name", increase(series(CAPTURES), "1d")),
+        "warning",
+        "Tasks are submitted without a caller on docket {{ $labels.docket_name }}, whose tasks have callers",
+        "{{ $value | humanizePercentage }} of the tasks that {{ $labels.job }} submitted in 30 minutes have no caller, and "
+        "nothing says that this is meant. They run anonymous, or are refused where on_anonymous says so.",
+        "taskctx-overview",
+        "10m",
+        variables=("job", "docket"),
     ),
     Alert(
         "RestoreSlow",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from taskctx.telemetry.names import (
+    ANONYMOUS_SUBMISSIONS,
     BUILD_INFO,
     CAPTURE_DURATION,
     CAPTURE_FIELDS,
@@ -264,13 +265,38 @@ _SUBMITTING = Row(
         Panel(
             "timeseries",
             "Captures by outcome",
-            "ok: all that was there came along. partial: a part was left out whole by policy. empty: anonymous callers. failed: the "
+            "ok: all that was there came along. partial: a part was left out whole by policy. empty: nothing was there. failed: the "
             "task was not scheduled. Good: ok, with as many empty as you have anonymous requests.",
             "ops",
             _NO_SAVES,
             (Query(sum_by("outcome", rate(series(CAPTURES, *PROCESS, DOCKET), RATE)), "{{outcome}}"),),
             stacked=True,
             colors=_OUTCOMES,
+            width=6,
+        ),
+        Panel(
+            "timeseries",
+            "Submissions without a caller",
+            "Share of tasks submitted without a caller, by docket. Good: 0, or steady where taskctx.anonymous() says that it is "
+            "meant. A step up of what is not meant: a deploy lost the caller before the submission, and above 5 % "
+            "TaskCtxAnonymousSubmissions warns.",
+            "percentunit",
+            _NO_SAVES,
+            tuple(
+                Query(
+                    ratio(
+                        sum_by(
+                            "docket_name",
+                            rate(series(ANONYMOUS_SUBMISSIONS, f'meant="{meant}"', *PROCESS, DOCKET), RATE),
+                        ),
+                        sum_by("docket_name", rate(series(CAPTURES, *PROCESS, DOCKET), RATE)),
+                    ),
+                    f"{{{{docket_name}}}}, {words}",
+                )
+                for meant, words in (("no", "not meant"), ("yes", "meant"))
+            ),
+            width=6,
+            maximum=1,
         ),
         Panel(
             "timeseries",
@@ -282,6 +308,7 @@ _SUBMITTING = Row(
             (Query(sum_by("outcome", rate(series(SAVES, *PROCESS), RATE)), "{{outcome}}"),),
             stacked=True,
             colors=_OUTCOMES,
+            width=6,
         ),
         Panel(
             "timeseries",
@@ -303,6 +330,7 @@ _SUBMITTING = Row(
                 ),
             ),
             at_least=0.1,
+            width=6,
         ),
         Panel(
             "timeseries",

@@ -11,7 +11,14 @@ In a worker::
     Worker(docket, dependencies=taskctx.worker_dependencies)
 """
 
-from ._caller.caller import bind_caller, get_access_token, get_http_headers, get_request_id, get_task_scope
+from ._caller.caller import (
+    anonymous,
+    bind_caller,
+    get_access_token,
+    get_http_headers,
+    get_request_id,
+    get_task_scope,
+)
 from ._caller.carried import carry
 from ._caller.registries import get_task_server, get_task_session, register_task_server, register_task_session
 from ._caller.request import identify
@@ -59,6 +66,7 @@ __all__ = [
     "__version__",
     "add",
     "add_many",
+    "anonymous",
     "bind_caller",
     "build_task_key",
     "carry",

@@ -38,6 +38,7 @@ class Reason(StrEnum):
     CARRIED_INVALID = "carried_invalid"
     CARRIED_REQUIRED = "carried_required"
     NOT_RESTORED = "not_restored"
+    ANONYMOUS = "anonymous"
     INTERNAL = "internal"
 
     @property
@@ -100,6 +101,10 @@ _EXPLANATIONS: dict[Reason, str] = {
         "worker_dependencies (docket worker --dependencies taskctx:worker_dependencies); one of FastMCP's calls "
         "taskctx.fastmcp.instrument()"
     ),
+    Reason.ANONYMOUS: (
+        "nothing had said who the caller is when the task was submitted. Authenticate the request, or use identify or "
+        "bind_caller, before the submission; if the task is to have no caller, submit it inside taskctx.anonymous()"
+    ),
     Reason.INTERNAL: "taskctx met an unexpected error. This is a bug: please report it",
 }
 
@@ -121,7 +126,7 @@ class ConfigurationError(TaskContextError, ValueError):
 
 
 class CaptureError(TaskContextError):
-    """The caller's context was not captured: a carried value is not JSON, or one that is required is not there."""
+    """The caller's context was not captured: a carried value is not JSON or is missing, or a caller is."""
 
     def __init__(self, message: str, reason: Reason = Reason.CARRIED_INVALID) -> None:
         super().__init__(message)

@@ -74,11 +74,18 @@ class Capture(Operation):
     """The caller's context is read.
 
     Attributes:
+        count: tasks that are submitted with it.
+        is_anonymous: there is no caller; that is the reason too, unless it is meant or ``on_anonymous`` allows it.
+        is_meant: it is anonymous inside of :func:`taskctx.anonymous`.
         credential_ttl: seconds of life left to the caller's token, negative when past.
         fields: all of :data:`FIELDS`, in their order; none when the capture failed.
     """
 
     docket_name: str
+    docket_task: str = ""
+    count: int = 1
+    is_anonymous: bool = False
+    is_meant: bool = False
     credential_ttl: float | None = None
     fields: Mapping[Field, frozenset[FieldResult]] = field(default_factory=dict[Field, frozenset[FieldResult]])
 

@@ -106,6 +106,7 @@ def test_the_reasons_are_those_of_the_contract() -> None:
         "carried_invalid",
         "carried_required",
         "not_restored",
+        "anonymous",
         "internal",
     }
 

@@ -24,7 +24,10 @@ CredentialSource = Callable[[], Credential | None]
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Everything known of a caller.  ``repr`` shows nothing of it."""
+    """Everything known of a caller.  ``repr`` shows nothing of it.
+
+    ``anonymity_is_meant`` where it is anonymous on purpose: it counts only without a token.
+    """
 
     credential_source: CredentialSource | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
@@ -32,9 +35,11 @@ class Caller:
     session_id: str | None = field(default=None, repr=False)
     session: object = field(default=None, repr=False)
     server: object = field(default=None, repr=False)
+    anonymity_is_meant: bool = field(default=False, repr=False)
 
 
 ANONYMOUS: Final = Caller()
+MEANT_ANONYMOUS: Final = Caller(anonymity_is_meant=True)
 
 
 class HoldsCaller(Protocol):
@@ -220,6 +225,7 @@ def changed(
             session_id=outer.session_id if isinstance(session_id, Unset) else optional_text("session_id", session_id),
             session=outer.session if session is UNSET else session,
             server=outer.server if server is UNSET else server,
+            anonymity_is_meant=outer.anonymity_is_meant,
         )
     finally:
         del access_token, headers, request_id, session_id, session, server  # as above
@@ -233,6 +239,20 @@ def use_caller(caller: Caller) -> Generator[None]:
         yield
     finally:
         current_caller.reset(token)
+
+
+@contextmanager
+def anonymous() -> Generator[None]:
+    """Submit without a caller, on purpose, for the length of a ``with`` block::
+
+        with taskctx.anonymous():
+            await taskctx.add(docket, clean_up)()
+
+    Nothing of the caller goes along: no token, headers, request or session id; trace context, baggage and carried
+    variables do.  ``on_anonymous`` leaves such submissions alone, and those that their tasks make in turn.
+    """
+    with use_caller(MEANT_ANONYMOUS):
+        yield
 
 
 def get_access_token() -> AccessToken | None:

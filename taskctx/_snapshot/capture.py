@@ -14,6 +14,7 @@ from .._caller.caller import ANONYMOUS, Caller, current_caller
 from .._caller.carried import capture_carried, carried_variables, required_names
 from .._caller.trace_context import BAGGAGE, TRACEPARENT, current_baggage, current_trace
 from .._runtime import runtime
+from ..errors import CaptureError, Reason
 from ..operations import FIELDS, Capture, Field, FieldResult, Outcome
 from ..telemetry.observe import docket_seen, observe
 
@@ -99,17 +100,20 @@ class Origin:
         self.values: dict[str, Any] = {}
         self.parts: tuple[Field, ...] = ()
 
-    def capture(self, docket_name: str) -> None:
-        """Capture the context of the current caller, counted under a docket's name.
+    def capture(self, docket_name: str, docket_task: str = "", count: int = 1) -> None:
+        """Capture the context of the current caller for ``count`` tasks, counted under a docket's name.
 
         Raises:
-            CaptureError: a carried value has no JSON form, or a required one is not there.
+            CaptureError: a carried value has no JSON form, a required one is not there, or there is no caller, which
+                ``on_anonymous`` refuses.
             InvalidType: what the authenticator left as the access token is none.
         """
         if docket_name and docket_name not in self.runtime.observers.dockets_seen:
             docket_seen(docket_name, within=self.runtime)
-        with observe(Capture(docket_name=docket_name), self.runtime) as operation:
+        with observe(Capture(docket_name=docket_name, docket_task=docket_task, count=count), self.runtime) as operation:
             headers_dropped = self.read_caller()
+            if self.values["access_token_json"] is None:
+                self._judge_anonymous(operation)
             # whatever raises an error of others' is asked before a local of this frame has anything of the caller's
             self.values["carried"] = capture_carried() if carried_variables else {}
             if carried_variables and (required := required_names(self.values["carried"])):
@@ -134,6 +138,18 @@ class Origin:
             operation.credential_ttl = None if self.expires_at is None else self.expires_at - now
             # what is logged of the operation has this frame in its stack
             del values, baggage
+
+    def _judge_anonymous(self, operation: Capture) -> None:
+        """There is no caller: that is meant, or ``on_anonymous`` has a say in it."""
+        operation.is_anonymous, operation.is_meant = True, self.caller.anonymity_is_meant
+        if operation.is_meant:
+            self.values["anonymity_is_meant"] = True
+            return
+        policy, reason = self.runtime.settings.on_anonymous, Reason.ANONYMOUS
+        if policy == "refuse":
+            raise CaptureError(f"there is no caller, and on_anonymous is refuse: {reason.explanation}", reason)
+        if policy == "warn":
+            operation.reason = reason
 
     def read_caller(self) -> bool:
         """Read who asks; says whether the header policy kept some of its headers back."""

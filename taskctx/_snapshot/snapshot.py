@@ -57,6 +57,7 @@ class TaskContextSnapshot:
         captured_at: seconds since the epoch, by the submitter's clock.
         schema_version: of the stored form.
         required: names of the carried values without which the task must not run.
+        anonymity_is_meant: it was captured inside :func:`taskctx.anonymous`.
     """
 
     # pydantic reads snapshots, and coerces nothing; a newer taskctx may have written more fields
@@ -71,13 +72,15 @@ class TaskContextSnapshot:
     captured_at: _Seconds = None
     schema_version: int = SCHEMA_VERSION
     required: Annotated[tuple[str, ...], _EmptyForNull()] = field(default=(), repr=False)
+    anonymity_is_meant: bool | None = field(default=None, repr=False)
 
     @classmethod
     def capture(cls) -> TaskContextSnapshot:
         """The context of the current caller, with the current OpenTelemetry trace context and baggage.
 
         Raises:
-            CaptureError: a carried value has no JSON form, or a required one is not there.
+            CaptureError: a carried value has no JSON form, a required one is not there, or there is no caller, which
+                ``on_anonymous`` refuses.
             InvalidType: what the authenticator left as the access token is not one.
         """
         docket, origin = current_docket.get(None), Origin()

@@ -125,6 +125,7 @@ class _Plain:
             headers=snapshot.http_headers or {},
             request_id=snapshot.origin_request_id,
             session_id=snapshot.session_id,
+            anonymity_is_meant=snapshot.anonymity_is_meant is True,
         )
 
 

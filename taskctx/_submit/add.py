@@ -69,7 +69,7 @@ def add(
 
     Raises:
         CaptureError, SaveError: the context could not be captured or saved, and nothing was scheduled (unless
-            ``on_save_failure`` is ``continue``).
+            ``on_save_failure`` is ``continue``); or there is no caller, and ``on_anonymous`` is ``refuse``.
         ScheduleError: the context was saved, but Docket could not schedule the task within ``backend_timeout``.
         InvalidArgument, InvalidType: an argument cannot be used.
         KeyError: ``function`` is a name that is not registered on the docket.
@@ -196,17 +196,17 @@ async def _save(
     """Capture the caller's context and store it, as the ``on_save_failure`` setting has it."""
     origin, is_captured = submission.origin, True
     try:
-        origin.capture(submission.docket.name)
-    except CaptureError:
-        if origin.runtime.settings.on_save_failure == "raise":
+        origin.capture(submission.docket.name, submission.name)
+    except CaptureError as error:
+        if origin.runtime.settings.refuses_task(error.reason):
             raise
         is_captured = False
     submission.place(task_id, outlives)
     if is_captured:
         try:
             return await submission.save(reserve)
-        except (CaptureError, SaveError):
-            if origin.runtime.settings.on_save_failure == "raise":
+        except (CaptureError, SaveError) as error:
+            if origin.runtime.settings.refuses_task(error.reason):
                 raise
     return await submission.reserve_nothing(reserve)
 
@@ -216,7 +216,7 @@ async def _save_all(
 ) -> None:
     """As :func:`_save`, for all tasks of a batch or none."""
     origin = submissions[0].origin
-    is_captured = _is_captured(origin, docket)
+    is_captured = _is_captured(origin, submissions)
     for submission, task_id in zip(submissions, task_ids, strict=True):
         submission.place(task_id, outlives)
     if is_captured:
@@ -225,9 +225,9 @@ async def _save_all(
         except asyncio.CancelledError:
             await abandon_all(submissions)
             raise
-        except (CaptureError, SaveError):
+        except (CaptureError, SaveError) as error:
             await abandon_all(submissions)
-            if origin.runtime.settings.on_save_failure == "raise":
+            if origin.runtime.settings.refuses_task(error.reason):
                 raise
         else:
             return
@@ -258,12 +258,13 @@ async def _store_all(docket: Docket, submissions: Sequence[Submission], chunk_si
     raise failure
 
 
-def _is_captured(origin: Origin, docket: Docket) -> bool:
+def _is_captured(origin: Origin, submissions: Sequence[Submission]) -> bool:
     """Capture the caller's context; says whether that was possible, where ``on_save_failure`` is ``continue``."""
+    names = {each.name for each in submissions}
     try:
-        origin.capture(docket.name)
-    except CaptureError:
-        if origin.runtime.settings.on_save_failure == "raise":
+        origin.capture(submissions[0].docket.name, names.pop() if len(names) == 1 else "", len(submissions))
+    except CaptureError as error:
+        if origin.runtime.settings.refuses_task(error.reason):
             raise
         return False
     return True

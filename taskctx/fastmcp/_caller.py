@@ -41,6 +41,7 @@ class FastMCPCallers:
             caller.session_id,
             caller.session,
             caller.server,
+            caller.anonymity_is_meant,
             request,
         )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from docket import Docket
 
+from .._caller.caller import current_caller
 from .._caller.resets import Resets
 from .._caller.trace_context import BAGGAGE, Baggage, current_baggage, use_baggage
 from .._runtime import current_settings
@@ -34,6 +35,8 @@ class FastMCPOrigin(Origin):
         self.snapshot = self._make()
         self.values = {name: getattr(self.snapshot, name) for name in FASTMCPS}
         token = _upstream.get_access_token()
+        if token is None:
+            self.caller = current_caller.get()
         self.expires_at = None if token is None else token.expires_at
         return False
 
@@ -61,8 +64,8 @@ def capturing(original: classmethod[FastMCPSnapshot, Any, FastMCPSnapshot]) -> o
         _captured.set(None)
         try:
             origin.capture("" if docket is None else docket.name)
-        except CaptureError:
-            if current_settings().on_save_failure == "raise":
+        except CaptureError as error:
+            if current_settings().refuses_task(error.reason):
                 raise
         else:
             _captured.set(origin)
@@ -82,8 +85,8 @@ def saving_snapshots(_original: Callable[..., Any]) -> object:
         submission.place_at(_upstream.snapshot_redis_key(docket, task_scope, task_id), ttl_seconds)
         try:
             await submission.save(submission.reserve)
-        except (CaptureError, SaveError):
-            if current_settings().on_save_failure == "raise":
+        except (CaptureError, SaveError) as error:
+            if current_settings().refuses_task(error.reason):
                 raise
 
     return save

@@ -26,7 +26,16 @@ from ._caller import SeenHeaders, request_id
 from ._upstream import FastMCPSnapshot
 
 MEMBER = "taskctx"
-OURS = ("schema_version", "trace_context", "carried", "required", "captured_at", "stored_at", "ttl")
+OURS = (
+    "schema_version",
+    "trace_context",
+    "carried",
+    "required",
+    "captured_at",
+    "anonymity_is_meant",
+    "stored_at",
+    "ttl",
+)
 """What is in our member, by the names of a snapshot's fields; the others are FastMCP's own."""
 
 FASTMCPS = ("access_token_json", "http_headers", "origin_request_id", "session_id")
@@ -145,6 +154,7 @@ class FastMCPWire:
             headers=SeenHeaders(),
             request_id=request_id(lowered(snapshot.http_headers), snapshot.origin_request_id),
             session_id=snapshot.session_id,
+            anonymity_is_meant=snapshot.anonymity_is_meant is True,
         )
 
 

@@ -82,6 +82,10 @@ class Settings(BaseSettings):
     on_save_failure: Literal["raise", "continue"] = "raise"
     """Refuse to schedule, or schedule without context, when the context cannot be captured or saved."""
 
+    on_anonymous: Literal["allow", "warn", "refuse"] = "allow"
+    """Submit without a caller in silence, with a warning, or not at all, outside of :func:`taskctx.anonymous`; ``warn``
+    once a key is configured."""
+
     pending_ttl: int = Field(default=86_400, ge=1)
     """How long a snapshot outlives the time its task is due; a backlog longer than this loses callers."""
 
@@ -134,12 +138,12 @@ class Settings(BaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _fail_once_there_are_keys(cls, values: Any) -> Any:
-        """Whoever seals contexts does not want tasks to run without them."""
+    def _be_strict_once_there_are_keys(cls, values: Any) -> Any:
+        """Whoever seals contexts does not want tasks to run without them, nor without a caller by mistake."""
         given = cast("dict[str, Any]", values)
         if given.get("encryption_keys") is None:
             return given
-        return {"on_restore_failure": "fail", **given}
+        return {"on_restore_failure": "fail", "on_anonymous": "warn", **given}
 
     @field_validator("encryption_keys")
     @classmethod
@@ -158,6 +162,10 @@ class Settings(BaseSettings):
         """The encryption keys, parsed."""
         return None if self.encryption_keys is None else parse_keyring(self.encryption_keys.get_secret_value())
 
+    def refuses_task(self, reason: Reason) -> bool:
+        """Whether a context that was not captured or saved for this reason keeps its task from being scheduled."""
+        return self.on_save_failure == "raise" or reason is Reason.ANONYMOUS
+
     def fails_task(self, reason: Reason) -> bool:
         """Whether a failed restore fails the task.
 
@@ -174,6 +182,7 @@ class SettingsOverrides(TypedDict, total=False):
 
     on_restore_failure: Literal["continue", "fail"]
     on_save_failure: Literal["raise", "continue"]
+    on_anonymous: Literal["allow", "warn", "refuse"]
     pending_ttl: int
     completed_ttl: int
     max_snapshot_bytes: int

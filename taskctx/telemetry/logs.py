@@ -95,7 +95,7 @@ class LogObserver(Observer):
         reason = operation.reason
         if reason is None or not isinstance(operation, Capture | Restore | Save):
             return
-        kind, task = type(operation).__name__, _task(operation)
+        kind, task = type(operation).__name__, operation.docket_task
         repeated = self._repeated((kind, operation.docket_name, task, reason, operation.cause))
         if repeated is None:
             return
@@ -193,18 +193,18 @@ def _and_more(repeated: int) -> str:
     return f" {repeated} more like this since the last such line." if repeated else ""
 
 
-def _task(operation: Capture | Restore | Save) -> str:
-    return "" if isinstance(operation, Capture) else operation.docket_task
-
-
 def _level(operation: Capture | Restore | Save) -> int:
+    if operation.outcome is not Outcome.FAILED:
+        return logging.WARNING
     if not isinstance(operation, Restore):
         return logging.ERROR
-    return logging.ERROR if operation.fails_task and operation.outcome is Outcome.FAILED else logging.WARNING
+    return logging.ERROR if operation.fails_task else logging.WARNING
 
 
 def _what_happened(operation: Capture | Restore | Save) -> str:
     if isinstance(operation, Capture):
+        if operation.outcome is not Outcome.FAILED:
+            return "A task is submitted without a caller"
         return "A caller's context was not captured"
     if isinstance(operation, Save):
         return "A task's context was not saved"
@@ -222,7 +222,7 @@ def _extra(operation: Capture | Restore | Save, reason: Reason) -> dict[str, obj
     """Structured fields, under Docket's own names where it has them."""
     extra: dict[str, object] = {
         "docket.name": operation.docket_name,
-        "docket.task": _task(operation),
+        "docket.task": operation.docket_task,
         "taskctx.outcome": operation.outcome.value,
         "error.type": reason.value,
     }

@@ -53,6 +53,7 @@ REGISTRIES = ("session", "server")
 LOOKUP_RESULTS = ("hit", "miss", "dead")
 EVICTION_CAUSES = ("dead", "capacity", "removed")
 
+MEANT: Final = ("no", "yes")
 _NOT_OPENED = (Reason.DECRYPT_UNKNOWN_KEY, Reason.DECRYPT_FAILED)
 
 _SEVERAL_PROCESSES = bool({"PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"} & os.environ.keys())
@@ -112,8 +113,11 @@ class PrometheusObserver(Observer):
         if capture.credential_ttl is not None:
             observed.append((self._credential_ttl_at_capture, max(0.0, capture.credential_ttl)))
         found = tuple(capture.fields.values())
-        fields = self._known_fields.get(found) or self._fields(found)
-        self._counts.add((self._captures[capture.docket_name, capture.outcome], *fields), observed)
+        counters = [self._captures[capture.docket_name, capture.outcome]]
+        counters += self._known_fields.get(found) or self._fields(found)
+        if capture.is_anonymous:
+            counters.append(self._anonymous_submissions[capture.docket_name, MEANT[capture.is_meant]])
+        self._counts.add(counters, observed, capture.count)
 
     def _saved(self, save: Save, state: None) -> None:
         counters = [self._saves[save.outcome,]]
@@ -193,6 +197,7 @@ class PrometheusObserver(Observer):
     def _find_families(self) -> None:
         family = self._counts.family
         self._captures = family(names.CAPTURES)
+        self._anonymous_submissions = family(names.ANONYMOUS_SUBMISSIONS)
         self._capture_fields = family(names.CAPTURE_FIELDS)
         self._capture_duration = family(names.CAPTURE_DURATION)
         self._credential_ttl_at_capture = family(names.CREDENTIAL_TTL_AT_CAPTURE)[()]
@@ -263,6 +268,7 @@ class PrometheusObserver(Observer):
     def _docket_at_zero(self, docket_name: str, docket_tasks: Iterable[str]) -> None:
         _each(self._capture_duration, (docket_name,))
         _each(self._captures, CAPTURE_OUTCOMES, docket_name)
+        _each(self._anonymous_submissions, MEANT, docket_name)
         _each(self._restores, RESTORE_OUTCOMES, docket_name)
         _each(self._restore_failures, Reason, docket_name)
         _each(self._unrestored_reads, (docket_name,))

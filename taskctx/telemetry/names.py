@@ -37,7 +37,16 @@ class Metric:
 
 
 CAPTURES = Metric(
-    "taskctx_captures_total", "counter", "Contexts captured at submission, by outcome.", ("docket_name", "outcome")
+    "taskctx_captures_total",
+    "counter",
+    "Tasks whose caller's context was captured at submission, by outcome.",
+    ("docket_name", "outcome"),
+)
+ANONYMOUS_SUBMISSIONS = Metric(
+    "taskctx_anonymous_submissions_total",
+    "counter",
+    "Tasks submitted without a caller, or refused for it; meant are those inside taskctx.anonymous().",
+    ("docket_name", "meant"),
 )
 CAPTURE_FIELDS = Metric(
     "taskctx_capture_fields_total",

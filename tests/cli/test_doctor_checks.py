@@ -271,6 +271,42 @@ def test_a_fastmcp_worker_that_is_not_instrumented() -> None:
     assert "--dependencies" not in found.do
 
 
+def submissions(submitted: float, *, unmeant: float, meant: float = 0) -> list[Sample]:
+    """What a process submitted, and how much of it without a caller."""
+    anonymous = names.ANONYMOUS_SUBMISSIONS.name
+    return [
+        Sample(names.CAPTURES.name, {"docket_name": "d", "outcome": "ok"}, submitted),
+        Sample(anonymous, {"docket_name": "d", "meant": "no"}, unmeant),
+        Sample(anonymous, {"docket_name": "d", "meant": "yes"}, meant),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("samples", "expected"),
+    [
+        (submissions(1_000, unmeant=0), []),
+        (submissions(1_000, unmeant=0, meant=400), []),
+        (submissions(1_000, unmeant=1_000), []),
+        (submissions(1_000, unmeant=600, meant=400), []),
+        (submissions(1_000, unmeant=200), [("anonymous", "WARNING")]),
+        ([*submissions(1_000, unmeant=1_000), *keys("2026-11")], [("anonymous", "WARNING")]),
+        ([*submissions(1_000, unmeant=0, meant=1_000), *keys("2026-11")], []),
+    ],
+)
+def test_submissions_without_a_caller(samples: list[Sample], expected: list[tuple[str, str]]) -> None:
+    """A finding where other tasks have callers, or contexts are sealed; none for what is meant."""
+    assert bad(list(check_fleet([process("web", "1", *samples)], {}, {}))) == expected
+
+
+def test_submissions_without_a_caller_long_ago() -> None:
+    """Those of the last hour count, where a Prometheus knows what was before."""
+    now, before = (process("web", "1", *submissions(total, unmeant=10)) for total in (1_000, 900))
+    assert bad(list(check_fleet([now], {"web": before}, {}))) == []
+    later = process("web", "1", *submissions(1_100, unmeant=30))
+    (found,) = [each for each in check_fleet([later], {"web": now}, {}) if each.why]
+    assert found.what == "web submitted 20 of 100 tasks without a caller in the last 1 h"
+
+
 def test_somebody_elses_metrics() -> None:
     """An endpoint without a single series of taskctx's."""
     found = list(check_fleet([Process("a", (Sample("docket_queue_depth", {"docket_name": "d"}, 0),))], {}, {}))

@@ -176,10 +176,16 @@ async def add_many(docket: Docket, task: Callable[..., Awaitable[None]]) -> obje
     return await taskctx.add_many(docket, [docket.call(task)() for _ in range(3)])
 
 
-@pytest.mark.parametrize("submit", [add, replace, add_many])
+@pytest.mark.parametrize(("submit", "tasks"), [(add, 1), (replace, 1), (add_many, 3)])
 @pytest.mark.parametrize("kind", [Tenant, Tenant | None, Any], ids=["not None", "or None", "anything"])
 async def test_a_required_value_that_is_none_is_refused_at_submission(
-    docket: Docket, registry: CollectorRegistry, caplog: pytest.LogCaptureFixture, *, submit: Submit, kind: Any
+    docket: Docket,
+    registry: CollectorRegistry,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    submit: Submit,
+    tasks: int,
+    kind: Any,
 ) -> None:
     """The error names the variable, and nothing is scheduled or stored."""
     carry(kind)
@@ -189,7 +195,7 @@ async def test_a_required_value_that_is_none_is_refused_at_submission(
     assert caught.value.reason is Reason.CARRIED_REQUIRED
     assert await our_keys(docket) == []
     assert (await docket.snapshot()).total_tasks == 0
-    assert counted(registry, "taskctx_captures_total", "outcome") == {"failed": 1}
+    assert counted(registry, "taskctx_captures_total", "outcome") == {"failed": tasks}
     assert [line[:2] for line in our_lines(caplog)] == [("ERROR", "carried_required")]
 
 

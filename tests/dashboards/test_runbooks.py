@@ -111,7 +111,8 @@ def _log_everything(observer: LogObserver) -> None:
         degraded = Restore(docket_name="orders", docket_task="degraded")
         degraded.degraded(reason)
         assert degraded.outcome is Outcome.DEGRADED
-        for operation in [*operations, degraded]:
+        anonymous = Capture(docket_name="orders", docket_task="anonymous", reason=reason)
+        for operation in [*operations, degraded, anonymous]:
             observer.on_end(operation, None)
 
 
@@ -125,8 +126,8 @@ def _reasons_in_table(name: str) -> set[str]:
 
 
 def test_the_runbook_of_failed_restores_knows_every_reason() -> None:
-    """Whoever adds one says there what it means; what is too large is never saved, and so never restored."""
-    assert _reasons_in_table("TaskCtxRestoreErrorBudgetBurn") == set(Reason) - {Reason.TOO_LARGE}
+    """Whoever adds one says there what it means; but for those of submissions alone."""
+    assert _reasons_in_table("TaskCtxRestoreErrorBudgetBurn") == set(Reason) - {Reason.TOO_LARGE, Reason.ANONYMOUS}
 
 
 def test_the_runbook_of_unreadable_snapshots_knows_every_reason_that_fires_it() -> None:

@@ -19,6 +19,7 @@ from tests.secrets import MARKER
 DEFAULTS: dict[str, object] = {
     "on_restore_failure": "continue",
     "on_save_failure": "raise",
+    "on_anonymous": "allow",
     "pending_ttl": 86_400,
     "completed_ttl": 900,
     "max_snapshot_bytes": 65_536,
@@ -43,6 +44,7 @@ DEFAULTS: dict[str, object] = {
 ENVIRONMENT: dict[str, tuple[str, object]] = {
     "on_restore_failure": ("fail", "fail"),
     "on_save_failure": ("continue", "continue"),
+    "on_anonymous": ("refuse", "refuse"),
     "pending_ttl": ("60", 60),
     "completed_ttl": ("30", 30),
     "max_snapshot_bytes": ("1024", 1024),
@@ -65,6 +67,7 @@ ENVIRONMENT: dict[str, tuple[str, object]] = {
 WRONG: list[tuple[str, str]] = [
     ("on_restore_failure", MARKER),
     ("on_save_failure", MARKER),
+    ("on_anonymous", MARKER),
     ("pending_ttl", MARKER),
     ("pending_ttl", "0"),
     ("pending_ttl", "-1"),

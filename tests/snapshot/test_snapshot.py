@@ -41,6 +41,7 @@ FIELD_NAMES = [
     "captured_at",
     "schema_version",
     "required",
+    "anonymity_is_meant",
 ]
 
 

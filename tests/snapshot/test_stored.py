@@ -108,6 +108,7 @@ def test_the_form_of_schema_1() -> None:
         "captured_at": 1790000000.25,
         "schema_version": 1,
         "required": ["locale"],
+        "anonymity_is_meant": True,
         "stored_at": 1790000000.5,
         "ttl": 86400,
     }

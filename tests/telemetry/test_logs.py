@@ -73,6 +73,11 @@ def test_a_lost_context_is_one_line(observer: LogObserver, caplog: pytest.LogCap
             "A task fails without its context",
         ),
         (
+            Capture(docket_name="orders", docket_task="report", is_anonymous=True, reason=Reason.ANONYMOUS),
+            logging.WARNING,
+            "A task is submitted without a caller",
+        ),
+        (
             Restore(docket_name="orders", outcome=Outcome.DEGRADED, reason=Reason.CREDENTIAL_EXPIRED),
             logging.WARNING,
             "A task runs with part of its context",

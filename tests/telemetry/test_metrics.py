@@ -45,6 +45,7 @@ Labels = dict[str, set[str]]
 
 COUNTERS: dict[str, Labels] = {
     "taskctx_captures_total": {"docket_name": {"orders"}, "outcome": {"ok", "partial", "empty", "failed"}},
+    "taskctx_anonymous_submissions_total": {"docket_name": {"orders"}, "meant": {"yes", "no"}},
     "taskctx_capture_fields_total": {
         "field": {"token", "headers", "session_id", "request_id", "trace", "baggage", "carried"},
         "result": {"captured", "absent", "dropped"},

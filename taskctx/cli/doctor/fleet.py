@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from taskctx.errors import Reason
@@ -10,7 +9,8 @@ from taskctx.telemetry import names
 
 from ..operating.fleet import TASKS_STARTED, Process
 from ..operating.layout import is_fastmcps_tool
-from ..operating.words import counted, duration, listed
+from ..operating.words import counted, listed
+from .anonymous import check_anonymous
 from .finding import Finding, Severity, ok
 from .keyrings import check_keys
 from .unseen import Workers, check_unseen
@@ -30,6 +30,7 @@ RUNBOOKS = {
     Reason.SCHEMA_UNSUPPORTED: "TaskCtxSchemaUnreadable",
     Reason.NOT_RESTORED: "TaskCtxCoverageLow",
     Reason.TOO_LARGE: "TaskCtxSaveErrors",
+    Reason.ANONYMOUS: "TaskCtxAnonymousSubmissions",
     Reason.CREDENTIAL_EXPIRED: _EXPIRING,
     Reason.CREDENTIAL_REFRESH_FAILED: _EXPIRING,
 }
@@ -66,9 +67,11 @@ def check_fleet(
         yield from check_keys(ours, stored)
         yield from _schemas(ours)
     for each in ours:
+        earlier = before.get(each.instance, Process(each.instance))
         yield from _uncovered(each)
         yield from _without_dockets_metrics(each, workers)
-        yield from _failures(each, before.get(each.instance, Process(each.instance)), since)
+        yield from _failures(each, earlier, since)
+        yield from check_anonymous(each, earlier, since)
     for docket, alive in workers.items():
         yield from check_unseen(docket, alive, up)
 
@@ -180,11 +183,7 @@ def _runs_tools(process: Process, docket: str) -> bool:
 
 
 def _failures(process: Process, before: Process, seconds: float) -> Iterator[Finding]:
-    now, then = (each.by("reason", names.RESTORE_FAILURES.name) for each in (process, before))
-    # a counter that is lower than it was began anew
-    grown = {reason: count - then.get(reason, 0.0) for reason, count in now.items()}
-    grown = {reason: now[reason] if change < 0 else change for reason, change in grown.items()}
-    since = f"in the last {duration(seconds)}" if before.samples else f"since it started{_ago(process)}"
+    grown, since = process.grown("reason", names.RESTORE_FAILURES.name, before), process.since(before, seconds)
     for reason, count in sorted(grown.items()):
         if count < 1:
             continue
@@ -203,10 +202,6 @@ def _failures(process: Process, before: Process, seconds: float) -> Iterator[Fin
 def runbook_of(reason: str) -> str:
     """The page for a reason, which may be a newer taskctx's."""
     return RUNBOOKS.get(Reason(reason), ALL_REASONS) if reason in set(Reason) else ALL_REASONS
-
-
-def _ago(process: Process) -> str:
-    return "" if process.started is None else f", {duration(max(0.0, time.time() - process.started))} ago"
 
 
 def _sentence(reason: str) -> str:

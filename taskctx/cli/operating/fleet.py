@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ from taskctx.telemetry import names
 from .._problem import Problem
 from .._url import shown
 from .web import ask_prometheus, fetch, metrics_url
+from .words import duration
 
 TASKS_STARTED = "docket_tasks_started_total"
 QUEUE_DEPTH = "docket_queue_depth"
@@ -22,6 +24,7 @@ LOOK_BACK = "1d"
 
 _BUCKETS = tuple(f"{metric.name}_bucket" for metric in (names.SNAPSHOT_AGE, names.SNAPSHOT_TTL_REMAINING))
 _NAMES = (
+    names.ANONYMOUS_SUBMISSIONS.name,
     names.BUILD_INFO.name,
     names.CAPTURES.name,
     names.CRYPTO_OPERATIONS.name,
@@ -73,6 +76,22 @@ class Process:
             value = each.labels.get(label, "")
             sums[value] = sums.get(value, 0.0) + each.value
         return sums
+
+    def grown(self, label: str, name: str, before: Process, **labels: str) -> dict[str, float]:
+        """As :meth:`by`, since ``before``, or its start where that is empty; a counter that is lower began anew."""
+        then = before.by(label, name, **labels)
+        now = self.by(label, name, **labels)
+        return {
+            value: count if count < then.get(value, 0.0) else count - then.get(value, 0.0)
+            for value, count in now.items()
+        }
+
+    def since(self, before: Process, seconds: float) -> str:
+        """In words, the time that :meth:`grown` counts; ``before`` was ``seconds`` ago."""
+        if before.samples:
+            return f"in the last {duration(seconds)}"
+        ago = "" if self.started is None else f", {duration(max(0.0, time.time() - self.started))} ago"
+        return f"since it started{ago}"
 
     @property
     def dockets(self) -> dict[str, bool]:

@@ -1,0 +1,41 @@
+"""Tasks that a process submits without a caller, where tasks should have one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from taskctx.telemetry import names
+
+from ..operating.fleet import Process
+from ..operating.words import counted
+from .finding import Finding, Severity
+
+
+def check_anonymous(process: Process, before: Process, seconds: float) -> Iterator[Finding]:
+    """Judge what a process submitted since ``before``: the same as it was ``seconds`` ago, or empty for its start.
+
+    Where none of a docket's tasks ever had a caller, and contexts are not sealed either, there is nothing to say.
+    """
+    submitted = process.grown("docket_name", names.CAPTURES.name, before)
+    unmeant = process.grown("docket_name", names.ANONYMOUS_SUBMISSIONS.name, before, meant="no")
+    seals = any(process.find(names.ENCRYPTION_KEY_INFO.name))
+    for docket, count in sorted(unmeant.items()):
+        if count < 1 or not (seals or _has_callers(process, docket)):
+            continue
+        of = counted(round(submitted.get(docket, count)), "task")
+        yield Finding(
+            "anonymous",
+            Severity.WARNING,
+            f"{process.instance} submitted {count:,.0f} of {of} without a caller {process.since(before, seconds)}",
+            "Nothing says that it is meant: they run anonymous, or were refused. Most often the authentication binds "
+            "the caller too briefly, or in another thread.",
+            "TASKCTX_ON_ANONYMOUS=warn has the log name the tasks; submit what is meant inside taskctx.anonymous(); "
+            "runbook TaskCtxAnonymousSubmissions.",
+            docket,
+        )
+
+
+def _has_callers(process: Process, docket: str) -> bool:
+    """Whether any task that it submitted to the docket had a caller."""
+    anonymous = process.total(names.ANONYMOUS_SUBMISSIONS.name, docket_name=docket)
+    return process.total(names.CAPTURES.name, docket_name=docket) > anonymous
