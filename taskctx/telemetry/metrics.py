@@ -6,7 +6,6 @@ Nothing that came over the wire becomes a label value.
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Callable, Iterable, Mapping
 from itertools import repeat
@@ -40,9 +39,10 @@ from ..operations import (
 )
 from ..settings import Settings
 from . import names
-from .counting import Counts, Labels, PlainCounts, Series, SharedCounts
+from .counting import Counts, Labels, PlainCounts, Series
 from .names import DOCKETS_ERROR, OTHER_TASK, UNKNOWN_KEY, TraceResult
 from .observers import Observer
+from .shared_counting import DIRECTORY, SharedCounts
 
 CAPTURE_OUTCOMES = (Outcome.OK, Outcome.PARTIAL, Outcome.EMPTY, Outcome.FAILED)
 SAVE_OUTCOMES = (Outcome.OK, Outcome.SKIPPED, Outcome.FAILED)
@@ -56,9 +56,6 @@ EVICTION_CAUSES = ("dead", "capacity", "removed")
 MEANT: Final = ("no", "yes")
 _NOT_OPENED = (Reason.DECRYPT_UNKNOWN_KEY, Reason.DECRYPT_FAILED)
 
-_SEVERAL_PROCESSES = bool({"PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"} & os.environ.keys())
-"""Whether processes count together.  Decided at import, as prometheus_client decides."""
-
 
 class PrometheusObserver(Observer):
     """Counts into a prometheus_client registry; several in one process need a registry each."""
@@ -70,7 +67,7 @@ class PrometheusObserver(Observer):
         settings: Settings,
         registry: CollectorRegistry = REGISTRY,
         *,
-        several_processes: bool = _SEVERAL_PROCESSES,
+        several_processes: bool = DIRECTORY is not None,
     ) -> None:
         """Raises ValueError where the registry has one of the metrics already, and leaves it as it was.
 
