@@ -71,7 +71,7 @@ def _without_context(docket: DocketSurvey) -> Iterator[Finding]:
             f"{counted(len(foreign), 'task was', 'tasks were')} added without taskctx.add, {waiting:,} of which "
             f"wait{'s' if waiting == 1 else ''}: {listed({run.function or '?' for run in foreign})}",
             "They have no caller, and run anonymous: neither a restore nor a failure is counted.",
-            "Submit them with taskctx.add, replace or add_many; where no caller is meant, all is well.",
+            "Submit them with taskctx.add, replace or add_many, inside taskctx.anonymous() where no caller is meant.",
             docket.name,
         )
 
