@@ -170,6 +170,25 @@ async def test_a_required_value_that_is_missing(docket: Docket, act: Act) -> Non
     assert shown(error, of_libraries) == []
 
 
+@pytest.mark.parametrize("policy", ["warn", "refuse"])
+@pytest.mark.parametrize("act", [*SAVES, to_json])
+async def test_a_caller_that_is_missing(docket: Docket, registry: CollectorRegistry, act: Act, policy: Any) -> None:
+    """CaptureError ``anonymous``, or a log line, of a request that has all but a token."""
+    taskctx.configure(registry=registry, on_anonymous=policy)
+
+    async def without_token(docket: Docket) -> None:
+        with taskctx.bind_caller(access_token=None):
+            await act(docket)
+        raise Submitted
+
+    error = await failing(without_token, docket)
+    assert isinstance(error, taskctx.CaptureError if policy == "refuse" else Submitted)
+    assert shown(error, of_libraries) == []
+
+
+class Submitted(Exception): ...
+
+
 @each_save
 async def test_too_large(docket: Docket, registry: CollectorRegistry, act: Act) -> None:
     """SaveError ``too_large``."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from docket import Docket
+from fastmcp_tasks import call_tool_task
 from fastmcp_tasks.context import TaskContextSnapshot
 from mcp.shared.exceptions import MCPError
 from prometheus_client import CollectorRegistry
@@ -17,11 +18,12 @@ import taskctx
 from taskctx._caller.carried import stop_carrying
 from tests.conftest import BACKEND, running_valkey
 from tests.fastmcp.conftest import Service
+from tests.fastmcp.test_anonymous import servers
 from tests.fastmcp.test_failures import FAULTS, fastmcp_key, run_with
 from tests.frames import Reporter, of_libraries, shown
 from tests.secrets import secret
 
-__all__ = ["fastmcp_key"]
+__all__ = ["fastmcp_key", "servers"]
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +75,16 @@ async def test_a_capture_that_fails(service: Service, reporter: Reporter) -> Non
             await service.submit()
     finally:
         stop_carrying(variable.name)
+    assert "CaptureError" in reporter.errors
+
+
+async def test_a_caller_that_is_missing(servers: Any, registry: CollectorRegistry, reporter: Reporter) -> None:
+    """CaptureError ``anonymous``, in a request that has a cookie and no token."""
+    taskctx.configure(registry=registry, on_anonymous="refuse")
+    service = await servers(meant=False)
+    async with service.client(token=None, headers={"cookie": secret("cookie")}) as client:
+        with pytest.raises(MCPError):
+            await call_tool_task(client, "submit_another")
     assert "CaptureError" in reporter.errors
 
 
