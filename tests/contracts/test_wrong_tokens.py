@@ -28,31 +28,34 @@ async def bind_caller(submit: Submit) -> None:
 
 
 async def identify(submit: Submit) -> None:
-    async def handler(*_: object) -> None:
+    async def identified() -> None:
         taskctx.identify(access_token=WRONG)
         await submit()
 
-    await _request(handler)
+    await _request(identified)
 
 
 async def a_user_that_holds_it(submit: Submit) -> None:
-    await _request(lambda *_: submit(), user=SimpleNamespace(access_token=WRONG))
+    await _request(submit, user=SimpleNamespace(access_token=WRONG))
 
 
 async def a_user_with_wrong_scopes(submit: Submit) -> None:
     user = SimpleNamespace(is_authenticated=True, identity="ada")
-    await _request(lambda *_: submit(), user=user, auth=SimpleNamespace(scopes=secret("scopes")))
+    await _request(submit, user=user, auth=SimpleNamespace(scopes=secret("scopes")))
 
 
 async def a_user_without_a_name(submit: Submit) -> None:
-    await _request(lambda *_: submit(), user=SimpleNamespace(is_authenticated=True))
+    await _request(submit, user=SimpleNamespace(is_authenticated=True))
 
 
-async def _request(handler: Any, **scope: object) -> None:
+async def _request(handle: Submit, **scope: object) -> None:
+    async def application(*_: object) -> None:
+        await handle()
+
     async def unused(*_: object) -> Any:
         """The server's end of a connection that is not read and not written to."""
 
-    await TaskContextMiddleware(handler)({"type": "http", "headers": [], **scope}, unused, unused)
+    await TaskContextMiddleware(application)({"type": "http", "headers": [], **scope}, unused, unused)
 
 
 WAYS: dict[Way, str] = {

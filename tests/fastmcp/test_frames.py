@@ -1,4 +1,5 @@
 """As ``tests/contracts/test_frames.py``, in FastMCP's servers and workers.  Of our frames: FastMCP's own are its own."""
+# pyright: reportUnknownVariableType=false
 
 from __future__ import annotations
 
