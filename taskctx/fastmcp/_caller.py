@@ -10,6 +10,7 @@ from functools import cached_property
 from .._caller.caller import Caller
 from .._caller.token import Credential
 from . import _upstream
+from ._upstream import line
 
 REQUEST_ID = "x-request-id"
 
@@ -86,18 +87,13 @@ def current_credential() -> Credential | None:
 
 def _request() -> object | None:
     """The request that is being handled here; None outside of one."""
-    request = _upstream.fastmcp_request_ctx.get()
-    if request is not None:
-        return request
-    try:
-        return _upstream.get_http_request()
-    except RuntimeError:
-        return None
+    message = line.current_message()
+    return line.current_request() if message is None else message
 
 
 def _caller(request: object) -> _RequestCaller:
     headers = _upstream.get_http_headers()
-    message = _upstream.fastmcp_request_ctx.get()
+    message = line.current_message()
     session_id, server = _session()
     return _RequestCaller(
         credential_source=current_credential,

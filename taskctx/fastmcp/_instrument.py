@@ -15,6 +15,7 @@ from . import _upstream
 from ._caller import FastMCPCallers
 from ._restoration import restoring
 from ._submission import capturing, saving_snapshots
+from ._upstream import line
 
 Register = Callable[[str, Any], None]
 Find = Callable[[str], Any]
@@ -47,9 +48,12 @@ def finding(registry: WeakRegistry) -> Callable[[Find], Find]:
     return wrap
 
 
-register_session, find_session = registering(sessions), finding(sessions)
-register_server, find_server = registering(servers), finding(servers)
-
+REGISTRIES: dict[str, Callable[[Any], object]] = {
+    "register_task_session": registering(sessions),
+    "get_task_session": finding(sessions),
+    "register_task_server": registering(servers),
+    "get_task_server": finding(servers),
+}
 
 Lifespan = Callable[..., AbstractAsyncContextManager[None]]
 
@@ -141,13 +145,9 @@ def _with_docket_seen(original: Lifespan) -> Lifespan:
 
 
 PATCHES: tuple[Patch, ...] = (
-    Patch(_upstream.FastMCPSnapshot, "capture", capturing),
-    Patch(_upstream.FastMCPSnapshot, "save", saving_snapshots),
-    Patch(_upstream.context, "restore_task_snapshot", restoring),
-    Patch(_upstream.context, "register_task_session", register_session),
-    Patch(_upstream.context, "get_task_session", find_session),
-    Patch(_upstream.context, "register_task_server", register_server),
-    Patch(_upstream.context, "get_task_server", find_server),
-    Patch(_upstream.creation, "register_task_server", register_server),
-    Patch(_upstream.lifespan, "docket_lifespan", _with_docket_seen),
+    Patch(_upstream.Snapshot, "capture", capturing),
+    Patch(_upstream.Snapshot, "save", saving_snapshots),
+    Patch(line.context, "restore_task_snapshot", restoring),
+    *(Patch(owner, name, REGISTRIES[name]) for name, owners in line.REGISTRIES.items() for owner in owners),
+    Patch(*line.LIFESPAN, _with_docket_seen),
 )

@@ -14,8 +14,8 @@ from .._worker.held_back import held_back
 from .._worker.restoration import Restoration
 from .._worker.shared import make_shared_anonymously
 from ..operations import Run
-from . import _upstream
-from ._wire import ANONYMOUS, FastMCPWire
+from ._upstream import line
+from ._wire import FastMCPWire
 
 
 def restoring(original: Callable[..., Any]) -> object:
@@ -88,9 +88,9 @@ class _ToolRun(AbstractAsyncContextManager[None]):
 
 async def _restored(restoration: Restoration) -> None:
     """Restore, with an anonymous caller for FastMCP's own getters until it is in force, and if it is not."""
-    _upstream.apply_snapshot(ANONYMOUS)
+    line.clear()
     try:
         await restoration.run()
     finally:
         if not restoration.is_in_force:
-            _upstream.apply_snapshot(ANONYMOUS)
+            line.clear()

@@ -16,7 +16,7 @@ from .._snapshot.capture import Origin
 from .._submit.submission import Submission
 from ..errors import CaptureError, SaveError
 from . import _upstream
-from ._upstream import FastMCPSnapshot
+from ._upstream import FastMCPSnapshot, line
 from ._wire import FASTMCPS, FastMCPWire
 
 MakeSnapshot = Callable[[], FastMCPSnapshot]
@@ -82,7 +82,7 @@ def saving_snapshots(_original: Callable[..., Any]) -> object:
     ) -> None:
         submission = _submission_of(self, docket)
         del self  # error reporters send the locals of every frame that an exception passes
-        submission.place_at(_upstream.snapshot_redis_key(docket, task_scope, task_id), ttl_seconds)
+        submission.place_at(line.snapshot_redis_key(docket, task_scope, task_id), ttl_seconds)
         try:
             await submission.save(submission.reserve)
         except (CaptureError, SaveError) as error:
@@ -96,5 +96,6 @@ def _submission_of(snapshot: FastMCPSnapshot, docket: Docket) -> Submission:
     """Of the origin that was captured with this snapshot; one that was made by hand has no part of ours."""
     captured = _captured.get()
     origin = captured if captured is not None and captured.snapshot is snapshot else FastMCPOrigin(lambda: snapshot)
-    tool = snapshot.owning_tool_name or ""
+    # FastMCP 3's snapshot does not name it
+    tool = getattr(snapshot, "owning_tool_name", None) or ""
     return Submission(docket, tool, None, origin, unique=True, wire=FastMCPWire(snapshot))

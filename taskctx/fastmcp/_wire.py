@@ -17,13 +17,12 @@ from .._caller.caller import Caller, lowered
 from .._caller.token import Credential
 from .._runtime import Runtime
 from .._snapshot.capture import Values
-from .._snapshot.codec import as_text, from_text, is_fernet, is_sealed_as_text
+from .._snapshot.codec import from_text, is_fernet, is_sealed_as_text
 from .._snapshot.keys import PLAIN_TASK, TaskKeyParts
 from .._snapshot.snapshot import StoredSnapshot, dump_json, stored_from
 from ..errors import Reason, SnapshotError
-from . import _upstream
 from ._caller import SeenHeaders, request_id
-from ._upstream import FastMCPSnapshot
+from ._upstream import FastMCPSnapshot, Snapshot, line, logger
 
 MEMBER = "taskctx"
 OURS = (
@@ -40,7 +39,7 @@ OURS = (
 
 FASTMCPS = ("access_token_json", "http_headers", "origin_request_id", "session_id")
 
-ANONYMOUS = FastMCPSnapshot()
+ANONYMOUS = Snapshot()
 
 
 class FastMCPWire:
@@ -60,7 +59,7 @@ class FastMCPWire:
     def parse(self, task_key: str, /) -> TaskKeyParts | None:
         """The parts of a task key of FastMCP's, of any leg; None for other tasks'."""
         try:
-            parts = _upstream.parse_task_key(task_key)
+            parts = line.parse_task_key(task_key)
         except ValueError:
             return None
         if parts["task_type"] == PLAIN_TASK:
@@ -70,8 +69,8 @@ class FastMCPWire:
         )
 
     def key(self, docket: Docket, task_key: str, parts: TaskKeyParts, runtime: Runtime) -> str:
-        self._protected = _upstream.snapshot_codec().protected
-        return _upstream.snapshot_redis_key(docket, parts.task_scope, parts.task_id)
+        self._protected = line.snapshot_codec().protected
+        return line.snapshot_redis_key(docket, parts.task_scope, parts.task_id)
 
     def encode(self, values: Values, key: str, runtime: Runtime) -> bytes:
         """FastMCP's snapshot with our member; without it where FastMCP's was not captured with ours."""
@@ -94,7 +93,7 @@ class FastMCPWire:
         self._sealed_by_fastmcp = is_fernet(stored)
         text = _opened(stored, key, runtime)
         try:
-            self._snapshot = FastMCPSnapshot.from_json(text)
+            self._snapshot = Snapshot.from_json(text)
             # checked, so that nothing can go wrong once it takes effect
             snapshot = stored_from({name: getattr(self._snapshot, name) for name in FASTMCPS})
         except Exception:  # noqa: BLE001 - FastMCP's code and JSON: whatever it raises may quote the caller's token
@@ -110,7 +109,7 @@ class FastMCPWire:
         return replace(snapshot, **{name: getattr(ours, name) for name in OURS})
 
     def sealing_key_id(self, runtime: Runtime, /) -> str | None:
-        return None if _upstream.snapshot_codec().protected else runtime.codec.sealing_key_id
+        return None if line.snapshot_codec().protected else runtime.codec.sealing_key_id
 
     def envelope(self, stored: bytes) -> bytes | None:
         if not is_sealed_as_text(stored):
@@ -127,7 +126,7 @@ class FastMCPWire:
     def fails_task(self, reason: Reason, runtime: Runtime) -> bool:
         """FastMCP's contract, and ours where it is stricter."""
         if self._sealed_by_fastmcp and reason in (Reason.DECRYPT_FAILED, Reason.DECRYPT_UNKNOWN_KEY):
-            _upstream.logger.error(
+            logger.error(
                 "A task's snapshot is sealed with another FASTMCP_TASKS_ENCRYPTION_KEY than this process has. "
                 "Every server and worker of the queue needs the same; the task fails rather than run anonymous."
             )
@@ -143,12 +142,12 @@ class FastMCPWire:
         token = None if credential is None else credential.json
         original = self._snapshot
         try:
-            _upstream.apply_snapshot(
-                original if token == original.access_token_json else replace(original, access_token_json=token)
+            line.put_in_force(
+                parts.task_id,
+                original if token == original.access_token_json else replace(original, access_token_json=token),
             )
         except Exception:  # noqa: BLE001 - pydantic quotes the token
             raise SnapshotError(Reason.MALFORMED) from None
-        _upstream.remember_snapshot(parts.task_id, original)
         return Caller(
             credential_source=None if credential is None else credential.present,
             headers=SeenHeaders(),
@@ -159,10 +158,10 @@ class FastMCPWire:
 
 
 def _sealed(text: str, key: str, runtime: Runtime) -> bytes:
-    codec = _upstream.snapshot_codec()
+    codec = line.snapshot_codec()
     if codec.protected or runtime.settings.keyring is None:
         return codec.encode(text).encode()
-    return as_text(runtime.codec.encode(text.encode(), key))
+    return line.as_unreadable(runtime.codec.encode(text.encode(), key))
 
 
 def _opened(stored: bytes, key: str, runtime: Runtime) -> str:
@@ -173,7 +172,7 @@ def _opened(stored: bytes, key: str, runtime: Runtime) -> str:
     """
     if is_sealed_as_text(stored):
         return runtime.codec.decode(from_text(stored), key).decode()
-    codec, settings = _upstream.snapshot_codec(), runtime.settings
+    codec, settings = line.snapshot_codec(), runtime.settings
     if not is_fernet(stored):
         if not stored.startswith(b"{"):
             raise SnapshotError(Reason.MALFORMED)
@@ -183,7 +182,7 @@ def _opened(stored: bytes, key: str, runtime: Runtime) -> str:
         return codec.decode(stored)
     except UnicodeDecodeError:
         raise SnapshotError(Reason.MALFORMED) from None
-    except _upstream.SnapshotDecryptionError:
+    except line.SnapshotDecryptionError:
         # Fernet does not say whether the key is another one or the value was altered
         reason = Reason.DECRYPT_FAILED if codec.protected else Reason.DECRYPT_UNKNOWN_KEY
         raise SnapshotError(reason) from None
