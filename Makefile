@@ -9,11 +9,12 @@ OLDEST := .venv-fastmcp-oldest
 OLDEST_FASTMCP := 4.0.0
 MCP_1 := .venv-mcp-1
 THEIRS := .venv-fastmcp-theirs
+PICTURES := build/pictures/app
 WORKERS ?= auto
 FAULTS_AT_A_TIME ?= 3
 REPORT ?= build/faults.md
 
-.PHONY: help bench docs reference test-fastmcp-oldest test-fastmcp-theirs test-mcp-1 observe-check stack-check fault-check package-check fuzz mutate demo dashboards test test-memory test-valkey check lint types format clean
+.PHONY: help bench docs reference test-fastmcp-oldest test-fastmcp-theirs test-mcp-1 observe-check stack-check fault-check package-check pictures fuzz mutate demo dashboards test test-memory test-valkey check lint types format clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -93,6 +94,14 @@ fault-check: $(READY)  ## kill, freeze, cut off and empty servers and processes;
 
 package-check: $(READY)  ## build wheel and sdist; install them and run the demo on every Python from 3.11 that is here
 	$(BIN)/pytest -m packaging tests/packaging $(ARGS)
+
+pictures: $(READY) $(PICTURES)/dist/page.js  ## draw the dashboards, without Grafana, in good and bad times; then look at build/pictures
+	$(BIN)/python -m tests.pictures $(ARGS)
+
+$(PICTURES)/dist/page.js: $(wildcard tests/pictures/app/*)
+	mkdir -p $(PICTURES)
+	cp tests/pictures/app/* $(PICTURES)
+	cd $(PICTURES) && npm install --no-audit --no-fund --no-package-lock --ignore-scripts --loglevel=error && node build.mjs
 
 bench: $(READY)  ## what a context costs; some fifteen minutes on an idle machine, or ARGS=--quick
 	$(BIN)/python -m benchmarks $(ARGS)

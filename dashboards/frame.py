@@ -39,7 +39,19 @@ VARIABLES: tuple[Variable, ...] = (
     ),
 )
 
-FIRING_ALERTS = 'ALERTS{alertname=~"TaskCtx.*", alertstate="firing", job=~"$job|"}'
+LAST_SEEN = "6h"
+"""How long a process that is gone is one that should be there; so long does TaskCtxTargetDown fire."""
+
+KNOWN = f"last_over_time({series(BUILD_INFO, *PROCESS)}[{LAST_SEEN}])"
+DOWN = f"(up{{{JOB}, {INSTANCE}}} == 0 and on (job, instance) {KNOWN})"
+"""Processes that exposed taskctx metrics and do not answer now."""
+
+FIRING_ALERTS = (
+    "count by (severity) ("
+    'ALERTS{alertname=~"TaskCtx.*", alertstate="firing", severity=~"critical|warning", job=~"$job|"})'
+)
+"""One region for each severity: those of many alerts, one on the other, would hide what they are about."""
+
 VERSION_CHANGES = (
     f"count by (job, version) ({series(BUILD_INFO, JOB)}) "
     f"unless on (job, version) count by (job, version) ({series(BUILD_INFO, JOB)} offset $__interval)"
@@ -52,6 +64,9 @@ def to_dashboard(title: str, uid: str, extra: str = "") -> Link:
     """A link to another dashboard that keeps time and variables."""
     return Link(title, f"/d/{uid}?{_KEPT}{extra}")
 
+
+RUNBOOKS = "https://github.com/taskctx/taskctx/blob/main/docs/runbooks"
+RUNBOOK = Link("Runbook", RUNBOOKS + "/${__data.fields.alertname}.md")
 
 TO_WORKER = to_dashboard("This worker", WORKERS, "&var-instance=${__field.labels.instance}")
 ROW_TO_WORKER = to_dashboard("This worker", WORKERS, "&var-instance=${__data.fields.instance}")

@@ -10,20 +10,21 @@
     runbookUrl: 'https://github.com/taskctx/taskctx/blob/main/docs/runbooks',
   },
 
+  local withRunbooks(text) = std.strReplace(
+    text, 'https://github.com/taskctx/taskctx/blob/main/docs/runbooks', $._config.runbookUrl
+  ),
+
   grafanaDashboards+:: {
-    'taskctx-overview.json': std.parseJson(importstr 'grafana/taskctx-overview.json'),
-    'taskctx-workers.json': std.parseJson(importstr 'grafana/taskctx-workers.json'),
-    'taskctx-registries.json': std.parseJson(importstr 'grafana/taskctx-registries.json'),
-    'taskctx-slo.json': std.parseJson(importstr 'grafana/taskctx-slo.json'),
+    'taskctx-overview.json': std.parseJson(withRunbooks(importstr 'grafana/taskctx-overview.json')),
+    'taskctx-workers.json': std.parseJson(withRunbooks(importstr 'grafana/taskctx-workers.json')),
+    'taskctx-registries.json': std.parseJson(withRunbooks(importstr 'grafana/taskctx-registries.json')),
+    'taskctx-slo.json': std.parseJson(withRunbooks(importstr 'grafana/taskctx-slo.json')),
   },
 
   prometheusAlerts+:: {
     local alerts = importstr 'prometheus/taskctx-alerts.yaml',
     local toGrafana = std.strReplace(alerts, 'http://localhost:3000', $._config.grafanaUrl),
-    local toRunbooks = std.strReplace(
-      toGrafana, 'https://github.com/taskctx/taskctx/blob/main/docs/runbooks', $._config.runbookUrl
-    ),
-    groups+: std.parseYaml(toRunbooks).groups,
+    groups+: std.parseYaml(withRunbooks(toGrafana)).groups,
   },
 
   prometheusRules+:: {

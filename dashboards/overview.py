@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from taskctx.telemetry.names import (
     ANONYMOUS_SUBMISSIONS,
-    BUILD_INFO,
     CAPTURE_DURATION,
     CAPTURE_FIELDS,
     CAPTURES,
@@ -13,6 +12,7 @@ from taskctx.telemetry.names import (
     CREDENTIAL_TTL_REMAINING,
     INHERITED_CONTEXTS,
     RESTORE_DURATION,
+    RESTORE_FAILURES,
     RESTORES,
     SAVE_DURATION,
     SAVE_FAILURES,
@@ -29,45 +29,43 @@ from taskctx.telemetry.names import (
 )
 
 from .alerts import BUDGET, OBJECTIVE
+from .colors import NONE, OUTCOMES, QUANTILES, REASONS, REMAINING, TRACES
 from .frame import (
     DEGRADED_TRACES,
     DOCKET,
+    DOWN,
     FAILED_TRACES,
     JOB,
+    LAST_SEEN,
     OVERVIEW,
     PROCESS,
     REASON_TRACES,
+    RUNBOOK,
     SLO,
     TASK_TRACES,
+    WORKERS,
     to_dashboard,
 )
-from .model import Color, Dashboard, Panel, Query, Row
-from .promql import DOCKET_TASKS_STARTED, increase, or_none, quantile, rate, ratio, series, sum_by
-from .recording import COUNTED, FAILED, FAILURE_RATE, RESTORE_RATE, error_ratio
+from .model import Column, Dashboard, Panel, Query, Row, Thresholds
+from .promql import DOCKET_TASKS_STARTED, increase, or_none, or_zero, quantile, rate, ratio, series, sum_by
+from .recording import COUNTED, FAILED, error_ratio, restores
 
 RATE = "$__rate_interval"
 RANGE = "$__range"
+_RECENTLY = "5m"
+"""The window of a number that says how it is now, with enough in it to be a share."""
 _NO_RESTORES = "no data: no restores in this time range"
 _NO_SAVES = "no data: no submissions in this time range"
-_OUTCOMES: tuple[tuple[str, Color], ...] = (
-    ("ok", "green"),
-    ("degraded", "yellow"),
-    ("partial", "yellow"),
-    ("failed", "red"),
-    ("empty", "blue"),
-    ("skipped", "blue"),
-)
+_NO_PROCESS = "no data: no process exposes taskctx metrics"
+_ALARM: Thresholds = ((None, "transparent"), (1.0, "red"))
 
 
-def _share(part: str, *filters: str, window: str = RATE) -> str:
+def _failed_share(metric: Metric, of: str, *filters: str) -> str:
+    """Of the last five minutes."""
     return ratio(
-        sum_by("", rate(series(RESTORES, part, *filters), window)),
-        sum_by("", rate(series(RESTORES, COUNTED, *filters), window)),
+        sum_by("", rate(series(metric, FAILED, *filters), _RECENTLY)),
+        sum_by("", rate(series(metric, of, *filters), _RECENTLY)),
     )
-
-
-def _count_or_zero(expression: str) -> str:
-    return f"{expression} or vector(0)"
 
 
 def _token_life(metric: Metric) -> tuple[Query, ...]:
@@ -75,95 +73,174 @@ def _token_life(metric: Metric) -> tuple[Query, ...]:
     return tuple(Query(quantile(q, "", life, RATE), f"p{q * 100:g}") for q in (0.1, 0.5))
 
 
+def _by_outcome(metric: Metric, *filters: str) -> Query:
+    """Those that there are: a name without an area says nothing."""
+    return Query(sum_by("outcome", rate(series(metric, *filters), RATE)) + " > 0", "{{outcome}}")
+
+
 _COVERED = (
-    f"{rate(series(RESTORES, JOB, DOCKET), RATE)}\n"
-    f"and on (job, instance, docket_name) {series(DOCKET_TASKS_STARTED, JOB, DOCKET)}"
+    f"{rate(series(RESTORES, *PROCESS, DOCKET), RATE)}\n"
+    f"and on (job, instance, docket_name) {series(DOCKET_TASKS_STARTED, *PROCESS, DOCKET)}"
 )
 """Restores of processes that expose Docket's metrics too: an embedded worker as a rule does not."""
+
+_FAILING = series(TASK_RESTORE_FAILURES, *PROCESS)
+_FAILED_IN_RANGE = sum_by("docket_task", increase(_FAILING, RANGE))
+
+_FIRING = series(
+    "ALERTS",
+    'alertname=~"TaskCtx.*"',
+    'alertstate="firing"',
+    'severity!="info"',
+    'job=~"$job|"',
+    'instance=~"$instance|"',
+    'docket_name=~"$docket|"',
+)
+
+
+def _concerning(alerts: str) -> str:
+    """With what they are about in one label."""
+    joined = f'label_join({alerts}, "concerns", " ", "docket_name", "instance", "registry", "key_id")'
+    return f'label_replace({joined}, "concerns", "$1", "concerns", " *(.*?) *")'
+
 
 _HEALTH = Row(
     "Health",
     (
         Panel(
             "stat",
-            "Restores that did not fail",
-            f"Share of task runs whose caller's context was restored, over the time range. Good: {OBJECTIVE:.1%} or more. "
-            "Red: tasks run without knowing their caller, or are failed; see 'Failures by reason' below for the cause.",
+            "Contexts restored, last 5 min",
+            f"Share of task runs whose caller's context was restored. Good: {OBJECTIVE:.1%} or more. "
+            "Red: tasks run without knowing their caller, or are failed; see 'Failures by reason' below for the cause. The SLO dashboard has "
+            "what is left of 30 days' budget.",
             "percentunit",
-            _NO_RESTORES,
-            (Query("1 - " + _share(FAILED, *PROCESS, DOCKET, window=RANGE), instant=True),),
-            width=4,
-            height=5,
+            "no data: no restores in the last 5 minutes",
+            (Query("1 - " + _failed_share(RESTORES, COUNTED, *PROCESS, DOCKET), instant=True),),
+            width=5,
+            height=4,
             thresholds=((None, "red"), (0.99, "orange"), (OBJECTIVE, "green")),
-            links=(FAILED_TRACES,),
-            decimals=3,
+            links=(FAILED_TRACES, to_dashboard("SLO", SLO)),
+            decimals=2,
         ),
         Panel(
             "stat",
-            "Error budget left",
-            "What is left of the 0.1 % of restores that may fail, over the time range. Good: above 50 %. Below zero the "
-            "objective is missed: stop risky deploys and work through the failures by reason. The SLO dashboard has 30 days.",
+            "Submissions saved, last 5 min",
+            f"Share of submissions whose context was stored. Good: {OBJECTIVE:.1%} or more. Red: requests are refused with SaveError, and their tasks not "
+            "scheduled; 'Save failures by reason' has the cause, the table of processes on the Workers dashboard whose they are.",
             "percentunit",
-            _NO_RESTORES,
-            (Query(f"1 - ({_share(FAILED, *PROCESS, DOCKET, window=RANGE)}) / {BUDGET:g}", instant=True),),
-            width=4,
-            height=5,
-            thresholds=((None, "red"), (0.0, "orange"), (0.5, "green")),
-            links=(to_dashboard("SLO", SLO),),
+            "no data: no submissions in the last 5 minutes",
+            (Query("1 - " + _failed_share(SAVES, 'outcome=~"ok|failed"', *PROCESS), instant=True),),
+            width=5,
+            height=4,
+            thresholds=((None, "red"), (0.99, "orange"), (OBJECTIVE, "green")),
+            links=(to_dashboard("Workers", WORKERS),),
+            decimals=2,
+        ),
+        Panel(
+            "stat",
+            "Without a caller, last 5 min",
+            "Share of submissions that had no caller to capture, and were not inside taskctx.anonymous(). Good: what is usual for your service, 0 for most. "
+            "Orange from 5 %: a deploy lost the caller before the submission; 'Submissions without a caller' has it by docket.",
+            "percentunit",
+            "no data: no submissions in the last 5 minutes",
+            (
+                Query(
+                    ratio(
+                        sum_by("", rate(series(ANONYMOUS_SUBMISSIONS, 'meant="no"', *PROCESS, DOCKET), _RECENTLY)),
+                        sum_by("", rate(series(CAPTURES, *PROCESS, DOCKET), _RECENTLY)),
+                    ),
+                    instant=True,
+                ),
+            ),
+            width=5,
+            height=4,
+            thresholds=((None, "green"), (0.05, "orange")),
             decimals=1,
         ),
         Panel(
             "stat",
-            "Restores per second",
-            "Task runs with a context to restore. Good: it follows your traffic. Zero while requests submit tasks: workers "
-            "are down or run without taskctx.worker_dependencies.",
+            "Failing now",
+            "Restores and saves that fail in a second, by the last scrapes alone. Good: 0. Red: it goes on. 0 beside a share that is red: it is over, "
+            "and the share follows within five minutes.",
             "ops",
-            _NO_RESTORES,
-            (Query(sum_by("", rate(series(RESTORES, COUNTED, *PROCESS, DOCKET), RATE)), instant=True),),
-            width=4,
-            height=5,
-            thresholds=((None, "blue"),),
-        ),
-        Panel(
-            "stat",
-            "Restore p99",
-            "99 % of restores are at most this slow; every task waits for its own. Good: under 50 ms. Red from 250 ms: look "
-            "at the Redis server's latency and at the workers' event loops.",
-            "s",
-            _NO_RESTORES,
-            (Query(quantile(0.99, "", series(RESTORE_DURATION, *PROCESS, suffix="_bucket"), RATE), instant=True),),
-            width=4,
-            height=5,
-            thresholds=((None, "green"), (0.05, "orange"), (0.25, "red")),
-        ),
-        Panel(
-            "stat",
-            "Processes",
-            "Processes that expose taskctx metrics: servers and workers. Good: as many as you deployed. Fewer: some are down, "
-            "or not scraped; the Workers dashboard shows which.",
-            "short",
-            "no data: see TaskCtxMetricsAbsent",
-            (Query(f"count(count by (job, instance) ({series(BUILD_INFO, *PROCESS)}))", instant=True),),
-            nothing="red",
-            width=4,
-            height=5,
-            thresholds=((None, "red"), (1.0, "green")),
-        ),
-        Panel(
-            "stat",
-            "Firing alerts",
-            "Alerts of taskctx that fire now, info ones aside. Good: none. Each has a runbook with what to do, linked from the alert.",
-            "short",
-            "0",
+            _NO_PROCESS,
             (
                 Query(
-                    _count_or_zero('count(ALERTS{alertname=~"TaskCtx.*", alertstate="firing", severity!="info"})'),
+                    or_zero(
+                        sum_by("", rate(series(RESTORES, FAILED, *PROCESS, DOCKET), RATE))
+                        + " + "
+                        + sum_by("", rate(series(SAVES, FAILED, *PROCESS), RATE)),
+                        *PROCESS,
+                    ),
                     instant=True,
                 ),
             ),
+            width=5,
+            height=4,
+            thresholds=((None, "green"), (1e-9, "red")),
+        ),
+        Panel(
+            "stat",
+            "Processes down",
+            f"Processes that exposed taskctx metrics within {LAST_SEEN.removesuffix('h')} hours and do not answer now. Good: 0. Red: they crashed, hang or cannot be reached; "
+            "the table of processes on the Workers dashboard has them on top.",
+            "short",
+            "no data: see TaskCtxMetricsAbsent",
+            (Query(or_zero(f"count({DOWN})", *PROCESS), instant=True),),
+            nothing="red",
             width=4,
-            height=5,
+            height=4,
             thresholds=((None, "green"), (1.0, "red")),
+            links=(to_dashboard("Workers", WORKERS),),
+        ),
+        Panel(
+            "table",
+            "Firing alerts",
+            "Alerts of taskctx that fire now, info ones aside, the critical ones first. Good: none. Click a name for its runbook, which says what to do.",
+            "short",
+            "no data: no process, or rules not loaded",
+            (
+                Query(
+                    or_none(
+                        f"sum by (alertname, severity, concerns) ({_concerning(_FIRING)})",
+                        "alertname",
+                        evidence=series(restores("1h")),
+                    ),
+                ),
+            ),
+            width=12,
+            height=7,
+            columns=(
+                Column("severity", words=(("critical", "critical", "red"), ("warning", "warning", "orange")), width=72),
+                Column("alertname", links=(RUNBOOK,), width=250),
+                Column("concerns"),
+            ),
+            sort=("severity",),
+        ),
+        Panel(
+            "table",
+            "Failing tasks",
+            "Tasks whose context was not (or not wholly) restored, by name; beyond 100 names, together as _other. Good: empty. One task "
+            "only: its submitter is wrong. All tasks: it is the workers or Redis. Click a name for its traces. No red in the last 5 minutes: it is over.",
+            "locale",
+            _NO_PROCESS,
+            (
+                Query(or_none(_FAILED_IN_RANGE, "docket_task", *PROCESS), name="Failures"),
+                Query(
+                    sum_by("docket_task", increase(_FAILING, _RECENTLY))
+                    + f" and on (docket_task) ({_FAILED_IN_RANGE} > 0)",
+                    name="Last 5 min",
+                ),
+            ),
+            decimals=0,
+            columns=(
+                Column("docket_task", links=(TASK_TRACES,)),
+                Column("Failures"),
+                Column("Last 5 min", thresholds=_ALARM),
+            ),
+            width=12,
+            height=7,
+            sort=("-Last 5 min", "-Failures"),
         ),
     ),
 )
@@ -178,9 +255,9 @@ _RESTORING = Row(
             "skipped: tasks that are not ours. Good: ok, and skipped for Docket's own tasks. Failed rising: go right.",
             "ops",
             _NO_RESTORES,
-            (Query(f"sum by (outcome) ({series(RESTORE_RATE, JOB, DOCKET)})", "{{outcome}}"),),
+            (_by_outcome(RESTORES, *PROCESS, DOCKET),),
             stacked=True,
-            colors=_OUTCOMES,
+            colors=OUTCOMES,
         ),
         Panel(
             "timeseries",
@@ -189,14 +266,22 @@ _RESTORING = Row(
             "keys differ between processes. schema_unsupported: a newer version writes. scope_mismatch: a task under a key that is not "
             "its caller's. credential_expired: the queue is longer than the tokens live. credential_refresh_failed: so it is, and the refresh_token hook failed. Good: empty or zero. Click a line for traces.",
             "ops",
-            "0: no failures in this time range",
-            (Query(or_none(f"sum by (reason) ({series(FAILURE_RATE, JOB, DOCKET)})", "reason"), "{{reason}}"),),
+            _NO_PROCESS,
+            (
+                Query(
+                    or_none(
+                        sum_by("reason", rate(series(RESTORE_FAILURES, *PROCESS, DOCKET), RATE)), "reason", *PROCESS
+                    ),
+                    "{{reason}}",
+                ),
+            ),
             at_least=0.1,
+            colors=REASONS,
             links=(REASON_TRACES, DEGRADED_TRACES),
         ),
         Panel(
             "timeseries",
-            "Burn rate",
+            "Burn rate, all processes",
             "How many times faster than sustainable the error budget is used up. Good: under 1. At 14.4 a month's budget is gone "
             "in two days and TaskCtxRestoreErrorBudgetBurn pages: 'Failures by reason' says why.",
             "short",
@@ -205,25 +290,12 @@ _RESTORING = Row(
                 Query(f"max({series(error_ratio(window), JOB, DOCKET)}) / {BUDGET:g}", window)
                 for window in ("5m", "1h", "6h", "1d")
             ),
-            thresholds=((None, "green"), (1.0, "orange"), (14.4, "red")),
-            at_least=16,
+            colors=(("5m", "red"), ("1h", "orange"), ("6h", "yellow"), ("1d", "blue")),
+            thresholds=((None, "transparent"), (1.0, "orange"), (14.4, "red")),
+            at_least=100,
+            scale="symlog",
+            is_filled=False,
             links=(to_dashboard("SLO", SLO),),
-        ),
-        Panel(
-            "table",
-            "Failing tasks",
-            "Tasks whose context was not (or not wholly) restored, by name; beyond 100 names, together as _other. Good: empty. One task "
-            "only: its submitter is wrong. All tasks: it is the workers or Redis. Click a row for its traces.",
-            "locale",
-            "none: no task lost its context in this time range",
-            (
-                Query(
-                    sum_by("docket_task", increase(series(TASK_RESTORE_FAILURES, *PROCESS), RANGE)) + " > 0",
-                    name="Failures",
-                ),
-            ),
-            links=(TASK_TRACES,),
-            decimals=0,
         ),
         Panel(
             "timeseries",
@@ -236,7 +308,9 @@ _RESTORING = Row(
                 Query(quantile(q, "", series(RESTORE_DURATION, *PROCESS, suffix="_bucket"), RATE), f"p{q * 100:g}")
                 for q in (0.5, 0.95, 0.99)
             ),
-            thresholds=((None, "green"), (0.25, "red")),
+            width=12,
+            colors=QUANTILES,
+            thresholds=((None, "transparent"), (0.25, "red")),
         ),
         Panel(
             "timeseries",
@@ -249,15 +323,18 @@ _RESTORING = Row(
                 Query(
                     ratio(
                         sum_by("docket_name", _COVERED),
-                        sum_by("docket_name", rate(series(DOCKET_TASKS_STARTED, JOB, DOCKET), RATE)),
+                        sum_by("docket_name", rate(series(DOCKET_TASKS_STARTED, *PROCESS, DOCKET), RATE)),
                     ),
                     "{{docket_name}}",
                 ),
             ),
-            thresholds=((None, "red"), (0.99, "green")),
+            width=12,
+            thresholds=((None, "transparent"), (0.99, "red")),
         ),
     ),
 )
+
+_CAPTURED = series(CAPTURE_FIELDS, 'result="captured"', *PROCESS)
 
 _SUBMITTING = Row(
     "Submitting",
@@ -269,9 +346,9 @@ _SUBMITTING = Row(
             "task was not scheduled. Good: ok, with as many empty as you have anonymous requests.",
             "ops",
             _NO_SAVES,
-            (Query(sum_by("outcome", rate(series(CAPTURES, *PROCESS, DOCKET), RATE)), "{{outcome}}"),),
+            (_by_outcome(CAPTURES, *PROCESS, DOCKET),),
             stacked=True,
-            colors=_OUTCOMES,
+            colors=OUTCOMES,
             width=6,
         ),
         Panel(
@@ -296,7 +373,8 @@ _SUBMITTING = Row(
                 for meant, words in (("no", "not meant"), ("yes", "meant"))
             ),
             width=6,
-            maximum=1,
+            is_filled=False,
+            colors=(("/, not meant$/", "orange"), ("/, meant$/", "blue")),
         ),
         Panel(
             "timeseries",
@@ -305,9 +383,9 @@ _SUBMITTING = Row(
             "Failed: each is a task refused, see the reason in the logs and the next panel.",
             "ops",
             _NO_SAVES,
-            (Query(sum_by("outcome", rate(series(SAVES, *PROCESS), RATE)), "{{outcome}}"),),
+            (_by_outcome(SAVES, *PROCESS),),
             stacked=True,
-            colors=_OUTCOMES,
+            colors=OUTCOMES,
             width=6,
         ),
         Panel(
@@ -317,18 +395,21 @@ _SUBMITTING = Row(
             "value is not JSON. Not scheduled: saved, and then Docket failed. Without TIME, TTL: the Redis user may not ask, "
             "see docs/deploy.md. Good: zero.",
             "ops",
-            "0: no failed saves in this time range",
+            _NO_PROCESS,
             (
-                Query(or_none(sum_by("reason", rate(series(SAVE_FAILURES, *PROCESS), RATE)), "reason"), "{{reason}}"),
                 Query(
-                    or_none(sum_by("reason", rate(series(SCHEDULE_FAILURES, *PROCESS), RATE)), "reason"),
+                    or_none(sum_by("reason", rate(series(SAVE_FAILURES, *PROCESS), RATE)), "reason", *PROCESS),
+                    "{{reason}}",
+                ),
+                Query(
+                    sum_by("reason", rate(series(SCHEDULE_FAILURES, *PROCESS), RATE)) + " > 0",
                     "not scheduled: {{reason}}",
                 ),
                 Query(
-                    or_none(sum_by("command", rate(series(COMMANDS_REFUSED, *PROCESS), RATE)), "command"),
-                    "without {{command}}",
+                    sum_by("command", rate(series(COMMANDS_REFUSED, *PROCESS), RATE)) + " > 0", "without {{command}}"
                 ),
             ),
+            colors=(*REASONS, ("/^not scheduled/", "orange"), ("/^without/", "purple")),
             at_least=0.1,
             width=6,
         ),
@@ -341,13 +422,15 @@ _SUBMITTING = Row(
             _NO_SAVES,
             (
                 Query(
-                    sum_by("field", rate(series(CAPTURE_FIELDS, 'result="captured"', *PROCESS), RATE))
+                    sum_by("field", rate(_CAPTURED, RATE))
                     + "\n/ ignoring (field) group_left ()\n"
-                    + f"({sum_by('', rate(series(CAPTURES, *PROCESS), RATE))} > 0)",
+                    + f"({sum_by('', rate(series(CAPTURES, *PROCESS), RATE))} > 0)\n"
+                    + f"and on (field) ({sum_by('field', increase(_CAPTURED, RANGE))} > 0)",
                     "{{field}}",
                 ),
             ),
             maximum=1,
+            is_filled=False,
         ),
         Panel(
             "timeseries",
@@ -356,7 +439,17 @@ _SUBMITTING = Row(
             "left out. A step up means that a client sends something new.",
             "ops",
             _NO_SAVES,
-            (Query(sum_by("field", rate(series(CAPTURE_FIELDS, 'result="dropped"', *PROCESS), RATE)), "{{field}}"),),
+            (
+                Query(
+                    or_none(
+                        sum_by("field", rate(series(CAPTURE_FIELDS, 'result="dropped"', *PROCESS), RATE)),
+                        "field",
+                        *PROCESS,
+                    ),
+                    "{{field}}",
+                ),
+            ),
+            colors=(NONE,),
         ),
         Panel(
             "timeseries",
@@ -377,6 +470,7 @@ _SUBMITTING = Row(
                     "capture p99",
                 ),
             ),
+            colors=(("save p50", "blue"), ("save p99", "red"), ("capture p99", "purple")),
         ),
         Panel(
             "timeseries",
@@ -385,15 +479,16 @@ _SUBMITTING = Row(
             "them in a clean one; what stands outside of its middleware does not. Good: zero. Else start uvicorn with "
             "--reset-contextvars.",
             "ops",
-            "0: no such request in this time range",
+            _NO_PROCESS,
             (
                 Query(
-                    or_none(sum_by("instance", rate(series(INHERITED_CONTEXTS, *PROCESS), RATE)), "instance"),
+                    or_none(sum_by("instance", rate(series(INHERITED_CONTEXTS, *PROCESS), RATE)), "instance", *PROCESS),
                     "{{instance}}",
                 ),
             ),
+            colors=(NONE,),
             width=24,
-            height=6,
+            height=5,
             at_least=0.1,
         ),
     ),
@@ -439,6 +534,9 @@ _LIFETIME = Row(
                 Query(f"min({series(SNAPSHOT_TTL, *PROCESS)})", "pending_ttl"),
             ),
             width=12,
+            scale="log",
+            is_filled=False,
+            colors=(("age p99", "blue"), ("pending_ttl", "red")),
         ),
         Panel(
             "timeseries",
@@ -457,7 +555,7 @@ _LIFETIME = Row(
                 ),
             ),
             width=12,
-            thresholds=((None, "green"), (0.05, "red")),
+            thresholds=((None, "transparent"), (0.05, "red")),
             at_least=0.1,
         ),
         Panel(
@@ -468,8 +566,9 @@ _LIFETIME = Row(
             "s",
             "no data: no captured token says when it expires",
             _token_life(CREDENTIAL_TTL_AT_CAPTURE),
+            colors=REMAINING,
             width=12,
-            thresholds=((None, "red"), (60.0, "green")),
+            thresholds=((None, "transparent"), (60.0, "red")),
         ),
         Panel(
             "timeseries",
@@ -479,8 +578,9 @@ _LIFETIME = Row(
             "s",
             "no data: no restored token says when it expires",
             _token_life(CREDENTIAL_TTL_REMAINING),
+            colors=REMAINING,
             width=12,
-            thresholds=((None, "red"), (60.0, "green")),
+            thresholds=((None, "transparent"), (60.0, "red")),
         ),
         Panel(
             "timeseries",
@@ -495,6 +595,9 @@ _LIFETIME = Row(
                 Query(f"min({series(SNAPSHOT_SIZE_LIMIT, *PROCESS)})", "limit"),
             ),
             width=12,
+            scale="log",
+            is_filled=False,
+            colors=(("p50", "blue"), ("p99", "orange"), ("limit", "red")),
         ),
         Panel(
             "timeseries",
@@ -503,9 +606,9 @@ _LIFETIME = Row(
             "submitted outside any trace. invalid: damaged. Good: no absent where requests are traced.",
             "ops",
             _NO_RESTORES,
-            (Query(sum_by("result", rate(series(TRACE_CONTEXTS, *PROCESS), RATE)), "{{result}}"),),
+            (Query(sum_by("result", rate(series(TRACE_CONTEXTS, *PROCESS), RATE)) + " > 0", "{{result}}"),),
             stacked=True,
-            colors=(("continued", "green"), ("unsampled", "blue"), ("absent", "orange"), ("invalid", "red")),
+            colors=TRACES,
             width=12,
         ),
     ),
@@ -516,4 +619,5 @@ DASHBOARD = Dashboard(
     "taskctx / Overview",
     "Do callers' contexts reach their tasks, and if not, why?",
     (_HEALTH, _RESTORING, _SUBMITTING, _LIFETIME),
+    variables=("job", "instance", "docket"),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from taskctx.telemetry.names import Metric
+from taskctx.telemetry.names import BUILD_INFO, Metric
 
 DOCKET_TASKS_STARTED = "docket_tasks_started_total"
 """Docket's own counter, of every run that began."""
@@ -31,9 +31,18 @@ def ratio(part: str, whole: str) -> str:
     return f"{part}\n/\n({whole} > 0)"
 
 
-def or_none(expression: str, label: str) -> str:
-    """What is above zero; a zero that is labelled ``none`` where nothing is."""
-    return f'{expression} > 0 or on () label_replace(vector(0), "{label}", "none", "", "")'
+def or_none(expression: str, label: str, *process: str, evidence: str = "") -> str:
+    """What is above zero; where nothing is, a zero that is labelled ``none``, and only if there is somebody to say so.
+
+    That is a process that the matchers ``process`` choose, or a series of ``evidence``: without any, nothing is shown.
+    """
+    witness = evidence or series(BUILD_INFO, *process)
+    return f'{expression} > 0\nor on () label_replace(0 * count({witness}), "{label}", "none", "", "")'
+
+
+def or_zero(expression: str, *process: str) -> str:
+    """A number, which is zero only if there is a process to say so."""
+    return f"{expression}\nor 0 * count({series(BUILD_INFO, *process)})"
 
 
 def quantile(q: float, labels: str, selector: str, window: str) -> str:

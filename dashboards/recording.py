@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from taskctx.telemetry.names import RESTORE_DURATION, RESTORE_FAILURES, RESTORES
+from taskctx.telemetry.names import RESTORE_DURATION, RESTORES
 
 from .promql import increase, quantile, rate, ratio, series, sum_by
 
@@ -43,8 +43,6 @@ def restores(window: str) -> str:
     return f"job_docket:taskctx_restores:increase{window}"
 
 
-RESTORE_RATE = "job_docket_outcome:taskctx_restores:rate5m"
-FAILURE_RATE = "job_docket_reason:taskctx_restore_failures:rate5m"
 INSTANCE_ERROR_RATIO = "job_instance:taskctx_restore_errors:ratio_rate5m"
 RESTORE_P99 = "job:taskctx_restore_duration_seconds:p99_rate5m"
 
@@ -68,8 +66,6 @@ GROUPS: tuple[Group, ...] = (
                 RecordingRule(restores(window), sum_by(_BY_DOCKET, increase(series(RESTORES, COUNTED), window)))
                 for window in FLOOR_WINDOWS
             ),
-            RecordingRule(RESTORE_RATE, sum_by(f"{_BY_DOCKET}, outcome", rate(series(RESTORES), "5m"))),
-            RecordingRule(FAILURE_RATE, sum_by(f"{_BY_DOCKET}, reason", rate(series(RESTORE_FAILURES), "5m"))),
             RecordingRule(INSTANCE_ERROR_RATIO, _ratio("job, instance", "5m")),
             RecordingRule(RESTORE_P99, quantile(0.99, "job", series(RESTORE_DURATION, suffix="_bucket"), "5m")),
         ),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from taskctx.telemetry.names import REGISTRY_CAPACITY, REGISTRY_ENTRIES, REGISTRY_EVICTIONS, REGISTRY_LOOKUPS
 
+from .colors import by_registry
 from .frame import PROCESS, REGISTRIES, REGISTRY, TO_WORKER
-from .model import Color, Dashboard, Panel, Query, Row
-from .promql import rate, ratio, series, sum_by
+from .model import Dashboard, Panel, Query, Row
+from .promql import or_none, rate, ratio, series, sum_by
 
 RATE = "$__rate_interval"
 RANGE = "$__range"
@@ -23,14 +24,9 @@ def _share(result: str, labels: str, window: str) -> str:
     )
 
 
-_DARKER: dict[Color, Color] = {"green": "dark-green", "orange": "dark-orange", "red": "dark-red", "blue": "dark-blue"}
-
-
-def _by_registry(word: str, color: Color) -> tuple[tuple[str, Color], ...]:
-    return ((f"session {word}", color), (f"server {word}", _DARKER[color]))
-
-
 _FILL = f"{series(REGISTRY_ENTRIES, *_SELECTED)} / {series(REGISTRY_CAPACITY, *_SELECTED)}"
+
+_HAD_ENTRIES = f"max by (instance, registry) (max_over_time({series(REGISTRY_ENTRIES, *_SELECTED)}[{RANGE}]))"
 
 _NOW = Row(
     "Now",
@@ -59,7 +55,7 @@ _NOW = Row(
         ),
         Panel(
             "stat",
-            "Fill",
+            "Registry fill",
             "Entries against capacity, of the fullest process. Good: under 90 %. Above, the oldest entries go: raise "
             "session_registry_size or server_registry_size.",
             "percentunit",
@@ -83,22 +79,27 @@ _LOOKUPS = Row(
             _NO_LOOKUPS,
             (
                 Query(
-                    sum_by("registry, result", rate(series(REGISTRY_LOOKUPS, *_SELECTED), RATE)),
+                    sum_by("registry, result", rate(series(REGISTRY_LOOKUPS, *_SELECTED), RATE)) + " > 0",
                     "{{registry}} {{result}}",
                 ),
             ),
             at_least=0.1,
-            colors=(*_by_registry("hit", "green"), *_by_registry("miss", "blue"), *_by_registry("dead", "orange")),
+            colors=by_registry(hit="green", miss="blue", dead="orange"),
             stacked=True,
             width=12,
         ),
         Panel(
             "timeseries",
             "Hit ratio by instance",
-            f"{_BY_DESIGN} Good: the server's own processes near 1, remote workers at 0.",
+            "Of processes that have registered anything; the others miss by design. Good: near 1.",
             "percentunit",
             _NO_LOOKUPS,
-            (Query(_share("hit", "instance, registry", RATE), "{{instance}} {{registry}}"),),
+            (
+                Query(
+                    _share("hit", "instance, registry", RATE) + f"\nand on (instance, registry) ({_HAD_ENTRIES} > 0)",
+                    "{{instance}} {{registry}}",
+                ),
+            ),
             maximum=1,
             width=12,
             links=(TO_WORKER,),
@@ -116,7 +117,13 @@ _ENTRIES = Row(
             "sessions alive.",
             "short",
             _NO_ENTRIES,
-            (Query(sum_by("instance, registry", series(REGISTRY_ENTRIES, *_SELECTED)), "{{instance}} {{registry}}"),),
+            (
+                Query(
+                    or_none(sum_by("instance, registry", series(REGISTRY_ENTRIES, *_SELECTED)), "instance", *PROCESS),
+                    "{{instance}} {{registry}}",
+                ),
+            ),
+            colors=(("none ", "green"),),
             at_least=1,
             links=(TO_WORKER,),
         ),
@@ -126,8 +133,13 @@ _ENTRIES = Row(
             "Entries against capacity. Good: under 90 %. Above: raise the registry's size, or find what keeps its objects alive.",
             "percentunit",
             _NO_ENTRIES,
-            (Query(_FILL, "{{instance}} {{registry}}"),),
-            thresholds=((None, "green"), (0.9, "red")),
+            (
+                Query(
+                    or_none(f"max by (instance, registry) ({_FILL})", "instance", *PROCESS), "{{instance}} {{registry}}"
+                ),
+            ),
+            colors=(("none ", "green"),),
+            thresholds=((None, "transparent"), (0.9, "red")),
             at_least=1,
             links=(TO_WORKER,),
         ),
@@ -140,12 +152,16 @@ _ENTRIES = Row(
             _NO_ENTRIES,
             (
                 Query(
-                    sum_by("registry, cause", rate(series(REGISTRY_EVICTIONS, *_SELECTED), RATE)),
+                    or_none(
+                        sum_by("registry, cause", rate(series(REGISTRY_EVICTIONS, *_SELECTED), RATE)),
+                        "registry",
+                        *PROCESS,
+                    ),
                     "{{registry}} {{cause}}",
                 ),
             ),
             at_least=0.1,
-            colors=(*_by_registry("dead", "green"), *_by_registry("removed", "blue"), *_by_registry("capacity", "red")),
+            colors=(*by_registry(dead="orange", removed="blue", capacity="red"), ("none ", "green")),
         ),
     ),
 )
@@ -155,4 +171,5 @@ DASHBOARD = Dashboard(
     "taskctx / Registries",
     f"Do tasks find the live sessions and servers of their own process? {_BY_DESIGN}",
     (_NOW, _LOOKUPS, _ENTRIES),
+    variables=("job", "instance", "registry"),
 )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from itertools import count
 from typing import Any, cast
+from zlib import crc32
 
 from grafana_foundation_sdk.builders import (
     common as common_builders,
@@ -26,11 +26,11 @@ from grafana_foundation_sdk.models import heatmap as heatmap_models
 from grafana_foundation_sdk.models import prometheus as prometheus_models
 
 from . import frame
-from .model import Color, Dashboard, Link, Panel, Query, Variable
+from .layout import Place, laid_out
+from .model import Color, Column, Dashboard, Link, Panel, Query, Row, Thresholds, Variable
 
 PROMETHEUS = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 _AnyPanel = stat.Panel | timeseries.Panel | heatmap.Panel | table.Panel
-_WORST_FIRST = "Failures"
 _COLUMN = 80
 """Pixels that a table's column has at least; Grafana's own 150 are too many for the columns of some tables."""
 _NEW: dict[str, type[_AnyPanel]] = {
@@ -62,7 +62,6 @@ def _in_sight(value: Any) -> Any:
 
 
 def _dashboard(board: Dashboard) -> dashboards.Dashboard:
-    ids = count(1)
     built = (
         dashboards.Dashboard(board.title)
         .uid(board.uid)
@@ -76,23 +75,33 @@ def _dashboard(board: Dashboard) -> dashboards.Dashboard:
         .with_variable(_datasource("datasource", "Prometheus", "prometheus"))
         .with_variable(_datasource("tempo", "Tempo", "tempo"))
         .link(_between_dashboards())
-        .annotation(_annotation("Firing alerts", frame.FIRING_ALERTS, "red", "{{alertname}}"))
+        .annotation(_annotation("Firing alerts", frame.FIRING_ALERTS, "red", "{{severity}} alerts"))
         .annotation(_annotation("Version changes", frame.VERSION_CHANGES, "blue", "taskctx {{version}} on {{job}}"))
     )
     for variable in frame.VARIABLES:
-        built = built.with_variable(_variable(variable))
-    for row in board.rows:
-        built = built.with_row(dashboards.Row(row.title).id(next(ids)))
-        for panel in row.panels:
-            built = built.with_panel(_panel(panel, next(ids)))
+        built = built.with_variable(_variable(variable, is_shown=variable.name in board.variables))
+    for each, place in laid_out(board.rows):
+        if isinstance(each, Row):
+            built = built.with_row(dashboards.Row(each.title).id(_id(each.title)).grid_pos(_grid(place)))
+        else:
+            built = built.with_panel(_panel(each).id(_id(each.title)).grid_pos(_grid(place)))
     return built
+
+
+def _id(title: str) -> int:
+    """The same as long as the title is, so that an address of one panel outlives those that are added before it."""
+    return crc32(title.encode()) >> 1
+
+
+def _grid(place: Place) -> dm.GridPos:
+    return dm.GridPos(x=place.x, y=place.y, w=place.width, h=place.height)
 
 
 def _datasource(name: str, label: str, kind: str) -> dashboards.DatasourceVariable:
     return dashboards.DatasourceVariable(name).label(label).type(kind)
 
 
-def _variable(variable: Variable) -> dashboards.QueryVariable:
+def _variable(variable: Variable, *, is_shown: bool) -> dashboards.QueryVariable:
     return (
         dashboards.QueryVariable(variable.name)
         .label(variable.label)
@@ -104,6 +113,7 @@ def _variable(variable: Variable) -> dashboards.QueryVariable:
         .multi(True)
         .include_all(True)
         .all_value(".*")
+        .hide(dm.VariableHide.DONT_HIDE if is_shown else dm.VariableHide.HIDE_VARIABLE)
         .current(dm.VariableOption(selected=True, text="All", value="$__all"))
     )
 
@@ -132,17 +142,14 @@ def _annotation(name: str, expr: str, color: str, title: str) -> dashboards.Anno
     )
 
 
-def _panel(panel: Panel, panel_id: int) -> _AnyPanel:
+def _panel(panel: Panel) -> _AnyPanel:
     built = (
         _NEW[panel.kind]()
-        .id(panel_id)
         .title(panel.title)
         .description(panel.description)
         .datasource(PROMETHEUS)
         .unit(panel.unit)
         .no_value(panel.empty)
-        .span(panel.width)
-        .height(panel.height)
     )
     for ref_id, query in zip("ABCDEFGH", panel.queries, strict=False):
         built = built.with_target(_query(query, ref_id, panel.kind))
@@ -152,7 +159,7 @@ def _panel(panel: Panel, panel_id: int) -> _AnyPanel:
     if panel.links:
         built = built.data_links([_link(link) for link in panel.links])
     if panel.maximum is not None:
-        built = built.min(0).max(panel.maximum)
+        built = built.min(panel.minimum).max(panel.maximum)
     if panel.decimals is not None:
         built = built.decimals(panel.decimals)
     return _finish(built, panel)
@@ -186,34 +193,47 @@ def _finish(built: _AnyPanel, panel: Panel) -> _AnyPanel:
         case stat.Panel():
             calculation = common_builders.ReduceDataOptions().calcs(["lastNotNull"])
             built = built.reduce_options(calculation).color_mode(common.BigValueColorMode.BACKGROUND)
+            # one under the other, or the longest name has the smallest print
+            built = built.orientation(common.VizOrientation.HORIZONTAL).graph_mode(common.BigValueGraphMode.NONE)
             return built.mappings([_without_data(panel.nothing)])
         case timeseries.Panel():
-            legend = common_builders.VizLegendOptions().display_mode(common.LegendDisplayMode.LIST)
-            built = built.legend(legend.placement(common.LegendPlacement.BOTTOM).show_legend(True))
-            built = built.show_points(common.VisibilityMode.NEVER).axis_soft_min(0)
-            if panel.at_least is not None:
-                built = built.axis_soft_max(panel.at_least)
-            for name, color in panel.colors:
-                built = built.override_by_name(name, [_color(color)])
-            if panel.stacked:
-                # areas without lines: the line of a zero lies on top of the others, and looks as if it were their sum
-                built = built.fill_opacity(60).line_width(0)
-                return built.stacking(common_builders.StackingConfig().mode(common.StackingMode.NORMAL))
-            built = built.fill_opacity(8)
-            if panel.thresholds:
-                style = common_builders.GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.DASHED)
-                return built.thresholds_style(style)
-            return built
+            return _graph(built, panel)
         case heatmap.Panel():
             color = (
                 heatmap.HeatmapColorOptions().mode(heatmap_models.HeatmapColorMode.SCHEME).scheme("Oranges").steps(32)
             )
             return built.calculate(False).color(color).y_axis(heatmap.YAxisConfig().unit(panel.unit))
         case table.Panel():
-            return _columns(built, panel)
+            return _table(built, panel)
 
 
-def _columns(built: table.Panel, panel: Panel) -> table.Panel:
+def _graph(built: timeseries.Panel, panel: Panel) -> timeseries.Panel:
+    legend = common_builders.VizLegendOptions().display_mode(common.LegendDisplayMode.LIST)
+    built = built.legend(legend.placement(common.LegendPlacement.BOTTOM).show_legend(True))
+    built = built.show_points(common.VisibilityMode.NEVER)
+    if panel.scale != "log":
+        built = built.axis_soft_min(panel.minimum)
+    if panel.scale != "linear":
+        scale = common_builders.ScaleDistributionConfig().type(common.ScaleDistribution(panel.scale)).log(10)
+        built = built.scale_distribution(scale.linear_threshold(1) if panel.scale == "symlog" else scale)
+    if panel.at_least is not None:
+        built = built.axis_soft_max(panel.at_least)
+    for name, color in panel.colors:
+        fixed = [_option("color", {"mode": "fixed", "fixedColor": color})]
+        is_pattern = name.startswith("/")
+        built = built.override_by_regexp(name, fixed) if is_pattern else built.override_by_name(name, fixed)
+    if panel.stacked:
+        # areas without lines: the line of a zero lies on top of the others, and looks as if it were their sum
+        built = built.fill_opacity(60).line_width(0)
+        return built.stacking(common_builders.StackingConfig().mode(common.StackingMode.NORMAL))
+    built = built.fill_opacity(8 if panel.is_filled else 0)
+    if panel.thresholds:
+        style = common_builders.GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.DASHED)
+        return built.thresholds_style(style)
+    return built
+
+
+def _table(built: table.Panel, panel: Panel) -> table.Panel:
     """One row for each label set, one column for each query."""
     values = {f"Value #{ref_id}": query.name for ref_id, query in zip("ABCDEFGH", panel.queries, strict=False)}
     if len(panel.queries) == 1:
@@ -224,13 +244,47 @@ def _columns(built: table.Panel, panel: Panel) -> table.Panel:
     before = {name: value for value, name in named.items()}
     organize: dict[str, Any] = {
         "excludeByName": dict.fromkeys(("Time", *(value for value in values if value not in named)), True),
-        "renameByName": named,
-        "indexByName": {before.get(column, column): index for index, column in enumerate(panel.columns)},
+        "renameByName": named | {column.name: column.title for column in panel.columns if column.title},
+        "indexByName": {before.get(column.name, column.name): index for index, column in enumerate(panel.columns)},
     }
-    built = built.min_width(_COLUMN)
-    if _WORST_FIRST in panel.columns:
-        built = built.sort_by([common_builders.TableSortByFieldState().display_name(_WORST_FIRST).desc(True)])
+    # an empty cell is one thing, an empty table another
+    built = built.min_width(_COLUMN).override_by_regexp("/.*/", [_option("noValue", "-")])
+    for column in panel.columns:
+        if options := _column(column):
+            built = built.override_by_name(column.name, options)
+    if panel.sort:
+        built = built.sort_by([_sorted_by(name) for name in panel.sort])
     return built.with_transformation(dm.DataTransformerConfig(id_val="organize", options=organize))
+
+
+def _sorted_by(name: str) -> common_builders.TableSortByFieldState:
+    return common_builders.TableSortByFieldState().display_name(name.removeprefix("-")).desc(name.startswith("-"))
+
+
+def _column(column: Column) -> list[dm.DynamicConfigValue]:
+    options: list[dm.DynamicConfigValue] = []
+    if column.thresholds or column.words:
+        options += [
+            _option("custom.cellOptions", {"type": "color-background", "mode": "basic"}),
+            _option("color", {"mode": "thresholds"}),
+            _option("thresholds", _steps(column.thresholds or ((None, "transparent"),))),
+        ]
+    if column.words:
+        words = {
+            value: {"text": text, "color": color, "index": index}
+            for index, (value, text, color) in enumerate(column.words)
+        }
+        options.append(_option("mappings", [{"type": "value", "options": words}]))
+    if column.links:
+        links = [{"title": link.title, "url": link.url, "targetBlank": True} for link in column.links]
+        options.append(_option("links", links))
+    if column.width:
+        options.append(_option("custom.width", column.width))
+    return options
+
+
+def _steps(thresholds: Thresholds) -> dict[str, Any]:
+    return {"mode": "absolute", "steps": [{"value": value, "color": color} for value, color in thresholds]}
 
 
 def _without_data(color: Color) -> dm.SpecialValueMap:
@@ -241,5 +295,5 @@ def _without_data(color: Color) -> dm.SpecialValueMap:
     )
 
 
-def _color(color: Color) -> dm.DynamicConfigValue:
-    return dm.DynamicConfigValue(id_val="color", value={"mode": "fixed", "fixedColor": color})
+def _option(name: str, value: object) -> dm.DynamicConfigValue:
+    return dm.DynamicConfigValue(id_val=name, value=value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from taskctx.telemetry.names import RESTORES
 
 from .alerts import BUDGET, FLOOR, OBJECTIVE
@@ -11,6 +13,9 @@ from .promql import increase, ratio, series, sum_by
 from .recording import COUNTED, FAILED, error_ratio, restores
 
 _NO_RESTORES = "no data: no restores in this time range"
+_NO_RESTORES_IN_30_DAYS = "no data: no restores in 30 days"
+_LEAST = -1
+"""The budget that is left, where more than twice as much was used up: how much more makes no difference, and the rest unreadable."""
 _BURNS = (("1h", "5m", 14.4), ("6h", "30m", 6.0), ("1d", "2h", 3.0), ("3d", "6h", 1.0))
 
 
@@ -19,6 +24,9 @@ def _failed_share(window: str) -> str:
         sum_by("docket_name", increase(series(RESTORES, FAILED, JOB, DOCKET), window)),
         sum_by("docket_name", increase(series(RESTORES, COUNTED, JOB, DOCKET), window)),
     )
+
+
+_BUDGET_LEFT = Query(f"clamp_min(1 - ({_failed_share('30d')}) / {BUDGET:g}, {_LEAST})", "{{docket_name}}")
 
 
 def _burn(long: str, short: str, factor: float) -> Panel:
@@ -37,8 +45,10 @@ def _burn(long: str, short: str, factor: float) -> Panel:
             for window in (long, short)
         ),
         width=6,
-        thresholds=((None, "green"), (factor, "red")),
-        at_least=factor * 1.1,
+        thresholds=((None, "transparent"), (factor, "red")),
+        at_least=100,
+        scale="symlog",
+        is_filled=False,
         links=(FAILED_TRACES,),
     )
 
@@ -57,7 +67,7 @@ DASHBOARD = Dashboard(
                     f"Over 30 days, by docket. Good: {OBJECTIVE:.1%} or more. Degraded restores (an expired token) count as good: the task knew "
                     "whose it was. Red: the promise is broken; the overview says by what.",
                     "percentunit",
-                    _NO_RESTORES,
+                    _NO_RESTORES_IN_30_DAYS,
                     (Query(f"1 - {_failed_share('30d')}", "{{docket_name}}", instant=True),),
                     width=6,
                     thresholds=((None, "red"), (OBJECTIVE, "green")),
@@ -67,10 +77,10 @@ DASHBOARD = Dashboard(
                 Panel(
                     "stat",
                     "Error budget left",
-                    "Of the 0.1 % that may fail in 30 days. Good: above 50 %. At 0: no more risk this month.",
+                    "Of the 0.1 % that may fail in 30 days. Good: above 50 %. At 0: no more risk this month. -100 % is the least that is shown.",
                     "percentunit",
-                    _NO_RESTORES,
-                    (Query(f"1 - ({_failed_share('30d')}) / {BUDGET:g}", "{{docket_name}}", instant=True),),
+                    _NO_RESTORES_IN_30_DAYS,
+                    (replace(_BUDGET_LEFT, instant=True),),
                     width=6,
                     thresholds=((None, "red"), (0.0, "orange"), (0.5, "green")),
                     decimals=1,
@@ -78,12 +88,15 @@ DASHBOARD = Dashboard(
                 Panel(
                     "timeseries",
                     "Error budget over time",
-                    "What was left of the 30-day budget at each moment. Good: a slow slope. A cliff: an incident; its time leads to the overview.",
+                    "What was left of the 30-day budget at each moment. Good: a slow slope. A cliff: an incident; its time leads to the overview. -100 % is the least that is shown.",
                     "percentunit",
-                    _NO_RESTORES,
-                    (Query(f"1 - ({_failed_share('30d')}) / {BUDGET:g}", "{{docket_name}}"),),
+                    _NO_RESTORES_IN_30_DAYS,
+                    (_BUDGET_LEFT,),
                     width=12,
-                    thresholds=((None, "red"), (0.0, "green")),
+                    thresholds=((None, "transparent"), (0.0, "red")),
+                    minimum=_LEAST,
+                    maximum=1,
+                    is_filled=False,
                     links=(to_dashboard("Overview", OVERVIEW),),
                 ),
             ),
@@ -106,5 +119,6 @@ DASHBOARD = Dashboard(
             ),
         ),
     ),
+    variables=("job", "docket"),
     time_from="now-7d",
 )

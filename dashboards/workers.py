@@ -9,12 +9,16 @@ from taskctx.telemetry.names import (
     RESTORE_DURATION,
     RESTORE_FAILURES,
     RESTORES,
+    SAVE_FAILURES,
+    SAVES,
     SCHEMA_VERSION,
     UNRESTORED_READS,
+    Metric,
 )
 
-from .frame import FAILED_TRACES, JOB, PROCESS, ROW_TO_WORKER, TO_WORKER, WORKERS
-from .model import Dashboard, Panel, Query, Row
+from .colors import NONE
+from .frame import FAILED_TRACES, INSTANCE, JOB, KNOWN, PROCESS, ROW_TO_WORKER, TO_WORKER, WORKERS
+from .model import Column, Dashboard, Panel, Query, Row, Thresholds
 from .promql import DOCKET_TASKS_STARTED, increase, or_none, quantile, rate, ratio, series, sum_by
 from .recording import COUNTED, FAILED
 
@@ -24,40 +28,71 @@ _NO_RESTORES = "no data: no restores in this time range"
 _NO_PROCESS = "no data: no process exposes taskctx metrics"
 _NO_KEYS = "no data: no process has encryption keys"
 
+_OPENED = ('operation="open"', *PROCESS)
 _WRITES = 'bound="write"'
 _READS = 'bound="read_max"'
-_UP = f"up{{{JOB}}} and on (job, instance) {series(BUILD_INFO, *PROCESS)}"
+_UP = f"up{{{JOB}, {INSTANCE}}} and on (job, instance) {KNOWN}"
+_BUILD = series(BUILD_INFO, *PROCESS)
+_VERSIONS_BY_PROCESS = f"{_BUILD} or ({KNOWN} unless on (job, instance) {_BUILD})"
+"""What a process that is down ran last, too."""
 
+_RECENTLY = "5m"
 _STARTED = sum_by("instance", rate(series(DOCKET_TASKS_STARTED, *PROCESS), RATE))
+_ALARM: Thresholds = ((None, "transparent"), (1.0, "red"))
+
+
+def _recent(metric: Metric, outcome: str, name: str) -> Query:
+    return Query(sum_by("job, instance", increase(series(metric, outcome, *PROCESS), _RECENTLY)), name=name)
+
+
+def _failures(metric: Metric, window: str, name: str) -> Query:
+    return Query(sum_by("instance, reason", increase(series(metric, *PROCESS), window)) + " > 0", name=name)
+
 
 _FLEET = Row(
     "Fleet",
     (
         Panel(
             "table",
-            "Processes",
-            "One row a process. Good: failures 0, one version, restores spread evenly. Click a row to see that process alone.",
+            "Processes, last 5 min",
+            "One row a process; those that are down first, then those that fail: callers lost in restores, submissions not saved. Good: all up, no failures, one version, restores spread evenly. "
+            "Red: look into that process's log; click its name to see it alone.",
             "locale",
             _NO_PROCESS,
             (
-                Query(
-                    f"max by (job, instance, version, docket_version, python_version) ({series(BUILD_INFO, *PROCESS)})"
-                ),
-                Query(sum_by("job, instance", increase(series(RESTORES, COUNTED, *PROCESS), RANGE)), name="Restores"),
-                Query(sum_by("job, instance", increase(series(RESTORES, FAILED, *PROCESS), RANGE)), name="Failures"),
+                Query(f"max by (job, instance, version, docket_version, python_version) ({_VERSIONS_BY_PROCESS})"),
+                Query(f"max by (job, instance) ({_UP})", name="State"),
+                _recent(RESTORES, FAILED, "Lost"),
+                _recent(SAVES, FAILED, "Unsaved"),
+                _recent(RESTORES, COUNTED, "Restores"),
+                _recent(SAVES, 'outcome="ok"', "Saves"),
             ),
-            width=16,
-            links=(ROW_TO_WORKER,),
+            width=18,
+            height=9,
             decimals=0,
-            columns=("job", "instance", "Failures", "Restores", "version", "docket_version", "python_version"),
+            columns=(
+                Column("State", words=(("0", "down", "red"), ("1", "up", "transparent")), width=70),
+                Column("job"),
+                Column("instance", links=(ROW_TO_WORKER,)),
+                Column("Lost", thresholds=_ALARM),
+                Column("Unsaved", thresholds=_ALARM),
+                Column("Restores"),
+                Column("Saves"),
+                Column("version", "taskctx"),
+                Column("docket_version", "Docket"),
+                Column("python_version", "Python"),
+            ),
+            sort=("State", "-Lost", "-Unsaved"),
         ),
         Panel(
             "timeseries",
-            "Up",
-            "Processes that answer the scrape. Good: as many as deployed, flat. A dip: crashes or restarts; see TaskCtxTargetDown.",
+            "Processes that answer",
+            "By job, to the scrape. Good: as many as deployed, flat. A dip: crashes or restarts; see TaskCtxTargetDown.",
             "short",
             _NO_PROCESS,
             (Query(f"sum by (job) ({_UP})", "{{job}}"),),
+            width=6,
+            is_filled=False,
         ),
     ),
 )
@@ -67,27 +102,33 @@ _RESTORING = Row(
     (
         Panel(
             "timeseries",
-            "Failure ratio",
+            "Failure ratio by instance",
             "Share of each process's restores that failed. Good: 0. One line apart from the rest: that worker's keys, version or way "
             "to Redis. All lines together: the data or Redis.",
             "percentunit",
             _NO_RESTORES,
             (
                 Query(
-                    ratio(
-                        sum_by("instance", rate(series(RESTORES, FAILED, *PROCESS), RATE)),
-                        sum_by("instance", rate(series(RESTORES, COUNTED, *PROCESS), RATE)),
+                    or_none(
+                        ratio(
+                            sum_by("instance", rate(series(RESTORES, FAILED, *PROCESS), RATE)),
+                            sum_by("instance", rate(series(RESTORES, COUNTED, *PROCESS), RATE)),
+                        ),
+                        "instance",
+                        *PROCESS,
                     ),
                     "{{instance}}",
                 ),
             ),
-            thresholds=((None, "green"), (0.05, "red")),
+            thresholds=((None, "transparent"), (0.05, "red")),
             at_least=0.1,
+            is_filled=False,
+            colors=(NONE,),
             links=(TO_WORKER, FAILED_TRACES),
         ),
         Panel(
             "timeseries",
-            "p99",
+            "Restore p99 by instance",
             "Slowest 1 % of each process's restores. Good: alike. One apart: a busy event loop or a slow network there.",
             "s",
             _NO_RESTORES,
@@ -118,19 +159,36 @@ _RESTORING = Row(
             links=(TO_WORKER,),
         ),
         Panel(
-            "timeseries",
+            "table",
             "Failures by instance and reason",
-            "Good: zero. One instance with decrypt_unknown_key: it lacks a key. One with schema_unsupported: it is older than the submitters.",
-            "ops",
-            "0: no failures in this time range",
+            "Restores that lost their caller and submissions that were not saved, in the time range and, red, in the last 5 minutes. Good: none. One instance with decrypt_unknown_key: it lacks a key. One with "
+            "schema_unsupported: it is older than the submitters. One whose saves fail: its way to Redis. All alike: the data or Redis.",
+            "locale",
+            _NO_PROCESS,
             (
                 Query(
-                    or_none(sum_by("instance, reason", rate(series(RESTORE_FAILURES, *PROCESS), RATE)), "reason"),
-                    "{{instance}} {{reason}}",
+                    or_none(
+                        sum_by("instance, reason", increase(series(RESTORE_FAILURES, *PROCESS), RANGE)),
+                        "instance",
+                        *PROCESS,
+                    ),
+                    name="Lost",
                 ),
+                _failures(RESTORE_FAILURES, _RECENTLY, "Lost, 5 min"),
+                _failures(SAVE_FAILURES, RANGE, "Unsaved"),
+                _failures(SAVE_FAILURES, _RECENTLY, "Unsaved, 5 min"),
             ),
-            at_least=0.1,
-            links=(TO_WORKER,),
+            decimals=0,
+            columns=(
+                Column("instance", links=(ROW_TO_WORKER,)),
+                Column("reason"),
+                Column("Lost", width=80),
+                Column("Lost, 5 min", thresholds=_ALARM, width=105),
+                Column("Unsaved", width=85),
+                Column("Unsaved, 5 min", thresholds=_ALARM, width=130),
+            ),
+            sort=("-Lost, 5 min", "-Unsaved, 5 min"),
+            width=12,
         ),
         Panel(
             "timeseries",
@@ -147,7 +205,9 @@ _RESTORING = Row(
                     "{{instance}}",
                 ),
             ),
-            thresholds=((None, "red"), (0.99, "green")),
+            thresholds=((None, "transparent"), (0.99, "red")),
+            is_filled=False,
+            width=6,
             links=(TO_WORKER,),
         ),
         Panel(
@@ -156,13 +216,22 @@ _RESTORING = Row(
             "Runs whose body asked for its caller in a worker that restores none. Good: zero. Above: each saw an anonymous caller, or "
             "failed; start that worker with worker_dependencies.",
             "ops",
-            "0: none in this time range",
-            (Query(sum_by("instance", rate(series(UNRESTORED_READS, *PROCESS), RATE)), "{{instance}}"),),
+            _NO_PROCESS,
+            (
+                Query(
+                    or_none(sum_by("instance", rate(series(UNRESTORED_READS, *PROCESS), RATE)), "instance", *PROCESS),
+                    "{{instance}}",
+                ),
+            ),
             at_least=0.1,
+            colors=(NONE,),
+            width=6,
             links=(TO_WORKER,),
         ),
     ),
 )
+
+_KEYS = series(ENCRYPTION_KEY_INFO, *PROCESS)
 
 _VERSIONS = Row(
     "Versions and keys",
@@ -200,12 +269,14 @@ _VERSIONS = Row(
             "ops",
             _NO_KEYS,
             (
+                Query(sum_by("key_id", rate(series(CRYPTO_OPERATIONS, *_OPENED, 'outcome="ok"'), RATE)), "{{key_id}}"),
                 Query(
-                    sum_by("key_id, outcome", rate(series(CRYPTO_OPERATIONS, 'operation="open"', *PROCESS), RATE)),
-                    "{{key_id}} {{outcome}}",
+                    sum_by("key_id", rate(series(CRYPTO_OPERATIONS, *_OPENED, FAILED), RATE)) + " > 0",
+                    "{{key_id}} failed",
                 ),
             ),
             at_least=0.1,
+            colors=(("/ failed$/", "red"),),
         ),
         Panel(
             "table",
@@ -213,15 +284,24 @@ _VERSIONS = Row(
             "Processes without an encryption key that others have. Good: empty. Each listed process fails the tasks sealed with that "
             "key: give it the key before any submitter seals with it.",
             "short",
-            "none: every process has every key",
+            _NO_PROCESS,
             (
                 Query(
-                    f"count by (job, instance) ({series(ENCRYPTION_KEY_INFO, *PROCESS)})\n"
-                    f"< on () group_left () count(count by (key_id) ({series(ENCRYPTION_KEY_INFO, *PROCESS)}))",
-                    name="Keys it has",
+                    or_none(
+                        f"(count(count by (key_id) ({_KEYS}))\n- on () group_right ()\n"
+                        f"(count by (job, instance) ({_KEYS}) or 0 * count by (job, instance) ({_BUILD})))",
+                        "instance",
+                        *PROCESS,
+                    ),
+                    name="Keys it lacks",
                 ),
             ),
-            links=(ROW_TO_WORKER,),
+            columns=(
+                Column("instance", links=(ROW_TO_WORKER,)),
+                Column("job"),
+                Column("Keys it lacks", thresholds=_ALARM),
+            ),
+            sort=("-Keys it lacks",),
             width=24,
             height=6,
         ),
@@ -233,4 +313,5 @@ DASHBOARD = Dashboard(
     "taskctx / Workers",
     "Which process loses contexts, lags in version or lacks a key?",
     (_FLEET, _RESTORING, _VERSIONS),
+    variables=("job", "instance"),
 )

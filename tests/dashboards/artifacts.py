@@ -52,7 +52,21 @@ class Panel:
 
     @property
     def links(self) -> list[dict[str, Any]]:
-        return self.defaults.get("links", [])
+        """Those of numbers and lines, and those of a table's columns."""
+        options = [option for override in self.json["fieldConfig"]["overrides"] for option in override["properties"]]
+        return self.defaults.get("links", []) + [
+            link for option in options if option["id"] == "links" for link in option["value"]
+        ]
+
+    @property
+    def colors(self) -> dict[str, str]:
+        """Of series, by their name or the pattern that finds them."""
+        return {
+            override["matcher"]["options"]: option["value"]["fixedColor"]
+            for override in self.json["fieldConfig"]["overrides"]
+            for option in override["properties"]
+            if option["id"] == "color" and option["value"]["mode"] == "fixed"
+        }
 
     @property
     def expressions(self) -> list[str]:

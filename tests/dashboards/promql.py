@@ -21,7 +21,7 @@ TARGET: Labels = frozenset({"job", "instance"})
 _DOCKET: Labels = TARGET | {"docket_name"}
 FOREIGN: dict[str, Labels] = {
     "up": TARGET,
-    "ALERTS": frozenset({"alertname", "alertstate", "severity", "job"}),
+    "ALERTS": frozenset({"alertname", "alertstate", "severity", "registry", "key_id"}) | _DOCKET,
     "docket_tasks_started_total": _DOCKET | {"docket_task", "docket_worker"},
     "docket_tasks_running": _DOCKET | {"docket_task", "docket_worker"},
     "docket_queue_depth": _DOCKET,
@@ -59,7 +59,7 @@ class BadExpression(AssertionError):
 
 def with_sample_values(expression: str) -> str:
     """The expression as Prometheus would get it."""
-    return re.sub(r"\$\{?(\w+)\}?", lambda match: SAMPLE_VALUES[match[1]], expression)
+    return re.sub(r"\$\{?([a-z_]\w*)\}?", lambda match: SAMPLE_VALUES[match[1]], expression)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +194,8 @@ class _Reader:
             return frozenset()
         vectors = [self.labels(each) for each in node.args if not isinstance(each, pp.StringLiteral)]
         labels = frozenset[str]().union(*vectors)
+        if node.func.name in {"label_replace", "label_join"}:
+            return labels | {_text(node.args[1])}
         if node.func.name == "histogram_quantile":
             if "le" not in labels:
                 raise BadExpression("histogram_quantile of something without le")
@@ -218,8 +220,16 @@ class _Reader:
                 raise BadExpression(f"{operator} on {sorted(named)} of {sorted(left)} and {sorted(right)}")
         elif left - named != right - named:
             raise BadExpression(f"{operator} ignoring {sorted(named)} of {sorted(left)} and {sorted(right)}")
-        many = node.modifier is not None and node.modifier.card != pp.VectorMatchCardinality.OneToOne
+        card = node.modifier.card if node.modifier else None
+        if card == pp.VectorMatchCardinality.OneToMany:
+            return right
+        many = card is not None and card != pp.VectorMatchCardinality.OneToOne
         return left if many else named if matching.type == pp.LabelModifierType.Include else left - named
+
+
+def _text(node: pp.Expr) -> str:
+    assert isinstance(node, pp.StringLiteral)
+    return node.val
 
 
 def _is_scalar(node: pp.Expr) -> bool:

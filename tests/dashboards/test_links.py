@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import pytest
 
 from dashboards.build import GRAFANA
-from dashboards.build import RUNBOOKS as RUNBOOKS_URL
+from dashboards.frame import RUNBOOKS as RUNBOOKS_URL
 
 from .artifacts import ALERTS, DASHBOARDS, PANELS, ROOT, RUNBOOKS, Panel, check_traceql, variables
 from .promql import labels_of
@@ -22,9 +22,12 @@ EVERY_ALERT = pytest.mark.parametrize(
 
 
 @pytest.mark.parametrize(("panel", "url"), LINKS)
-def test_a_link_leads_to_a_dashboard_or_to_traces(panel: Panel, url: str) -> None:
-    """By uid, so that it survives a new title."""
+def test_a_link_leads_somewhere(panel: Panel, url: str) -> None:
+    """To traces, to the runbook of an alert, or to a dashboard by its uid, so that it survives a new title."""
     path, _, query = url.partition("?")
+    if path == f"{RUNBOOKS_URL}/${{__data.fields.alertname}}.md":
+        assert {f"{alert['alert']}.md" for alert in ALERTS} <= {book.name for book in RUNBOOKS.iterdir()}
+        return
     if path == "/explore":
         _check_traces(query)
         return

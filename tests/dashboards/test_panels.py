@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from itertools import combinations
 from typing import Any
 
 import pytest
+
+from dashboards.colors import OUTCOMES, REASONS
+from taskctx.errors import Reason
 
 from .artifacts import DASHBOARDS, PANELS, Panel
 from .promql import CLOSED_SETS, labels_of
@@ -47,15 +51,73 @@ def test_nothing_is_not_red(panel: Panel) -> None:
     """Where there is no data there is nothing to be alarmed about, but for processes."""
     (mapping,) = panel.defaults["mappings"]
     assert mapping["options"]["match"] == "null"
-    assert mapping["options"]["result"]["color"] == ("red" if panel.json["title"] == "Processes" else "blue")
+    assert mapping["options"]["result"]["color"] == ("red" if panel.json["title"] == "Processes down" else "blue")
 
 
 @EVERY_PANEL
 def test_a_colored_series_is_one_that_there_can_be(panel: Panel) -> None:
-    """It is called by a label's value, which is one of few; a registry's name may be before it."""
-    names = [override["matcher"]["options"] for override in panel.json["fieldConfig"]["overrides"]]
-    words = {word for name in names for word in name.split()}
-    assert words <= frozenset[str]().union(*CLOSED_SETS.values())
+    """It is called by a label's value, which is one of few, or is a limit; a registry's name may be before it."""
+    names = [name for name in panel.colors if not name.startswith("/")]
+    assert len(set(names)) == len(names)
+    legends = {target.get("legendFormat") for target in panel.json["targets"]}
+    words = {word for name in names if name not in legends for word in name.split()}
+    assert words <= frozenset({"none"}).union(*CLOSED_SETS.values())
+
+
+@EVERY_PANEL
+def test_a_reason_and_an_outcome_have_their_color_on_every_board(panel: Panel) -> None:
+    """And what fails is not green."""
+    legends = {target.get("legendFormat") for target in panel.json["targets"]}
+    for legend, colors in {"{{reason}}": dict(REASONS), "{{outcome}}": dict(OUTCOMES)}.items():
+        if legend in legends:
+            assert colors.items() <= panel.colors.items()
+    bad = re.compile("|".join((*Reason, "failed", "degraded", "dead", "absent", "invalid", "capacity")))
+    assert [name for name, color in panel.colors.items() if bad.search(name) and "green" in color] == []
+
+
+@EVERY_PANEL
+def test_a_line_across_a_graph_is_no_all_clear(panel: Panel) -> None:
+    """The line that must not be crossed is never green, whether high is bad or low."""
+    if panel.json["type"] == "timeseries":
+        steps = panel.defaults.get("thresholds", {}).get("steps", [])
+        assert "green" not in {step["color"] for step in steps}
+
+
+@EVERY_PANEL
+def test_a_log_axis_has_no_filled_areas(panel: Panel) -> None:
+    """An area means nothing where ten times as much is as high again."""
+    custom = panel.defaults.get("custom", {})
+    if "scaleDistribution" in custom:
+        assert custom["fillOpacity"] == 0
+
+
+@pytest.mark.parametrize(
+    ("title", "scale"),
+    [
+        ("Burn rate, all processes", "symlog"),
+        ("Burn rate 1h / 5m", "symlog"),
+        ("Age against pending_ttl", "log"),
+        ("Snapshot size and its limit", "log"),
+    ],
+)
+def test_what_lies_far_apart_has_a_log_axis(title: str, scale: str) -> None:
+    """What is usual and its limit are both to be seen."""
+    (panel,) = (panel for panel in PANELS if panel.json["title"] == title)
+    assert panel.defaults["custom"]["scaleDistribution"]["type"] == scale
+
+
+@pytest.mark.parametrize("panel", [panel for panel in PANELS if panel.json["type"] == "table"], ids=str)
+def test_a_tables_cells_look_like_what_they_are(panel: Panel) -> None:
+    """Only what leads somewhere is a link; an empty cell does not say that the panel is empty."""
+    assert "links" not in panel.defaults
+    first = panel.json["fieldConfig"]["overrides"][0]
+    assert (first["matcher"]["id"], first["properties"]) == ("byRegexp", [{"id": "noValue", "value": "-"}])
+
+
+@EVERY_PANEL
+def test_a_title_says_of_what(panel: Panel) -> None:
+    """Beside another board's panels, too."""
+    assert panel.json["title"] not in {"p99", "Up", "Fill"}
 
 
 @EVERY_PANEL

@@ -44,12 +44,18 @@ def with_variables(expr: str) -> str:
     return expr
 
 
-def write_config(directory: Path, targets: Mapping[str, Mapping[str, int]], alertmanager_port: int) -> Path:
+def write_config(
+    directory: Path, targets: Mapping[str, Mapping[str, int]], alertmanager_port: int, interval: int = INTERVAL
+) -> Path:
     """Configuration and shortened rules in a folder; ``targets`` are ports by instance by job."""
     for path in RULES:
         (directory / path.name).write_text(shorten_rules(path.read_text()))
     config: dict[str, Any] = {
-        "global": {"scrape_interval": f"{INTERVAL}s", "scrape_timeout": "1s", "evaluation_interval": f"{INTERVAL}s"},
+        "global": {
+            "scrape_interval": f"{interval}s",
+            "scrape_timeout": f"{interval}s",
+            "evaluation_interval": f"{interval}s",
+        },
         "rule_files": [path.name for path in RULES],
         "alerting": {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{alertmanager_port}"]}]}]},
         "scrape_configs": [

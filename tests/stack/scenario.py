@@ -141,7 +141,7 @@ def observed_run(directory: Path) -> Generator[Run]:
         start = stack.enter_context(Starter(directory))
         webhook = stack.enter_context(am.running_webhook())
         ports = {instance: free_port() for instances in JOBS.values() for instance in instances}
-        cluster = _Cluster(start, directory, valkey.connection_url, ports)
+        cluster = Cluster(start, directory, valkey.connection_url, ports)
         cluster.start()
         endpoints = {instance: f"http://127.0.0.1:{port}/metrics" for instance, port in ports.items()}
         client = stack.enter_context(httpx.Client())
@@ -164,12 +164,12 @@ def observed_run(directory: Path) -> Generator[Run]:
         yield run
 
 
-def _must(patience: Patience, condition: Callable[[], object], what: str, cluster: _Cluster) -> None:
+def _must(patience: Patience, condition: Callable[[], object], what: str, cluster: Cluster) -> None:
     if not patience.until(condition, at_most=30):
         raise RuntimeError(f"{what} did not start; their output: {cluster.output()}")
 
 
-def _play(run: Run, cluster: _Cluster, patience: Patience) -> None:
+def _play(run: Run, cluster: Cluster, patience: Patience) -> None:
     run.began = time.time()
     patience.until(lambda: _scrapes(run) >= 10, at_most=30)
 
@@ -203,15 +203,25 @@ def _within(some: Iterable[Labels], among: list[Labels]) -> bool:
     return all(each in among for each in some)
 
 
-class _Cluster:
+class Cluster:
     """The processes under observation."""
 
-    def __init__(self, starter: Starter, directory: Path, url: str, ports: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        starter: Starter,
+        directory: Path,
+        url: str,
+        ports: Mapping[str, int],
+        *,
+        environments: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
+        """``ports`` and ``environments`` are by instance; all that are neither server nor cut off are workers."""
         self._starter, self._directory, self._url, self._ports = starter, directory, url, ports
+        self._environments = environments or {}
         self._running: dict[str, Process] = {}
 
     def start(self) -> None:
-        for worker in WORKERS:
+        for worker in self._ports.keys() - {SERVER, CUT_OFF}:
             self.start_worker(worker)
         self._start(SERVER, "tests.stack.server", url=self._url)
         # where nobody listens
@@ -234,6 +244,7 @@ class _Cluster:
             "DOCKET_URL": url,
             "METRICS_PORT": str(self._ports[name]),
             child.SPANS: str(self._directory / f"{name}.spans"),
+            **self._environments.get(name, {}),
         }
         self._running[name] = self._starter([sys.executable, "-m", *arguments], name=name, cwd=ROOT, **environment)
 

@@ -1,0 +1,190 @@
+"""What panels show, by Prometheus's own engine (promtool) on series that are written down here."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dashboards import overview, registries, slo, workers
+from dashboards.model import Panel, Query
+from tests.conftest import BACKEND
+
+BOARDS = (overview.DASHBOARD, workers.DASHBOARD, registries.DASHBOARD, slo.DASHBOARD)
+ALL = {"$job": ".*", "$instance": ".*", "$docket": ".*", "$registry": ".*"}
+WINDOWS = {"$__rate_interval": "1m", "$__interval": "1m", "$__range": "6h"}
+PROCESSES = {'up{job="w", instance="a"}': "1x80", 'taskctx_build_info{job="w", instance="a", version="1"}': "1x80"}
+"""One, that answers."""
+
+pytestmark = [
+    pytest.mark.skipif(
+        shutil.which("promtool") is None, reason="promtool is not on the PATH (apt-get install prometheus)"
+    ),
+    pytest.mark.skipif(BACKEND != "memory", reason="needs no backend: runs with TASKCTX_TEST_BACKEND=memory"),
+]
+
+Samples = Mapping[str, float]
+"""Numbers by labels, written as ``{job="w"}``."""
+
+
+def panel(board: Any, title: str) -> Panel:
+    return next(each for each in board.panels if each.title == title)
+
+
+def query(board: Any, title: str, name: str = "") -> Query:
+    return next(each for each in panel(board, title).queries if not name or name in {each.name, each.legend})
+
+
+def expectation(query: Query, at: str, expected: Samples, **chosen: str) -> dict[str, Any]:
+    expr = query.expr
+    for variable, value in {**ALL, **{f"${name}": value for name, value in chosen.items()}, **WINDOWS}.items():
+        expr = expr.replace(variable, value)
+    samples = [{"labels": labels, "value": value} for labels, value in expected.items()]
+    return {"expr": expr, "eval_time": at, "exp_samples": samples}
+
+
+def check(folder: Path, series: Mapping[str, str], *expectations: dict[str, Any]) -> None:
+    """The queries give what is expected, of series whose samples are a quarter of a minute apart."""
+    inputs = [{"series": name, "values": values} for name, values in series.items()]
+    test = {"interval": "15s", "input_series": inputs, "promql_expr_test": list(expectations)}
+    path = folder / "values.yaml"
+    path.write_text(yaml.safe_dump({"evaluation_interval": "15s", "tests": [test]}))
+    done = subprocess.run(["promtool", "test", "rules", str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_without_a_process_no_panel_shows_anything(tmp_path: Path) -> None:
+    """Neither a zero nor a none, which would be an all-clear that nobody gave."""
+    queries = [query for board in BOARDS for panel in board.panels for query in panel.queries]
+    check(tmp_path, {}, *(expectation(query, "10m", {}) for query in queries))
+
+
+def test_a_process_that_is_well_says_so(tmp_path: Path) -> None:
+    """What shows nothing without a process is a zero, or a none, with one."""
+    rules = {'job_docket:taskctx_restores:increase1h{job="w", docket_name="orders"}': "9x80"}
+    check(
+        tmp_path,
+        PROCESSES | rules,
+        expectation(query(overview.DASHBOARD, "Processes down"), "10m", {"{}": 0}),
+        expectation(query(overview.DASHBOARD, "Failing now"), "10m", {"{}": 0}),
+        expectation(query(overview.DASHBOARD, "Failures by reason"), "10m", {'{reason="none"}': 0}),
+        expectation(query(overview.DASHBOARD, "Save failures by reason"), "10m", {'{reason="none"}': 0}),
+        expectation(query(overview.DASHBOARD, "Failing tasks"), "10m", {'{docket_task="none"}': 0}),
+        expectation(query(overview.DASHBOARD, "Firing alerts"), "10m", {'{alertname="none"}': 0}),
+        expectation(query(workers.DASHBOARD, "Processes lacking a key"), "10m", {'{instance="none"}': 0}),
+    )
+
+
+def test_one_that_is_chosen_does_not_speak_for_another(tmp_path: Path) -> None:
+    """No process of the chosen name: no all-clear, though another process is well."""
+    panels = [panel for panel in overview.DASHBOARD.panels if panel.title != "Firing alerts"]
+    queries = [query for panel in panels for query in panel.queries if "$instance" in query.expr]
+    check(tmp_path, PROCESSES, *(expectation(query, "10m", {}, instance="gone") for query in queries))
+
+
+def test_a_dead_process_is_seen(tmp_path: Path) -> None:
+    """In red, and on top of the table, with the version that it ran last; as long as others are well, too."""
+    dead = {
+        'up{job="w", instance="b"}': "1x20 0x60",
+        'taskctx_build_info{job="w", instance="b", version="1"}': "1x20 stale",
+    }
+    table = "Processes, last 5 min"
+    versions = panel(workers.DASHBOARD, table).queries[0]
+    rows = {'{job="w", instance="a", version="1"}': 1, '{job="w", instance="b", version="1"}': 1}
+    check(
+        tmp_path,
+        PROCESSES | dead,
+        expectation(query(overview.DASHBOARD, "Processes down"), "4m", {"{}": 0}),
+        expectation(query(overview.DASHBOARD, "Processes down"), "6m", {"{}": 1}),
+        expectation(query(overview.DASHBOARD, "Processes down"), "20m", {"{}": 1}),
+        expectation(
+            query(workers.DASHBOARD, table, "State"),
+            "20m",
+            {'{job="w", instance="a"}': 1, '{job="w", instance="b"}': 0},
+        ),
+        expectation(versions, "20m", rows),
+    )
+
+
+def test_a_process_whose_saves_fail_is_seen(tmp_path: Path) -> None:
+    """In the first row, by its share; and by name in the table of processes."""
+    saves = {
+        'taskctx_saves_total{job="w", instance="a", docket_name="orders", outcome="ok"}': "0+45x80",
+        'taskctx_saves_total{job="w", instance="a", docket_name="orders", outcome="failed"}': "0x80",
+        'taskctx_saves_total{job="w", instance="b", docket_name="orders", outcome="ok"}': "0x80",
+        'taskctx_saves_total{job="w", instance="b", docket_name="orders", outcome="failed"}': "0+15x80",
+    }
+    unsaved = {'{job="w", instance="a"}': 0, '{job="w", instance="b"}': 300}
+    check(
+        tmp_path,
+        PROCESSES | saves,
+        expectation(query(overview.DASHBOARD, "Submissions saved, last 5 min"), "10m", {"{}": 0.75}),
+        expectation(query(workers.DASHBOARD, "Processes, last 5 min", "Unsaved"), "10m", unsaved),
+    )
+
+
+def test_over_is_told_from_on(tmp_path: Path) -> None:
+    """A minute after the last failure nothing fails now, and after five minutes nothing is red, whatever the time range."""
+    of = 'job="w", instance="a", docket_name="orders"'
+    restores = {
+        f'taskctx_restores_total{{{of}, outcome="ok"}}': "0+15x80",
+        f'taskctx_restores_total{{{of}, outcome="failed"}}': "0+15x20 300x60",
+        f'taskctx_saves_total{{{of}, outcome="failed"}}': "0x80",
+        f'taskctx_restore_failures_total{{{of}, reason="missing"}}': "0+15x20 300x60",
+    }
+    restored = query(overview.DASHBOARD, "Contexts restored, last 5 min")
+    failing, reasons = query(overview.DASHBOARD, "Failing now"), query(overview.DASHBOARD, "Failures by reason")
+    check(
+        tmp_path,
+        PROCESSES | restores,
+        expectation(restored, "5m", {"{}": 0.5}),
+        expectation(failing, "5m", {"{}": 1}),
+        expectation(reasons, "5m", {'{reason="missing"}': 1}),
+        expectation(failing, "6m30s", {"{}": 0}),
+        expectation(reasons, "6m30s", {'{reason="none"}': 0}),
+        expectation(restored, "10m30s", {"{}": 1}),
+    )
+
+
+def test_firing_alerts_are_named(tmp_path: Path) -> None:
+    """With what they are about; those that are pending, or informational, are not among them."""
+    alerts = {
+        'ALERTS{alertname="TaskCtxSaveErrors", alertstate="firing", severity="critical", job="w"}': "1x80",
+        'ALERTS{alertname="TaskCtxTargetDown", alertstate="firing", severity="critical", job="w", instance="b"}': "1x80",
+        'ALERTS{alertname="TaskCtxRestoreSlow", alertstate="pending", severity="warning", job="w"}': "1x80",
+        'ALERTS{alertname="TaskCtxVersionSkew", alertstate="firing", severity="info", job="w"}': "1x80",
+    }
+    names = {
+        '{alertname="TaskCtxSaveErrors", severity="critical"}': 1,
+        '{alertname="TaskCtxTargetDown", severity="critical", concerns="b"}': 1,
+    }
+    check(tmp_path, PROCESSES | alerts, expectation(query(overview.DASHBOARD, "Firing alerts"), "10m", names))
+
+
+def test_processes_that_lack_a_key_are_named(tmp_path: Path) -> None:
+    """One that has no key at all is among them."""
+    keys = {
+        'taskctx_build_info{job="w", instance="b"}': "1x80",
+        'taskctx_build_info{job="w", instance="c"}': "1x80",
+        'taskctx_encryption_key_info{job="w", instance="a", key_id="old", role="primary"}': "1x80",
+        'taskctx_encryption_key_info{job="w", instance="a", key_id="new", role="secondary"}': "1x80",
+        'taskctx_encryption_key_info{job="w", instance="b", key_id="old", role="primary"}': "1x80",
+    }
+    lacking = {'{job="w", instance="b"}': 1, '{job="w", instance="c"}': 2}
+    check(tmp_path, PROCESSES | keys, expectation(query(workers.DASHBOARD, "Processes lacking a key"), "10m", lacking))
+
+
+def test_a_budget_that_is_gone_does_not_run_off_the_axis(tmp_path: Path) -> None:
+    """Half of all restores failed: -49,900 % would be, and -100 % is shown."""
+    of = 'job="w", instance="a", docket_name="orders"'
+    restores = {
+        f'taskctx_restores_total{{{of}, outcome="ok"}}': "0+15x80",
+        f'taskctx_restores_total{{{of}, outcome="failed"}}': "0+15x80",
+    }
+    for title in ("Error budget left", "Error budget over time"):
+        check(tmp_path, restores, expectation(query(slo.DASHBOARD, title), "10m", {'{docket_name="orders"}': -1}))

@@ -1,0 +1,162 @@
+"""``make pictures``: draw every dashboard in every state, and say what is wrong with what was drawn.
+
+The pictures are in build/pictures; look at them.  ``ARGS=--docs`` puts those of the documentation into docs/pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dashboards import overview, registries, slo, workers
+from tests.pictures.play import SCRAPE, Moment, Play, played
+from tests.processes.support import ROOT
+from tests.stack.durations import shortened
+from tests.stack.programs import program
+from tests.stack.prometheus import COMMITTED
+
+BUILD = ROOT / "build" / "pictures"
+DOCS = ROOT / "docs" / "pictures"
+BOARDS = (overview.DASHBOARD, workers.DASHBOARD, registries.DASHBOARD, slo.DASHBOARD)
+MOST_BYTES = 2 * 1024 * 1024
+"""Of all that is in docs/pictures."""
+
+FIVE_MINUTES = 20
+"""Seconds that stand for the five minutes of a panel."""
+
+NOTE = (
+    f"Five minutes are {FIVE_MINUTES} seconds here, and {shortened('5m')} in rules, where an hour is {shortened('1h')}."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One to be taken.
+
+    Attributes:
+        query: what :file:`app/view.ts` reads.
+        rows: up to the beginning of this row of panels, and all of it if 0.
+        sight: a deficiency of colour vision that Chromium simulates.
+    """
+
+    path: str
+    query: dict[str, Any]
+    width: int = 1600
+    rows: int = 0
+    sight: str = ""
+
+
+@dataclass
+class Faults:
+    """What is wrong with the pictures that were taken."""
+
+    found: list[str] = field(default_factory=list[str])
+
+    def look(self, drawn: dict[str, Any], *, is_empty: bool) -> None:
+        """A panel has data where there are processes, and none where there are none."""
+        name = Path(drawn["path"]).name
+        self.found += [f"{name}: {error}" for error in drawn["errors"]]
+        for panel in drawn["panels"]:
+            if "error" in panel:
+                self.found.append(f"{name}: {panel['title']}: {panel['error']}")
+            elif panel["hasData"] == is_empty and not name.startswith("docket-"):
+                said = "shows something where no process is" if is_empty else "has no data"
+                self.found.append(f"{name}: {panel['title']} {said}")
+
+
+def main() -> int:
+    """Draw.
+
+    Returns:
+        0 if there is nothing to complain about.
+    """
+    arguments = _arguments()
+    faults = Faults()
+    for number in arguments.workers:
+        folder = BUILD / f"{number}-workers"
+        shutil.rmtree(folder, ignore_errors=True)
+        with played(BUILD / f"{number}-workers" / "run", number) as play:
+            first = number == arguments.workers[0]
+            for drawn in _shoot(play, list(_pictures(play, folder, everything=first))):
+                faults.look(drawn, is_empty="/empty-" in drawn["path"])
+            if arguments.docs and first:
+                for drawn in _shoot(play, list(_of_the_docs(play))):
+                    faults.look(drawn, is_empty=False)
+    size = sum(path.stat().st_size for path in DOCS.iterdir())
+    if size > MOST_BYTES:
+        faults.found.append(f"docs/pictures has {size:,} bytes, and may have {MOST_BYTES:,}")
+    print(*faults.found, f"pictures: {BUILD}; {len(faults.found)} faults", sep="\n")  # noqa: T201
+    return 1 if faults.found else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make pictures", description=__doc__)
+    parser.add_argument("--workers", type=int, nargs="+", default=[3, 30], help="play it with so many workers")
+    parser.add_argument("--docs", action="store_true", help="write the pictures of the documentation, too")
+    return parser.parse_args()
+
+
+def _pictures(play: Play, folder: Path, *, everything: bool) -> Iterator[Picture]:
+    for board in BOARDS:
+        for moment in play.moments:
+            for theme in ("dark", "light"):
+                for width in (1600, 1366):
+                    name = f"{moment.state}-{board.uid.removeprefix('taskctx-')}-{theme}-{width}.png"
+                    yield Picture(f"{folder}/{name}", _query(board.uid, moment, theme=theme), width)
+    if everything:
+        yield from _of_other_eyes(play, folder)
+
+
+def _of_other_eyes(play: Play, folder: Path) -> Iterator[Picture]:
+    """On a phone, colour-blind, with one docket chosen, over hours, and where nothing was ever scraped."""
+    _, faults, killed, over = play.moments
+    before = Moment("empty", faults.began - 7200, faults.began - 3600)
+    hours = Moment("hours", over.ended - 21_600, over.ended)
+    for board in BOARDS:
+        name = board.uid.removeprefix("taskctx-")
+        yield Picture(f"{folder}/phone-{name}.png", _query(board.uid, killed), 390)
+        for sight in ("deuteranopia", "protanopia", "tritanopia"):
+            yield Picture(f"{folder}/{sight}-{name}.png", _query(board.uid, killed), sight=sight)
+        yield Picture(f"{folder}/hours-{name}.png", _query(board.uid, hours))
+        yield Picture(f"{folder}/empty-{name}.png", _query(board.uid, before))
+        yield Picture(f"{folder}/docket-{name}.png", _query(board.uid, killed, docket="live"))
+
+
+def _of_the_docs(play: Play) -> Iterator[Picture]:
+    """What README.md and docs/ show: each board as the worker was killed."""
+    killed = next(moment for moment in play.moments if moment.state == "killed")
+    for board in BOARDS:
+        rows = 2 if board is overview.DASHBOARD else 0
+        name = board.uid.removeprefix("taskctx-")
+        yield Picture(f"{DOCS}/{name}.png", _query(board.uid, killed), 1366, rows)
+
+
+def _query(uid: str, moment: Moment, **more: str) -> dict[str, Any]:
+    times = {"from": moment.began - 10, "to": moment.ended}
+    return {"uid": uid, **times, "scrape": SCRAPE, "five": FIVE_MINUTES, "note": NOTE, **more}
+
+
+def _shoot(play: Play, pictures: Sequence[Picture]) -> Iterator[dict[str, Any]]:
+    """Take the pictures, and give what was seen in each."""
+    order = {
+        "prometheus": play.prometheus,
+        "dashboards": str(COMMITTED / "grafana"),
+        "chromium": program("chromium", "chromium-browser", "google-chrome", install="apt-get install chromium"),
+        "pictures": [asdict(picture) for picture in pictures],
+    }
+    command = [program("node", install="apt-get install nodejs npm"), "shoot.mjs"]
+    done = subprocess.run(
+        command, cwd=BUILD / "app", input=json.dumps(order), stdout=subprocess.PIPE, text=True, check=True
+    )
+    yield from map(json.loads, done.stdout.splitlines())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
