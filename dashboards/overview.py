@@ -23,6 +23,8 @@ from taskctx.telemetry.names import (
     SNAPSHOT_SIZE_LIMIT,
     SNAPSHOT_TTL,
     SNAPSHOT_TTL_REMAINING,
+    SWEEPS,
+    SWEPT_SNAPSHOTS,
     TASK_RESTORE_FAILURES,
     TRACE_CONTEXTS,
     Metric,
@@ -610,6 +612,23 @@ _LIFETIME = Row(
             stacked=True,
             colors=TRACES,
             width=12,
+        ),
+        Panel(
+            "timeseries",
+            "Snapshots that outlived their tasks",
+            "Found by a worker and shortened to completed_ttl, by docket: their tasks were cancelled, struck or cleared. Good: as many as you "
+            "cancel with Docket's own cancel, or none. 'failed': the search did not work; the worker's log says why (it needs SCAN).",
+            "short",
+            "no data: no worker exposes taskctx metrics",
+            (
+                Query(
+                    sum_by("docket_name", increase(series(SWEPT_SNAPSHOTS, *PROCESS, DOCKET), RATE)),
+                    "{{docket_name}}",
+                ),
+                Query(sum_by("", increase(series(SWEEPS, 'outcome="failed"', *PROCESS, DOCKET), RATE)), "failed"),
+            ),
+            colors=(("failed", "red"),),
+            width=24,
         ),
     ),
 )

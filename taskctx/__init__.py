@@ -28,6 +28,7 @@ from ._configure import install_defaults as _install_defaults
 from ._snapshot.keys import build_task_key
 from ._snapshot.snapshot import TaskContextSnapshot
 from ._submit.add import add, add_many, replace
+from ._submit.by_id import cancel, get_execution
 from ._version import __version__
 from ._worker.current_task import TaskContextInfo, get_task_context, get_task_session_id
 from ._worker.dependency import worker_dependencies
@@ -35,6 +36,7 @@ from ._worker.restoration import restore_task_snapshot
 from .errors import (
     CaptureError,
     ConfigurationError,
+    ExecutionError,
     InvalidArgument,
     InvalidType,
     Reason,
@@ -51,6 +53,7 @@ __all__ = [
     "AccessToken",
     "CaptureError",
     "ConfigurationError",
+    "ExecutionError",
     "InvalidArgument",
     "InvalidType",
     "Observer",
@@ -69,9 +72,11 @@ __all__ = [
     "anonymous",
     "bind_caller",
     "build_task_key",
+    "cancel",
     "carry",
     "configure",
     "get_access_token",
+    "get_execution",
     "get_http_headers",
     "get_request_id",
     "get_task_context",

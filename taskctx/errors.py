@@ -8,7 +8,8 @@
     ├── SnapshotError                     a stored snapshot cannot be read or written
     ├── SaveError                         a snapshot was not saved; nothing was scheduled
     ├── ScheduleError                     a snapshot was saved, but Docket could not schedule the task
-    └── RestoreError                      a task fails, because its context was not restored
+    ├── RestoreError                      a task fails, because its context was not restored
+    └── ExecutionError                    Docket could not be asked about a task, or to cancel it
 
 Messages are fixed texts.  Docket writes ``str(exception)`` on its span and pickles the exception
 into its result store, so no message may hold a value that came from a caller, and errors with a
@@ -180,3 +181,9 @@ class RestoreError(_ReasonedError):
     """
 
     what = "the task's context was not restored, and the task fails"
+
+
+class ExecutionError(_ReasonedError):
+    """Docket could not be asked about a task, or could not be told to cancel it."""
+
+    what = "Docket could not be asked about the task, or to cancel it"

@@ -162,6 +162,20 @@ class Run(Operation):
         self.error_type = error_type
 
 
+@dataclass(slots=True, kw_only=True)
+class Sweep(Operation):
+    """A worker looks for snapshots that outlive their tasks.
+
+    Attributes:
+        shortened: snapshots that were given the life of a finished task's.
+        gives_up: the server does not let this worker look, and it does not try again.
+    """
+
+    docket_name: str
+    shortened: int = 0
+    gives_up: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class DocketSeen:
     """A docket is about to be used in this process: what is counted by docket or task can start at 0."""

@@ -55,6 +55,13 @@ def running_valkey(**config: Any) -> Generator[ValkeyServer]:
 
 
 @pytest.fixture
+def own_server() -> Iterator[ValkeyServer]:
+    """A server that a test may stop, freeze, or forbid things."""
+    with running_valkey() as server:
+        yield server
+
+
+@pytest.fixture
 def start(tmp_path: Path) -> Iterator[Starter]:
     """Starts programs that do not outlive the test."""
     with Starter(tmp_path) as starter:
@@ -108,14 +115,19 @@ def make_worker(docket: Docket, **options: object) -> Worker:
 
 
 async def our_keys(docket: Docket) -> list[str]:
-    """The Redis keys of ours on this docket."""
-    async with docket.redis() as redis:
-        return [key.decode() for key in await redis.keys(docket.key("taskctx:*"))]
+    """The Redis keys of tasks' snapshots on this docket."""
+    return await _keys(docket, "taskctx:task:*")
 
 
 async def keys_without_ttl(docket: Docket) -> list[str]:
+    """Of all keys of ours, a sweep's own among them."""
     async with docket.redis() as redis:
-        return [key for key in await our_keys(docket) if await redis.ttl(key) == -1]
+        return [key for key in await _keys(docket, "taskctx:*") if await redis.ttl(key) == -1]
+
+
+async def _keys(docket: Docket, pattern: str) -> list[str]:
+    async with docket.redis() as redis:
+        return [key.decode() for key in await redis.keys(docket.key(pattern))]
 
 
 @pytest.fixture(scope="session")

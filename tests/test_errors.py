@@ -16,12 +16,13 @@ from taskctx._transport.deadline import BackendError
 from taskctx.errors import Reason
 
 PUBLIC = [value for value in vars(taskctx).values() if inspect.isclass(value) and issubclass(value, Exception)]
-Reasoned = taskctx.SnapshotError | taskctx.SaveError | taskctx.ScheduleError | taskctx.RestoreError
+Reasoned = taskctx.SnapshotError | taskctx.SaveError | taskctx.ScheduleError | taskctx.RestoreError | taskctx.ExecutionError
 REASONED: list[type[Reasoned]] = [
     taskctx.SnapshotError,
     taskctx.SaveError,
     taskctx.ScheduleError,
     taskctx.RestoreError,
+    taskctx.ExecutionError,
 ]
 
 

@@ -35,6 +35,8 @@ PARAMETERS: dict[str, tuple[Any, list[str]]] = {
     "add": (taskctx.add, ["docket", "function", "when", "key", "ttl"]),
     "replace": (taskctx.replace, ["docket", "function", "when", "key", "ttl"]),
     "add_many": (taskctx.add_many, ["docket", "calls", "chunk_size", "ttl"]),
+    "cancel": (taskctx.cancel, ["docket", "key"]),
+    "get_execution": (taskctx.get_execution, ["docket", "key"]),
     "bind_caller": (
         taskctx.bind_caller,
         ["access_token", "headers", "request_id", "session_id", "session", "server"],

@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeVar, cast
 
 from docket import Docket
 from docket.execution import Disposition, Execution, TaskCall
@@ -21,6 +21,8 @@ from .._transport.answers import FAILURES
 from .._transport.connection import PerDocket
 from .._transport.lane import Lane
 from .docket_messages import carrying
+
+T = TypeVar("T")
 
 MAX_ALONE = 8
 """Calls of Docket's own that are under way at a time: redis-py's pool does not queue for connections, it raises."""
@@ -67,10 +69,10 @@ class Scheduler:
             raise answer
         return answer
 
-    async def alone(self, schedule: Callable[[], Awaitable[Execution]]) -> Execution:
-        """Have Docket schedule one task by itself."""
+    async def alone(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Have Docket do something with one task by itself."""
         async with self._alone:
-            return await schedule()
+            return await ask()
 
     def _add_alone(self, add: _Add) -> Awaitable[Execution]:
         call = add.call

@@ -34,6 +34,10 @@ class TaskState(Enum):
     ENDED = "ended"
 
 
+LIVE = (TaskState.PENDING, TaskState.RUNNING)
+"""The states of a task that is to run or runs."""
+
+
 @dataclass(frozen=True, slots=True)
 class TaskRecord:
     """Docket's record of a task key.
@@ -149,16 +153,20 @@ _RECORD_FIELDS = ("state", "known", "when", "generation")
 
 def _task_record(fields: Replies) -> TaskRecord:
     state, known, when, generation = fields
-    match state:
+    return TaskRecord(task_state(state), float(when or 0), int(generation or 0), known is not None)
+
+
+def task_state(stored: bytes | None) -> TaskState:
+    """The state in Docket's record of a task."""
+    match stored:
         case None:
-            found = TaskState.UNKNOWN
+            return TaskState.UNKNOWN
         case b"scheduled" | b"queued":
-            found = TaskState.PENDING
+            return TaskState.PENDING
         case b"running":
-            found = TaskState.RUNNING
+            return TaskState.RUNNING
         case _:
-            found = TaskState.ENDED
-    return TaskRecord(found, float(when or 0), int(generation or 0), known is not None)
+            return TaskState.ENDED
 
 
 # How each operation's commands are put into a pipeline.

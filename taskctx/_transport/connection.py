@@ -11,6 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 from weakref import WeakKeyDictionary
 
@@ -114,6 +115,10 @@ class Connection:
 
             in_scripts = any(operation.kind.script for operation in operations)
             return await self._persist(again, None if in_scripts else failure)
+
+    def redis(self) -> AbstractAsyncContextManager[Any]:
+        """The docket's own client, for what is no operation on a key."""
+        return self._docket.redis()
 
     async def server_time(self) -> float:
         """Now, seconds since the epoch, by the server's clock: what two hosts can compare.

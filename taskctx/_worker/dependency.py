@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from contextvars import ContextVar
 from types import MappingProxyType, TracebackType
 from typing import Any, Final
@@ -20,6 +20,7 @@ from .afterwards import NEVER_AGAIN, RerunHandlers, expire_as_needed, shorten_if
 from .held_back import held_back
 from .restoration import Restoration
 from .shared import make_shared_anonymously
+from .sweep import sweeping
 
 
 class TaskContext(Dependency[None]):
@@ -43,11 +44,14 @@ class TaskContext(Dependency[None]):
         await self._run.get().leave(error)
 
     @classmethod
-    def worker_lifecycle(cls, docket: Docket, worker: Worker) -> None:
-        """Docket calls this as a worker starts, in the context that its tasks' are made from."""
+    def worker_lifecycle(cls, docket: Docket, worker: Worker) -> AbstractAsyncContextManager[None]:
+        """Docket calls this as a worker starts, in the context that its tasks' are made from, and enters what it gives
+        for as long as the worker runs.
+        """
         make_shared_anonymously()
         # the time to have every series at 0
         docket_seen(docket.name, tuple(docket.tasks))
+        return sweeping(docket)
 
 
 worker_dependencies: Final[Mapping[str, Any]] = MappingProxyType({"task_context": TaskContext()})

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, cast
 
 from .._caller.caller import current_caller
 from .._caller.registries import WeakRegistry, servers, sessions
+from .._worker.sweep import sweeping
 from ..errors import ConfigurationError
 from ..telemetry.observe import docket_seen
 from . import _upstream
@@ -131,15 +132,20 @@ def _prepared() -> list[_Replaced]:
 
 
 def _with_docket_seen(original: Lifespan) -> Lifespan:
-    """FastMCP's ``docket_lifespan``: as a worker starts, the series of its docket and tools are there, at 0."""
+    """FastMCP's ``docket_lifespan``: as a worker starts, the series of its docket and tools are there, at 0, and what
+    other tasks of the docket left behind is swept.  FastMCP's own snapshots are not: they wait for input between tasks.
+    """
 
     @asynccontextmanager
     async def docket_lifespan(server: _upstream.FastMCP, *args: Any, **kwargs: Any) -> AsyncGenerator[None]:
         async with original(server, *args, **kwargs):
             docket = _upstream.docket_of(server)
-            if docket is not None:
-                docket_seen(docket.name, tuple(docket.tasks))
-            yield
+            if docket is None:
+                yield
+                return
+            docket_seen(docket.name, tuple(docket.tasks))
+            async with sweeping(docket):
+                yield
 
     return docket_lifespan
 

@@ -92,6 +92,10 @@ class Settings(BaseSettings):
     completed_ttl: int = Field(default=900, ge=1)
     """What is left to the snapshot of a finished task; keep it above Docket's redelivery timeout."""
 
+    sweep_interval: int = Field(default=600, ge=0)
+    """How often workers look for snapshots whose tasks ended without their body, to give them ``completed_ttl``; 0 is
+    never."""
+
     max_snapshot_bytes: int = Field(default=65_536, ge=256)
     """A snapshot larger than this, as stored, is refused at save."""
 
@@ -185,6 +189,7 @@ class SettingsOverrides(TypedDict, total=False):
     on_anonymous: Literal["allow", "warn", "refuse"]
     pending_ttl: int
     completed_ttl: int
+    sweep_interval: int
     max_snapshot_bytes: int
     headers_allow: tuple[str, ...]
     headers_deny: tuple[str, ...]

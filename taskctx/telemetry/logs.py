@@ -25,6 +25,7 @@ from ..operations import (
     Outcome,
     Restore,
     Save,
+    Sweep,
     UnrestoredRead,
     UserNotUnderstood,
 )
@@ -57,6 +58,8 @@ _NOT_UNDERSTOOD: Final = (
     "is_authenticated and identity, as Starlette's users have, or get_username(), as Django's. This is said once."
 )
 
+_Logged = Capture | Restore | Save | Sweep
+
 _Subject = tuple[str, str, str, str, str | None]
 """What a line is about: the kind of operation, the docket, the task, the reason and the cause."""
 
@@ -68,11 +71,11 @@ class _Topic:
 
 
 class LogObserver(Observer):
-    """Logs to ``taskctx``: failed and degraded restores, failed captures, saves and schedules, tasks that were never
-    restored, and commands that are refused.
+    """Logs to ``taskctx``: failed and degraded restores, failed captures, saves, schedules and sweeps, tasks that were
+    never restored, and commands that are refused.
     """
 
-    operations: Final = (Capture, Save, Restore)
+    operations: Final = (Capture, Save, Restore, Sweep)
     reasons_only: Final = True
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -93,9 +96,9 @@ class LogObserver(Observer):
 
     def on_end(self, operation: Operation, state: None) -> None:
         reason = operation.reason
-        if reason is None or not isinstance(operation, Capture | Restore | Save):
+        if reason is None or not isinstance(operation, _Logged):
             return
-        kind, task = type(operation).__name__, operation.docket_task
+        kind, task = type(operation).__name__, _task(operation)
         repeated = self._repeated((kind, operation.docket_name, task, reason, operation.cause))
         if repeated is None:
             return
@@ -193,32 +196,39 @@ def _and_more(repeated: int) -> str:
     return f" {repeated} more like this since the last such line." if repeated else ""
 
 
-def _level(operation: Capture | Restore | Save) -> int:
-    if operation.outcome is not Outcome.FAILED:
+def _task(operation: _Logged) -> str:
+    return "" if isinstance(operation, Sweep) else operation.docket_task
+
+
+def _level(operation: _Logged) -> int:
+    if isinstance(operation, Sweep) or operation.outcome is not Outcome.FAILED:
         return logging.WARNING
     if not isinstance(operation, Restore):
         return logging.ERROR
     return logging.ERROR if operation.fails_task else logging.WARNING
 
 
-def _what_happened(operation: Capture | Restore | Save) -> str:
+def _what_happened(operation: _Logged) -> str:
     if isinstance(operation, Capture):
         if operation.outcome is not Outcome.FAILED:
             return "A task is submitted without a caller"
         return "A caller's context was not captured"
     if isinstance(operation, Save):
         return "A task's context was not saved"
+    if isinstance(operation, Sweep):
+        again = "does not try again (it needs SCAN)" if operation.gives_up else "tries again later"
+        return f"Contexts of tasks that were cancelled, struck or cleared live on; this worker {again}"
     if operation.outcome is Outcome.DEGRADED:
         return "A task runs with part of its context"
     return "A task fails without its context" if operation.fails_task else "A task runs without its context"
 
 
-def _refresh_failure(operation: Capture | Restore | Save) -> str:
+def _refresh_failure(operation: _Logged) -> str:
     failure = operation.refresh_failure if isinstance(operation, Restore) else None
     return f" The hook {failure}." if failure else ""
 
 
-def _extra(operation: Capture | Restore | Save, reason: Reason) -> dict[str, object]:
+def _extra(operation: _Logged, reason: Reason) -> dict[str, object]:
     """Structured fields, under Docket's own names where it has them."""
     extra: dict[str, object] = {
         "docket.name": operation.docket_name,

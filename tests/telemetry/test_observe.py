@@ -61,7 +61,7 @@ class Failing:
 
 def use(*observers: Observer) -> CollectorRegistry:
     registry = CollectorRegistry()
-    taskctx.configure(registry=registry, observers=observers)
+    taskctx.configure(registry=registry, observers=observers, sweep_interval=0)
     return registry
 
 

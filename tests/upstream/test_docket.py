@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -376,14 +376,71 @@ def test_docket_injects_the_submitters_baggage(monkeypatch: pytest.MonkeyPatch) 
 # Worker-level dependencies: _worker.dependency
 
 
+async def test_a_task_that_is_cancelled_before_it_runs_enters_no_dependency(docket: Docket) -> None:
+    """If it did, its snapshot could be shortened there, and workers need not sweep for what such tasks leave behind."""
+    entered: list[str] = []
+
+    class Entered(Dependency[None]):
+        async def __aenter__(self) -> None:
+            entered.append(current_execution.get().function_name)
+
+        async def __aexit__(self, *_: object) -> None: ...
+
+    async def cancelled() -> None: ...
+
+    async def struck() -> None: ...
+
+    async def other() -> None: ...
+
+    execution = await docket.add(cancelled)()
+    await docket.add(struck)()
+    await docket.cancel(execution.key)
+    await docket.strike("struck")
+    await docket.add(other)()
+    async with make_worker(docket, dependencies={"entered": Entered()}) as worker:
+        await worker.run_until_finished()
+    assert entered == ["other"]
+
+
+async def test_a_record_says_when_a_worker_claimed_the_task(docket: Docket) -> None:
+    """If not, ``taskctx.cancel`` cannot tell whether the snapshot of a task that waited just now is being restored."""
+    begun = asyncio.Event()
+
+    async def started_at(execution: Execution) -> bytes | None:
+        async with docket.redis() as redis:
+            found: Any = redis.hget(docket.runs_key(execution.key), "started_at")
+            return await found
+
+    async def long() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    waiting = await docket.add(long, when=NEXT_YEAR)()
+    await docket.cancel(waiting.key)
+    assert await started_at(waiting) is None
+
+    claimed = await docket.add(long)()
+    assert await started_at(claimed) is None
+    async with make_worker(docket, dependencies={}) as worker, running(worker):
+        await begun.wait()
+        before = await started_at(claimed)
+        await docket.cancel(claimed.key)
+        assert await started_at(claimed) == before != None  # noqa: E711 - it is there
+
+
 async def test_a_starting_worker_calls_the_lifecycle_of_its_dependencies(docket: Docket) -> None:
-    """Else the series of a docket and its tasks are born at 1, and ``increase()`` misses the first failure."""
+    """Else the series of a docket and its tasks are born at 1, and ``increase()`` misses the first failure; and workers
+    do not sweep, or go on when they have ended.
+    """
     events: list[object] = []
 
     class WithLifecycle(Probe):
         @classmethod
-        def worker_lifecycle(cls, docket: Docket, worker: Worker) -> None:
+        @asynccontextmanager
+        async def worker_lifecycle(cls, docket: Docket, worker: Worker) -> AsyncGenerator[None]:
             events.append((docket.name, worker.name, "task" in docket.tasks))
+            yield
+            events.append("ended")
 
     await docket.add(task)()
     async with make_worker(
@@ -391,7 +448,7 @@ async def test_a_starting_worker_calls_the_lifecycle_of_its_dependencies(docket:
     ) as w:
         await w.run_until_finished()
 
-    assert events == [(docket.name, "me", True), "task"]
+    assert events == [(docket.name, "me", True), "task", "ended"]
 
 
 async def test_what_a_worker_level_dependency_sets_reaches_the_body(docket: Docket) -> None:

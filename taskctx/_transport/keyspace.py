@@ -1,0 +1,128 @@
+"""Keys by the many: which there are, how long they live, and what Docket knows of their tasks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from redis.asyncio.cluster import RedisCluster
+from redis.exceptions import ResponseError
+
+from ..errors import Reason
+from .batch import Kind, Operation, Pipeline
+from .commands import TaskState, expire, task_state
+from .connection import FAILURES, TRANSIENT, Connection
+from .deadline import BackendError
+
+STEP = 200
+"""Keys that are looked at in one round trip: a server does nothing else meanwhile, for some 50 us."""
+
+
+class ScanRefused(BackendError):
+    """The server does not let this user look for keys, and will not the next time."""
+
+
+class Claim(NamedTuple):
+    """What Docket knows of a task: its state, and when a worker claimed it last."""
+
+    state: TaskState
+    started_at: bytes | None
+
+
+async def scan(connection: Connection, prefix: str, suffix: str = "") -> AsyncGenerator[list[str]]:
+    """The keys of the docket that begin and end like this, step by step.  One may come twice.
+
+    Raises:
+        ScanRefused: the user may not ``SCAN``.
+        BackendError: the server could not be reached.
+    """
+    keys: list[str] = []
+    try:
+        async with connection.redis() as redis:
+            client: Any = redis
+            # all keys of a docket are on one node of a cluster
+            node = {"target_nodes": client.get_node_from_key(prefix)} if isinstance(redis, RedisCluster) else {}
+            async for key in client.scan_iter(match=f"{_literally(prefix)}*{suffix}", count=STEP, **node):
+                keys.append(key.decode(errors="replace"))
+                if len(keys) == STEP:
+                    yield keys
+                    keys = []
+    except FAILURES as failure:
+        refused = isinstance(failure, ResponseError) and not isinstance(failure, TRANSIENT)
+        raise (ScanRefused if refused else BackendError)(Reason.BACKEND_ERROR, failure) from None
+    yield keys
+
+
+async def ttls_of(connection: Connection, keys: Sequence[str]) -> list[int]:
+    """The seconds that each value has left (negative: none, or no end), in one round trip."""
+    return [ttl for (ttl,) in await connection.run_all([Operation(_TTL_OF, (key,)) for key in keys])]
+
+
+async def claims_of(connection: Connection, record_keys: Sequence[str]) -> list[Claim]:
+    """What Docket knows of each task, in one round trip."""
+    replies = await connection.run_all([Operation(_CLAIM_OF, (key,)) for key in record_keys])
+    return [Claim(task_state(state), started_at) for state, started_at in replies]
+
+
+async def expire_if_due(connection: Connection, ttl: int, due: Mapping[str, range]) -> int:
+    """Give values ``ttl`` seconds from now; says to how many.
+
+    ``due`` has, by key, the seconds that the value that is meant has left.  One with more or less is another by now.
+    """
+    if connection.in_process:
+        # a script of burner-redis's lacks TTL; nothing else runs between the two
+        left = dict(zip(due, await ttls_of(connection, list(due)), strict=True))
+        meant = [key for key in due if left[key] in due[key]]
+        for key in meant:
+            await expire(connection, key, ttl)
+        return len(meant)
+    operations = [
+        Operation(_EXPIRE_IF_DUE, (key,), (str(ttl), str(seconds[0]), str(seconds[-1]))) for key, seconds in due.items()
+    ]
+    return sum(done for (done,) in await connection.run_all(operations))
+
+
+def _literally(text: str) -> str:
+    """Text as a pattern that matches it alone."""
+    return re.sub(r"([\\*?\[\]])", r"\\\1", text)
+
+
+def _ttl(pipeline: Pipeline, do: Operation) -> Any:
+    return pipeline.ttl(do.keys[0])
+
+
+def _claim(pipeline: Pipeline, do: Operation) -> Any:
+    pipeline.hget(do.keys[0], "state")
+    return pipeline.hget(do.keys[0], "started_at")
+
+
+def _expire_if_due(pipeline: Pipeline, do: Operation) -> Any:
+    return pipeline.eval(_EXPIRE_IF_DUE_SCRIPT, 1, *do.keys, *do.arguments)
+
+
+_TTL_SCRIPT = """
+local answers = {}
+for place, key in ipairs(KEYS) do
+    answers[place] = {redis.pcall('TTL', key)}
+end
+return answers
+"""
+
+_CLAIM_SCRIPT = """
+local answers = {}
+for place, key in ipairs(KEYS) do
+    answers[place] = {redis.pcall('HGET', key, 'state'), redis.pcall('HGET', key, 'started_at')}
+end
+return answers
+"""
+
+_EXPIRE_IF_DUE_SCRIPT = """
+local left = redis.call('TTL', KEYS[1])
+if left < tonumber(ARGV[2]) or left > tonumber(ARGV[3]) then return 0 end
+return redis.call('EXPIRE', KEYS[1], ARGV[1])
+"""
+
+_TTL_OF = Kind(_ttl, script=_TTL_SCRIPT)
+_CLAIM_OF = Kind(_claim, replies=2, script=_CLAIM_SCRIPT)
+_EXPIRE_IF_DUE = Kind(_expire_if_due)

@@ -1,0 +1,185 @@
+"""Snapshots of tasks that ended without their body: workers find them, and give them the life of a finished task's.
+
+A task that is cancelled, struck or cleared never reaches the worker's dependency, which would have shortened its
+snapshot.  So now and then a worker compares the snapshots that are stored with the tasks that Docket has.
+
+A snapshot is stored before its task is scheduled, so one without a task may be that of a task to come.  Only one that
+the sweep before found without a task too, and that was neither written nor renewed since, is shortened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncGenerator, Collection
+from contextlib import aclosing, asynccontextmanager
+from contextvars import Context
+from itertools import islice
+from typing import Final
+from uuid import uuid4
+
+from docket import Docket
+from pydantic import TypeAdapter, ValidationError
+
+from .._caller.trace_context import suppress_instrumentation
+from .._runtime import current_settings
+from .._transport import commands
+from .._transport.connection import connection_of
+from .._transport.deadline import Deadline
+from .._transport.keyspace import STEP, ScanRefused, claims_of, expire_if_due, scan, ttls_of
+from ..operations import Sweep
+from ..telemetry.observe import observe
+from .restoration import snapshot_key
+
+MOST_WAITING, MOST_NOTED = 100_000, 10_000
+"""Snapshots of waiting tasks that are kept in mind at a time, and snapshots without a task that a sweep takes on."""
+
+NOTES_TTL: Final = 86_400
+"""Seconds for which the next sweep may still go by what this one found."""
+
+TOLERANCE = 3
+"""Seconds by which readings of one end may differ: TTLs are whole seconds, and the server's answers take their time."""
+
+_Ends = dict[str, float]
+"""When snapshots end, by their key and by ``time.monotonic()``."""
+
+_Notes = TypeAdapter(dict[str, int])
+"""The seconds that each snapshot without a task had left when this was written."""
+
+
+@asynccontextmanager
+async def sweeping(docket: Docket) -> AsyncGenerator[None]:
+    """Have a docket swept every ``sweep_interval`` seconds while the block lasts, by one of its workers at a time."""
+    # in a clean context: whoever started the worker is not the sweep's caller
+    task = Context().run(asyncio.create_task, _sweep_repeatedly(docket))
+    task.set_name(f"{docket.name} - taskctx sweep")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def _sweep_repeatedly(docket: Docket) -> None:
+    suppress_instrumentation()
+    while interval := current_settings().sweep_interval:
+        try:
+            if await _is_our_turn(docket, interval):
+                await sweep(docket)
+        except ScanRefused:
+            return
+        except Exception:  # noqa: BLE001, S110 - observers were told, and no worker fails of it; the next sweep may do
+            pass
+        await asyncio.sleep(interval)
+
+
+async def _is_our_turn(docket: Docket, interval: int) -> bool:
+    """Whether no worker began to sweep the docket in the last ``interval`` seconds."""
+    timeout, connection, ours = current_settings().backend_timeout, connection_of(docket), uuid4().bytes
+    # what two sweeps found is older than the save and the scheduling of a task together can be
+    ttl = max(interval, math.ceil(2 * timeout))
+    with Deadline(connection.timers, timeout):
+        return await commands.put_new(connection, _key(docket, "turn"), ours, ttl)
+
+
+async def sweep(docket: Docket) -> None:
+    """Shorten the snapshots that have no task now and had none at the sweep before, and note the others without one.
+
+    Raises:
+        ScanRefused: the server does not let this worker look for keys.
+        BackendError: it did not answer, or not in time.
+    """
+    with observe(Sweep(docket_name=docket.name)) as operation:
+        try:
+            found = await _without_task(docket)
+        except ScanRefused:
+            operation.gives_up = True
+            raise
+        if found:
+            noted = await _noted(docket)
+            over = [key for key, end in found.items() if abs(noted.get(key, math.inf) - end) <= TOLERANCE]
+            operation.shortened = await _shorten(docket, {key: found.pop(key) for key in over})
+            await _note(docket, found)
+
+
+async def _without_task(docket: Docket) -> _Ends:
+    """Snapshots that live on as those of tasks to come do, and have no task."""
+    prefix = docket.key(f"{current_settings().key_prefix}:task:")
+    found: _Ends = {}
+    waiting: _Ends = {}
+    async with aclosing(scan(connection_of(docket), prefix, ":snapshot")) as steps:
+        async for keys in steps:
+            waiting |= await _long_lived(docket, keys)
+            if len(waiting) >= MOST_WAITING:
+                found |= await _left_alone(docket, waiting)
+                waiting = {}
+    return found | (await _left_alone(docket, waiting) if waiting else {})
+
+
+async def _long_lived(docket: Docket, snapshots: Collection[str]) -> _Ends:
+    """Of these snapshots, those that have longer to live than a finished task's."""
+    settings, connection = current_settings(), connection_of(docket)
+    with Deadline(connection.timers, settings.backend_timeout):
+        ttls = await ttls_of(connection, list(snapshots))
+    now = time.monotonic()
+    return {key: now + ttl for key, ttl in zip(snapshots, ttls, strict=True) if ttl > settings.completed_ttl}
+
+
+async def _left_alone(docket: Docket, waiting: _Ends) -> _Ends:
+    """Of these snapshots, those of which Docket has no task that is to run or runs.
+
+    Docket's records are looked for only now, so that each task whose snapshot was there before is among them.
+    """
+    left, connection, prefix = dict(waiting), connection_of(docket), docket.runs_key("")
+    async with aclosing(scan(connection, prefix)) as steps:
+        async for keys in steps:
+            named = ((key, snapshot_key(docket, key.removeprefix(prefix))) for key in keys)
+            records = {key: snapshot for key, snapshot in named if snapshot is not None and snapshot in left}
+            with Deadline(connection.timers, current_settings().backend_timeout):
+                claims = await claims_of(connection, list(records))
+            for snapshot, claim in zip(records.values(), claims, strict=True):
+                if claim.state in commands.LIVE:
+                    left.pop(snapshot, None)
+            if not left:
+                break
+    return left
+
+
+async def _noted(docket: Docket) -> _Ends:
+    """What the sweep before found without a task.  Notes that are not to be read are as good as none."""
+    connection = connection_of(docket)
+    with Deadline(connection.timers, current_settings().backend_timeout):
+        stored = await commands.fetch(connection, _key(docket, "notes"))
+    if stored is None:
+        return {}
+    try:
+        notes = _Notes.validate_json(bytes(stored.value))
+    except ValidationError:
+        return {}
+    # how long ago that was, the server says: the clocks of two workers may differ
+    written = time.monotonic() - (NOTES_TTL - stored.ttl)
+    return {key: written + ttl for key, ttl in notes.items()}
+
+
+async def _note(docket: Docket, found: _Ends) -> None:
+    """Leave word of snapshots without a task for the next sweep, whichever worker's it is."""
+    connection, now = connection_of(docket), time.monotonic()
+    notes = {key: round(end - now) for key, end in list(found.items())[:MOST_NOTED]}
+    with Deadline(connection.timers, current_settings().backend_timeout):
+        await commands.put(connection, _key(docket, "notes"), _Notes.dump_json(notes), NOTES_TTL)
+
+
+async def _shorten(docket: Docket, ends: _Ends) -> int:
+    """Give these snapshots ``completed_ttl``, but those that were written or renewed in between; says to how many."""
+    settings, connection, shortened, keys = current_settings(), connection_of(docket), 0, iter(ends)
+    while step := list(islice(keys, STEP)):
+        now = time.monotonic()
+        due = {key: range(int(ends[key] - now) - TOLERANCE, int(ends[key] - now) + TOLERANCE + 1) for key in step}
+        with Deadline(connection.timers, settings.backend_timeout):
+            shortened += await expire_if_due(connection, settings.completed_ttl, due)
+    return shortened
+
+
+def _key(docket: Docket, name: str) -> str:
+    return docket.key(f"{current_settings().key_prefix}:sweep:{name}")
