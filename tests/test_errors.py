@@ -16,7 +16,9 @@ from taskctx._transport.deadline import BackendError
 from taskctx.errors import Reason
 
 PUBLIC = [value for value in vars(taskctx).values() if inspect.isclass(value) and issubclass(value, Exception)]
-Reasoned = taskctx.SnapshotError | taskctx.SaveError | taskctx.ScheduleError | taskctx.RestoreError | taskctx.ExecutionError
+Reasoned = (
+    taskctx.SnapshotError | taskctx.SaveError | taskctx.ScheduleError | taskctx.RestoreError | taskctx.ExecutionError
+)
 REASONED: list[type[Reasoned]] = [
     taskctx.SnapshotError,
     taskctx.SaveError,

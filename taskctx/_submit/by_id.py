@@ -15,8 +15,9 @@ from .._runtime import current_settings, runtime
 from .._snapshot.keys import PLAIN_TASK, TaskKeyParts, build_task_key
 from .._snapshot.wire import PLAIN
 from .._transport import commands
+from .._transport.answers import FAILURES
 from .._transport.commands import Stored, TaskState
-from .._transport.connection import FAILURES, check_docket, check_open, connection_of
+from .._transport.connection import check_docket, check_open, connection_of
 from .._transport.deadline import BackendError, Deadline
 from .._transport.keyspace import Claim, claims_of, expire_if_due, scan
 from ..errors import ExecutionError, Reason
@@ -137,7 +138,7 @@ class _Task:
                 await commands.compare_and_set(self._connection, self._snapshot_key, self._stored.value, None)
             else:
                 completed_ttl = current_settings().completed_ttl
-                due = {self._snapshot_key: range(completed_ttl + 1, max(completed_ttl, self._stored.ttl) + 2)}
+                due = {self._snapshot_key: range(completed_ttl + 1, max(completed_ttl, self._stored.ttl or 0) + 2)}
                 await expire_if_due(self._connection, completed_ttl, due)
 
     async def _records_of(self, task_keys: Sequence[str]) -> list[_Record]:

@@ -7,12 +7,12 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from redis.asyncio.cluster import RedisCluster
-from redis.exceptions import ResponseError
 
 from ..errors import Reason
-from .batch import Kind, Operation, Pipeline
+from .answers import FAILURES, is_refusal
+from .batch import Kind, Operation, Pipeline, Script
 from .commands import TaskState, expire, task_state
-from .connection import FAILURES, TRANSIENT, Connection
+from .connection import Connection
 from .deadline import BackendError
 
 STEP = 200
@@ -49,8 +49,7 @@ async def scan(connection: Connection, prefix: str, suffix: str = "") -> AsyncGe
                     yield keys
                     keys = []
     except FAILURES as failure:
-        refused = isinstance(failure, ResponseError) and not isinstance(failure, TRANSIENT)
-        raise (ScanRefused if refused else BackendError)(Reason.BACKEND_ERROR, failure) from None
+        raise (ScanRefused if is_refusal(failure) else BackendError)(Reason.BACKEND_ERROR, failure) from None
     yield keys
 
 
@@ -98,31 +97,31 @@ def _claim(pipeline: Pipeline, do: Operation) -> Any:
 
 
 def _expire_if_due(pipeline: Pipeline, do: Operation) -> Any:
-    return pipeline.eval(_EXPIRE_IF_DUE_SCRIPT, 1, *do.keys, *do.arguments)
+    return pipeline.execute_command("EVALSHA", _EXPIRE_IF_DUE_SCRIPT.sha, 1, *do.keys, *do.arguments)
 
 
-_TTL_SCRIPT = """
+_TTL_SCRIPT = Script("""
 local answers = {}
 for place, key in ipairs(KEYS) do
     answers[place] = {redis.pcall('TTL', key)}
 end
 return answers
-"""
+""")
 
-_CLAIM_SCRIPT = """
+_CLAIM_SCRIPT = Script("""
 local answers = {}
 for place, key in ipairs(KEYS) do
     answers[place] = {redis.pcall('HGET', key, 'state'), redis.pcall('HGET', key, 'started_at')}
 end
 return answers
-"""
+""")
 
-_EXPIRE_IF_DUE_SCRIPT = """
+_EXPIRE_IF_DUE_SCRIPT = Script("""
 local left = redis.call('TTL', KEYS[1])
 if left < tonumber(ARGV[2]) or left > tonumber(ARGV[3]) then return 0 end
 return redis.call('EXPIRE', KEYS[1], ARGV[1])
-"""
+""")
 
 _TTL_OF = Kind(_ttl, script=_TTL_SCRIPT)
 _CLAIM_OF = Kind(_claim, replies=2, script=_CLAIM_SCRIPT)
-_EXPIRE_IF_DUE = Kind(_expire_if_due)
+_EXPIRE_IF_DUE = Kind(_expire_if_due, alone=_EXPIRE_IF_DUE_SCRIPT)

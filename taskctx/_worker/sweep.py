@@ -151,7 +151,7 @@ async def _noted(docket: Docket) -> _Ends:
     connection = connection_of(docket)
     with Deadline(connection.timers, current_settings().backend_timeout):
         stored = await commands.fetch(connection, _key(docket, "notes"))
-    if stored is None:
+    if stored is None or stored.ttl is None:
         return {}
     try:
         notes = _Notes.validate_json(bytes(stored.value))
