@@ -90,7 +90,9 @@ class RoundTrips:
 
 
 @pytest.fixture
-def round_trips(monkeypatch: pytest.MonkeyPatch) -> RoundTrips:
+def round_trips(monkeypatch: pytest.MonkeyPatch, registry: CollectorRegistry) -> RoundTrips:
+    """Those of tasks: workers do not sweep."""
+    taskctx.configure(registry=registry, sweep_interval=0)
     trips = RoundTrips()
     for name in ("_send", "_travel"):
         monkeypatch.setattr(Connection, name, trips.counting(getattr(Connection, name)))
