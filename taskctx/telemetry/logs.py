@@ -232,7 +232,7 @@ def _extra(operation: _Logged, reason: Reason) -> dict[str, object]:
     """Structured fields, under Docket's own names where it has them."""
     extra: dict[str, object] = {
         "docket.name": operation.docket_name,
-        "docket.task": operation.docket_task,
+        "docket.task": _task(operation),
         "taskctx.outcome": operation.outcome.value,
         "error.type": reason.value,
     }
