@@ -61,8 +61,8 @@ class Traffic:
         if tick % 5 == 0:
             with self._request():
                 await taskctx.add(self._requests, workload.flaky)()
-            # and one of nobody's
-            await taskctx.add(self._requests, workload.summarize)()
+            with taskctx.anonymous():
+                await taskctx.add(self._requests, workload.summarize)()
 
     async def _bad(self, tick: int) -> None:
         token, too_late = faults.expiring()
