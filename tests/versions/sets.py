@@ -23,7 +23,11 @@ CONTRACTS = (
     "tests/telemetry/test_tracing.py",
     "tests/caller/test_trace_context.py",
 )
-FASTMCP = ("tests/fastmcp", "tests/upstream/test_fastmcp.py")
+FASTMCP = (
+    "tests/fastmcp",
+    "tests/upstream/test_fastmcp.py",
+    "tests/upstream/test_fastmcp3.py",
+)
 MIDDLEWARE = ("tests/upstream/test_mcp.py",)
 EVERYTHING = ("tests",)
 
@@ -112,6 +116,13 @@ SETS: tuple[VersionSet, ...] = (
         "the last OpenTelemetry that takes no enumerations in lists",
         instead={**FREE_OPENTELEMETRY, "opentelemetry-api": ">=1.44,<1.45"},
         warns=True,
+    ),
+    VersionSet(
+        "fastmcp-3",
+        "FastMCP 3.4, whose tasks are a part of it",
+        instead={**dict.fromkeys(("fastmcp-*", "mcp*", "certifi", "pydantic-monty*"), ""), "fastmcp": "==3.4.11"},
+        group="dev",
+        tests=FASTMCP,
     ),
     VersionSet(
         "fastmcp-oldest",
