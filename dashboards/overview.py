@@ -71,8 +71,15 @@ def _failed_share(metric: Metric, of: str, *filters: str) -> str:
 
 
 def _token_life(metric: Metric) -> tuple[Query, ...]:
-    life = series(metric, *PROCESS, suffix="_bucket")
+    life = series(metric, *PROCESS, DOCKET, suffix="_bucket")
     return tuple(Query(quantile(q, "", life, RATE), f"p{q * 100:g}") for q in (0.1, 0.5))
+
+
+def _without_a_caller(meant: str, window: str) -> str:
+    return ratio(
+        sum_by("docket_name", rate(series(ANONYMOUS_SUBMISSIONS, f'meant="{meant}"', *PROCESS, DOCKET), window)),
+        sum_by("docket_name", rate(series(CAPTURES, *PROCESS, DOCKET), window)),
+    )
 
 
 def _by_outcome(metric: Metric, *filters: str) -> Query:
@@ -86,8 +93,9 @@ _COVERED = (
 )
 """Restores of processes that expose Docket's metrics too: an embedded worker as a rule does not."""
 
-_FAILING = series(TASK_RESTORE_FAILURES, *PROCESS)
-_FAILED_IN_RANGE = sum_by("docket_task", increase(_FAILING, RANGE))
+_TASK = "docket_name, docket_task"
+_FAILING = series(TASK_RESTORE_FAILURES, *PROCESS, DOCKET)
+_FAILED_IN_RANGE = sum_by(_TASK, increase(_FAILING, RANGE))
 
 _FIRING = series(
     "ALERTS",
@@ -102,7 +110,7 @@ _FIRING = series(
 
 def _concerning(alerts: str) -> str:
     """With what they are about in one label."""
-    joined = f'label_join({alerts}, "concerns", " ", "docket_name", "instance", "registry", "key_id")'
+    joined = f'label_join({alerts}, "concerns", " ", "docket_name", "instance", "registry", "key_id", "job")'
     return f'label_replace({joined}, "concerns", "$1", "concerns", " *(.*?) *")'
 
 
@@ -131,7 +139,7 @@ _HEALTH = Row(
             "scheduled; 'Save failures by reason' has the cause, the table of processes on the Workers dashboard whose they are.",
             "percentunit",
             "no data: no submissions in the last 5 minutes",
-            (Query("1 - " + _failed_share(SAVES, 'outcome=~"ok|failed"', *PROCESS), instant=True),),
+            (Query("1 - " + _failed_share(SAVES, 'outcome=~"ok|failed"', *PROCESS, DOCKET), instant=True),),
             width=5,
             height=4,
             thresholds=((None, "red"), (0.99, "orange"), (OBJECTIVE, "green")),
@@ -141,16 +149,13 @@ _HEALTH = Row(
         Panel(
             "stat",
             "Without a caller, last 5 min",
-            "Share of submissions that had no caller to capture, and were not inside taskctx.anonymous(). Good: what is usual for your service, 0 for most. "
+            "Share of submissions that had no caller to capture, and were not inside taskctx.anonymous(), of the docket with most of them. Good: what is usual for your service, 0 for most. "
             "Orange from 5 %: a deploy lost the caller before the submission; 'Submissions without a caller' has it by docket.",
             "percentunit",
             "no data: no submissions in the last 5 minutes",
             (
                 Query(
-                    ratio(
-                        sum_by("", rate(series(ANONYMOUS_SUBMISSIONS, 'meant="no"', *PROCESS, DOCKET), _RECENTLY)),
-                        sum_by("", rate(series(CAPTURES, *PROCESS, DOCKET), _RECENTLY)),
-                    ),
+                    f"max({_without_a_caller('no', _RECENTLY)})",
                     instant=True,
                 ),
             ),
@@ -171,7 +176,7 @@ _HEALTH = Row(
                     or_zero(
                         sum_by("", rate(series(RESTORES, FAILED, *PROCESS, DOCKET), RATE))
                         + " + "
-                        + sum_by("", rate(series(SAVES, FAILED, *PROCESS), RATE)),
+                        + sum_by("", rate(series(SAVES, FAILED, *PROCESS, DOCKET), RATE)),
                         *PROCESS,
                     ),
                     instant=True,
@@ -183,7 +188,7 @@ _HEALTH = Row(
         ),
         Panel(
             "stat",
-            "Processes down",
+            "Processes down, all dockets",
             f"Processes that exposed taskctx metrics within {LAST_SEEN.removesuffix('h')} hours and do not answer now. Good: 0. Red: they crashed, hang or cannot be reached; "
             "the table of processes on the Workers dashboard has them on top.",
             "short",
@@ -229,14 +234,14 @@ _HEALTH = Row(
             (
                 Query(or_none(_FAILED_IN_RANGE, "docket_task", *PROCESS), name="Failures"),
                 Query(
-                    sum_by("docket_task", increase(_FAILING, _RECENTLY))
-                    + f" and on (docket_task) ({_FAILED_IN_RANGE} > 0)",
+                    sum_by(_TASK, increase(_FAILING, _RECENTLY)) + f" and on ({_TASK}) ({_FAILED_IN_RANGE} > 0)",
                     name="Last 5 min",
                 ),
             ),
             decimals=0,
             columns=(
                 Column("docket_task", links=(TASK_TRACES,)),
+                Column("docket_name"),
                 Column("Failures"),
                 Column("Last 5 min", thresholds=_ALARM),
             ),
@@ -307,7 +312,9 @@ _RESTORING = Row(
             "s",
             _NO_RESTORES,
             tuple(
-                Query(quantile(q, "", series(RESTORE_DURATION, *PROCESS, suffix="_bucket"), RATE), f"p{q * 100:g}")
+                Query(
+                    quantile(q, "", series(RESTORE_DURATION, *PROCESS, DOCKET, suffix="_bucket"), RATE), f"p{q * 100:g}"
+                )
                 for q in (0.5, 0.95, 0.99)
             ),
             width=12,
@@ -336,7 +343,7 @@ _RESTORING = Row(
     ),
 )
 
-_CAPTURED = series(CAPTURE_FIELDS, 'result="captured"', *PROCESS)
+_CAPTURED = series(CAPTURE_FIELDS, 'result="captured"', *PROCESS, DOCKET)
 
 _SUBMITTING = Row(
     "Submitting",
@@ -362,16 +369,7 @@ _SUBMITTING = Row(
             "percentunit",
             _NO_SAVES,
             tuple(
-                Query(
-                    ratio(
-                        sum_by(
-                            "docket_name",
-                            rate(series(ANONYMOUS_SUBMISSIONS, f'meant="{meant}"', *PROCESS, DOCKET), RATE),
-                        ),
-                        sum_by("docket_name", rate(series(CAPTURES, *PROCESS, DOCKET), RATE)),
-                    ),
-                    f"{{{{docket_name}}}}, {words}",
-                )
+                Query(_without_a_caller(meant, RATE) + " > 0", f"{{{{docket_name}}}}, {words}")
                 for meant, words in (("no", "not meant"), ("yes", "meant"))
             ),
             width=6,
@@ -385,7 +383,7 @@ _SUBMITTING = Row(
             "Failed: each is a task refused, see the reason in the logs and the next panel.",
             "ops",
             _NO_SAVES,
-            (_by_outcome(SAVES, *PROCESS),),
+            (_by_outcome(SAVES, *PROCESS, DOCKET),),
             stacked=True,
             colors=OUTCOMES,
             width=6,
@@ -394,21 +392,22 @@ _SUBMITTING = Row(
             "timeseries",
             "Save failures by reason",
             "backend_*: Redis is away or slow. too_large: a caller brings more than max_snapshot_bytes. carried_invalid: a carried "
-            "value is not JSON. Not scheduled: saved, and then Docket failed (TaskCtxScheduleErrors). Without TIME, TTL: the Redis user may not ask, "
+            "value is not JSON. Not scheduled: saved, and then Docket failed. Without TIME, TTL: the Redis user may not ask, "
             "see docs/deploy.md. Good: zero.",
             "ops",
             _NO_PROCESS,
             (
                 Query(
-                    or_none(sum_by("reason", rate(series(SAVE_FAILURES, *PROCESS), RATE)), "reason", *PROCESS),
+                    or_none(sum_by("reason", rate(series(SAVE_FAILURES, *PROCESS, DOCKET), RATE)), "reason", *PROCESS),
                     "{{reason}}",
                 ),
                 Query(
-                    sum_by("reason", rate(series(SCHEDULE_FAILURES, *PROCESS), RATE)) + " > 0",
+                    sum_by("reason", rate(series(SCHEDULE_FAILURES, *PROCESS, DOCKET), RATE)) + " > 0",
                     "not scheduled: {{reason}}",
                 ),
                 Query(
-                    sum_by("command", rate(series(COMMANDS_REFUSED, *PROCESS), RATE)) + " > 0", "without {{command}}"
+                    sum_by("command", rate(series(COMMANDS_REFUSED, *PROCESS, DOCKET), RATE)) + " > 0",
+                    "without {{command}}",
                 ),
             ),
             colors=(*REASONS, ("/^not scheduled/", "orange"), ("/^without/", "purple")),
@@ -426,7 +425,7 @@ _SUBMITTING = Row(
                 Query(
                     sum_by("field", rate(_CAPTURED, RATE))
                     + "\n/ ignoring (field) group_left ()\n"
-                    + f"({sum_by('', rate(series(CAPTURES, *PROCESS), RATE))} > 0)\n"
+                    + f"({sum_by('', rate(series(CAPTURES, *PROCESS, DOCKET), RATE))} > 0)\n"
                     + f"and on (field) ({sum_by('field', increase(_CAPTURED, RANGE))} > 0)",
                     "{{field}}",
                 ),
@@ -444,7 +443,7 @@ _SUBMITTING = Row(
             (
                 Query(
                     or_none(
-                        sum_by("field", rate(series(CAPTURE_FIELDS, 'result="dropped"', *PROCESS), RATE)),
+                        sum_by("field", rate(series(CAPTURE_FIELDS, 'result="dropped"', *PROCESS, DOCKET), RATE)),
                         "field",
                         *PROCESS,
                     ),
@@ -463,7 +462,8 @@ _SUBMITTING = Row(
             (
                 *(
                     Query(
-                        quantile(q, "", series(SAVE_DURATION, *PROCESS, suffix="_bucket"), RATE), f"save p{q * 100:g}"
+                        quantile(q, "", series(SAVE_DURATION, *PROCESS, DOCKET, suffix="_bucket"), RATE),
+                        f"save p{q * 100:g}",
                     )
                     for q in (0.5, 0.99)
                 ),
@@ -476,7 +476,7 @@ _SUBMITTING = Row(
         ),
         Panel(
             "timeseries",
-            "Requests begun in another's context",
+            "Requests begun in another's context, all dockets",
             "Requests that the server (uvicorn, of large bodies and pipelined requests) began in the context of the one before on their connection. taskctx runs "
             "them in a clean one; what stands outside of its middleware does not. Good: zero. Else start uvicorn with "
             "--reset-contextvars.",
@@ -506,7 +506,7 @@ _LIFETIME = Row(
             "a backlog: add workers. Tasks scheduled ahead are as old as they were early, and perpetual ones as their first submission.",
             "s",
             _NO_RESTORES,
-            (Query(sum_by("le", increase(series(SNAPSHOT_AGE, *PROCESS, suffix="_bucket"), RATE)), "{{le}}"),),
+            (Query(sum_by("le", increase(series(SNAPSHOT_AGE, *PROCESS, DOCKET, suffix="_bucket"), RATE)), "{{le}}"),),
             width=12,
         ),
         Panel(
@@ -518,7 +518,8 @@ _LIFETIME = Row(
             _NO_RESTORES,
             (
                 Query(
-                    sum_by("le", increase(series(SNAPSHOT_TTL_REMAINING, *PROCESS, suffix="_bucket"), RATE)), "{{le}}"
+                    sum_by("le", increase(series(SNAPSHOT_TTL_REMAINING, *PROCESS, DOCKET, suffix="_bucket"), RATE)),
+                    "{{le}}",
                 ),
             ),
             width=12,
@@ -532,7 +533,7 @@ _LIFETIME = Row(
             "s",
             _NO_RESTORES,
             (
-                Query(quantile(0.99, "", series(SNAPSHOT_AGE, *PROCESS, suffix="_bucket"), RATE), "age p99"),
+                Query(quantile(0.99, "", series(SNAPSHOT_AGE, *PROCESS, DOCKET, suffix="_bucket"), RATE), "age p99"),
                 Query(f"min({series(SNAPSHOT_TTL, *PROCESS)})", "pending_ttl"),
             ),
             width=12,
@@ -550,8 +551,11 @@ _LIFETIME = Row(
             (
                 Query(
                     ratio(
-                        sum_by("", rate(series(SNAPSHOT_TTL_REMAINING, 'le="0.1"', *PROCESS, suffix="_bucket"), RATE)),
-                        sum_by("", rate(series(SNAPSHOT_TTL_REMAINING, *PROCESS, suffix="_count"), RATE)),
+                        sum_by(
+                            "",
+                            rate(series(SNAPSHOT_TTL_REMAINING, 'le="0.1"', *PROCESS, DOCKET, suffix="_bucket"), RATE),
+                        ),
+                        sum_by("", rate(series(SNAPSHOT_TTL_REMAINING, *PROCESS, DOCKET, suffix="_count"), RATE)),
                     ),
                     "under 10 %",
                 ),
@@ -592,8 +596,8 @@ _LIFETIME = Row(
             "bytes",
             _NO_SAVES,
             (
-                Query(quantile(0.5, "", series(SNAPSHOT_SIZE, *PROCESS, suffix="_bucket"), RATE), "p50"),
-                Query(quantile(0.99, "", series(SNAPSHOT_SIZE, *PROCESS, suffix="_bucket"), RATE), "p99"),
+                Query(quantile(0.5, "", series(SNAPSHOT_SIZE, *PROCESS, DOCKET, suffix="_bucket"), RATE), "p50"),
+                Query(quantile(0.99, "", series(SNAPSHOT_SIZE, *PROCESS, DOCKET, suffix="_bucket"), RATE), "p99"),
                 Query(f"min({series(SNAPSHOT_SIZE_LIMIT, *PROCESS)})", "limit"),
             ),
             width=12,
@@ -608,7 +612,7 @@ _LIFETIME = Row(
             "submitted outside any trace. invalid: damaged. Good: no absent where requests are traced.",
             "ops",
             _NO_RESTORES,
-            (Query(sum_by("result", rate(series(TRACE_CONTEXTS, *PROCESS), RATE)) + " > 0", "{{result}}"),),
+            (Query(sum_by("result", rate(series(TRACE_CONTEXTS, *PROCESS, DOCKET), RATE)) + " > 0", "{{result}}"),),
             stacked=True,
             colors=TRACES,
             width=12,

@@ -14,20 +14,10 @@ from types import ModuleType
 from typing import Any, ClassVar, Protocol, cast
 
 from docket import Docket
+from fastmcp.server.dependencies import get_access_token, get_context, get_http_headers
+from fastmcp.server.server import FastMCP
 
-from ._available import LINE, UnsupportedFastMCP, sentence
-
-try:
-    from fastmcp.server.dependencies import get_access_token, get_context, get_http_headers
-    from fastmcp.server.server import FastMCP
-
-    if LINE == 3:  # noqa: PLR2004
-        from . import _fastmcp3 as installed
-    else:
-        from . import _fastmcp4 as installed
-except ImportError as error:
-    what = str(error).partition(" (")[0]
-    raise UnsupportedFastMCP(sentence(what, "pip install --upgrade 'fastmcp[tasks]' taskctx")) from None
+from . import _fastmcp4
 
 __all__ = [
     "FastMCP",
@@ -132,7 +122,7 @@ class Line(Protocol):
         ...
 
 
-line = cast("Line", installed)
+line: Line = _fastmcp4
 
 Snapshot = cast("type[FastMCPSnapshot]", line.context.TaskContextSnapshot)
 

@@ -76,7 +76,7 @@ class PrometheusObserver(Observer):
         ``several_processes``: this one counts together with others, in files that prometheus_client writes.
         """
         self._counts: Counts = (SharedCounts if several_processes else PlainCounts)(names.METRICS, registry)
-        self._task_names: set[str] = set()
+        self._tasks: set[tuple[str, str]] = set()
         self._find_families()
         self.counters: dict[type[Operation], Callable[[Any, None], None]] = {
             Capture: self._captured,
@@ -111,19 +111,21 @@ class PrometheusObserver(Observer):
         labels = (capture.docket_name,)
         observed = [(self._capture_duration[labels], capture.duration)]
         if capture.credential_ttl is not None:
-            observed.append((self._credential_ttl_at_capture, max(0.0, capture.credential_ttl)))
+            observed.append((self._credential_ttl_at_capture[labels], max(0.0, capture.credential_ttl)))
         found = tuple(capture.fields.values())
         counters = [self._captures[capture.docket_name, capture.outcome]]
-        counters += self._known_fields.get(found) or self._fields(found)
+        counters += self._known_fields.get((capture.docket_name, found)) or self._fields(capture.docket_name, found)
         if capture.is_anonymous:
             counters.append(self._anonymous_submissions[capture.docket_name, MEANT[capture.is_meant]])
         self._counts.add(counters, observed, capture.count)
 
     def _saved(self, save: Save, state: None) -> None:
-        counters = [self._saves[save.outcome,]]
+        labels = (save.docket_name,)
+        counters = [self._saves[save.docket_name, save.outcome]]
         if save.reason is not None:
-            counters.append(self._save_failures[save.reason,])
-        observed = [(self._save_duration, save.duration), *zip(repeat(self._snapshot_size), save.sizes, strict=False)]
+            counters.append(self._save_failures[save.docket_name, save.reason])
+        sizes = zip(repeat(self._snapshot_size[labels]), save.sizes, strict=False)
+        observed = [(self._save_duration[labels], save.duration), *sizes]
         if save.sealed_with is not None and save.sizes:
             sealed = self._crypto_operations["seal", save.sealed_with, Outcome.OK]
             if len(save.sizes) == save.count:
@@ -137,23 +139,24 @@ class PrometheusObserver(Observer):
         if restore.outcome is Outcome.SKIPPED:
             self._counts.add(counters, traced=True)
             return
-        observed = [(self._restore_duration, restore.duration)]
+        labels = (restore.docket_name,)
+        observed = [(self._restore_duration[labels], restore.duration)]
         if restore.reason is not None:
             counters.append(self._restore_failures[restore.docket_name, restore.reason])
-            task = restore.docket_task if restore.docket_task in self._task_names else OTHER_TASK
-            counters.append(self._task_restore_failures[task,])
+            task = (restore.docket_name, restore.docket_task)
+            counters.append(self._task_restore_failures[task if task in self._tasks else (task[0], OTHER_TASK)])
         if restore.age is not None:
-            observed.append((self._snapshot_age, restore.age))
+            observed.append((self._snapshot_age[labels], restore.age))
         if restore.ttl and restore.ttl_remaining is not None:
-            observed.append((self._snapshot_ttl_remaining, restore.ttl_remaining / restore.ttl))
+            observed.append((self._snapshot_ttl_remaining[labels], restore.ttl_remaining / restore.ttl))
         if restore.credential_ttl is not None:
-            observed.append((self._credential_ttl_remaining, max(0.0, restore.credential_ttl)))
+            observed.append((self._credential_ttl_remaining[labels], max(0.0, restore.credential_ttl)))
         if restore.is_sealed:
             outcome = Outcome.FAILED if restore.reason in _NOT_OPENED else Outcome.OK
             counters.append(self._crypto_operations["open", restore.key_id or UNKNOWN_KEY, outcome])
         if restore.schema_version is not None:
             result = _trace_result(restore.origin) if restore.origin else TraceResult.ABSENT
-            counters.append(self._trace_contexts[result,])
+            counters.append(self._trace_contexts[restore.docket_name, result])
         self._counts.add(counters, observed, traced=True)
 
     def _swept(self, sweep: Sweep, state: None) -> None:
@@ -182,22 +185,22 @@ class PrometheusObserver(Observer):
         self._counts.add((self._unrestored_reads[read.docket_name,],))
 
     def _not_scheduled(self, event: NotScheduled) -> None:
-        self._counts.add((self._schedule_failures[event.reason or DOCKETS_ERROR,],), (), event.count)
+        self._counts.add((self._schedule_failures[event.docket_name, event.reason or DOCKETS_ERROR],), (), event.count)
 
     def _command_refused(self, event: CommandRefused) -> None:
-        self._counts.add((self._commands_refused[event.command,],))
+        self._counts.add((self._commands_refused[event.docket_name, event.command],))
 
-    def _fields(self, found: tuple[frozenset[FieldResult], ...]) -> tuple[Series, ...]:
+    def _fields(self, docket_name: str, found: tuple[frozenset[FieldResult], ...]) -> tuple[Series, ...]:
         """The counters of what a capture found: all of the fields in their order, or none.
 
         Nearly all captures are alike in them, so that they are looked up once.
         """
         series = tuple(
-            self._capture_fields[field, result]
+            self._capture_fields[docket_name, field, result]
             for field, results in zip(FIELDS, found, strict=False)
             for result in results
         )
-        return self._known_fields.setdefault(found, series)
+        return self._known_fields.setdefault((docket_name, found), series)
 
     def _find_families(self) -> None:
         family = self._counts.family
@@ -205,23 +208,23 @@ class PrometheusObserver(Observer):
         self._anonymous_submissions = family(names.ANONYMOUS_SUBMISSIONS)
         self._capture_fields = family(names.CAPTURE_FIELDS)
         self._capture_duration = family(names.CAPTURE_DURATION)
-        self._credential_ttl_at_capture = family(names.CREDENTIAL_TTL_AT_CAPTURE)[()]
+        self._credential_ttl_at_capture = family(names.CREDENTIAL_TTL_AT_CAPTURE)
         self._saves = family(names.SAVES)
         self._save_failures = family(names.SAVE_FAILURES)
         self._schedule_failures = family(names.SCHEDULE_FAILURES)
         self._commands_refused = family(names.COMMANDS_REFUSED)
-        self._save_duration = family(names.SAVE_DURATION)[()]
-        self._snapshot_size = family(names.SNAPSHOT_SIZE)[()]
+        self._save_duration = family(names.SAVE_DURATION)
+        self._snapshot_size = family(names.SNAPSHOT_SIZE)
         self._snapshot_size_limit = family(names.SNAPSHOT_SIZE_LIMIT)[()]
         self._restores = family(names.RESTORES)
         self._restore_failures = family(names.RESTORE_FAILURES)
         self._task_restore_failures = family(names.TASK_RESTORE_FAILURES)
         self._unrestored_reads = family(names.UNRESTORED_READS)
-        self._restore_duration = family(names.RESTORE_DURATION)[()]
-        self._snapshot_age = family(names.SNAPSHOT_AGE)[()]
-        self._snapshot_ttl_remaining = family(names.SNAPSHOT_TTL_REMAINING)[()]
+        self._restore_duration = family(names.RESTORE_DURATION)
+        self._snapshot_age = family(names.SNAPSHOT_AGE)
+        self._snapshot_ttl_remaining = family(names.SNAPSHOT_TTL_REMAINING)
         self._snapshot_ttl = family(names.SNAPSHOT_TTL)[()]
-        self._credential_ttl_remaining = family(names.CREDENTIAL_TTL_REMAINING)[()]
+        self._credential_ttl_remaining = family(names.CREDENTIAL_TTL_REMAINING)
         self._sweeps = family(names.SWEEPS)
         self._swept_snapshots = family(names.SWEPT_SNAPSHOTS)
         self._registry_lookups = family(names.REGISTRY_LOOKUPS)
@@ -234,7 +237,17 @@ class PrometheusObserver(Observer):
         self._encryption_key_info = family(names.ENCRYPTION_KEY_INFO)
         self._schema_version = family(names.SCHEMA_VERSION)
         self._build_info = family(names.BUILD_INFO)
-        self._known_fields: dict[tuple[frozenset[FieldResult], ...], tuple[Series, ...]] = {}
+        self._histograms = (
+            self._capture_duration,
+            self._credential_ttl_at_capture,
+            self._save_duration,
+            self._snapshot_size,
+            self._restore_duration,
+            self._snapshot_age,
+            self._snapshot_ttl_remaining,
+            self._credential_ttl_remaining,
+        )
+        self._known_fields: dict[tuple[str, tuple[frozenset[FieldResult], ...]], tuple[Series, ...]] = {}
 
     def _set_constants(self, settings: Settings) -> None:
         set_gauge = self._counts.set
@@ -258,33 +271,34 @@ class PrometheusObserver(Observer):
                 _each(self._crypto_operations, (Outcome.OK, Outcome.FAILED), operation, key_id)
 
     def _start_at_zero(self) -> None:
-        for field in FIELDS:
-            _each(self._capture_fields, FieldResult, field)
-        _each(self._saves, SAVE_OUTCOMES)
-        _each(self._save_failures, Reason)
-        _each(self._schedule_failures, SCHEDULE_FAILURES)
-        _each(self._commands_refused, REFUSABLE)
-        _each(self._trace_contexts, TraceResult)
         _each(self._crypto_operations, (Outcome.FAILED,), "open", UNKNOWN_KEY)
-        _each(self._task_restore_failures, (OTHER_TASK,))
         for registry in REGISTRIES:
             _each(self._registry_entries, (registry,))
             _each(self._registry_lookups, LOOKUP_RESULTS, registry)
             _each(self._registry_evictions, EVICTION_CAUSES, registry)
 
     def _docket_at_zero(self, docket_name: str, docket_tasks: Iterable[str]) -> None:
-        _each(self._capture_duration, (docket_name,))
+        for histogram in self._histograms:
+            _each(histogram, (docket_name,))
         _each(self._captures, CAPTURE_OUTCOMES, docket_name)
         _each(self._anonymous_submissions, MEANT, docket_name)
+        for field in FIELDS:
+            _each(self._capture_fields, FieldResult, docket_name, field)
+        _each(self._saves, SAVE_OUTCOMES, docket_name)
+        _each(self._save_failures, Reason, docket_name)
+        _each(self._schedule_failures, SCHEDULE_FAILURES, docket_name)
+        _each(self._commands_refused, REFUSABLE, docket_name)
         _each(self._restores, RESTORE_OUTCOMES, docket_name)
         _each(self._restore_failures, Reason, docket_name)
+        _each(self._trace_contexts, TraceResult, docket_name)
         _each(self._unrestored_reads, (docket_name,))
         _each(self._sweeps, SWEEP_OUTCOMES, docket_name)
         _each(self._swept_snapshots, (docket_name,))
+        _each(self._task_restore_failures, (OTHER_TASK,), docket_name)
         for name in docket_tasks:
-            if len(self._task_names) < names.MAX_TASK_NAMES:
-                self._task_names.add(name)
-                _each(self._task_restore_failures, (name,))
+            if len(self._tasks) < names.MAX_TASK_NAMES:
+                self._tasks.add((docket_name, name))
+                _each(self._task_restore_failures, (name,), docket_name)
 
 
 def _each(family: Mapping[Labels, Series], values: Iterable[str], *before: str) -> None:

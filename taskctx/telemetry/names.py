@@ -52,7 +52,7 @@ CAPTURE_FIELDS = Metric(
     "taskctx_capture_fields_total",
     "counter",
     "Parts of the caller's context at capture: captured, absent, or (in part) dropped by policy.",
-    ("field", "result"),
+    ("docket_name", "field", "result"),
 )
 CAPTURE_DURATION = Metric(
     "taskctx_capture_duration_seconds",
@@ -65,39 +65,43 @@ CREDENTIAL_TTL_AT_CAPTURE = Metric(
     "taskctx_credential_ttl_at_capture_seconds",
     "histogram",
     "Life left to access tokens when captured; 0 when it was over already.",
-    (),
+    ("docket_name",),
     _CREDENTIAL_LIFE,
 )
 SAVES = Metric(
     "taskctx_saves_total",
     "counter",
     "Snapshots saved, by outcome; skipped are duplicates.",
-    ("outcome",),
+    ("docket_name", "outcome"),
     exemplars=True,
 )
 SAVE_FAILURES = Metric(
-    "taskctx_save_failures_total", "counter", "Snapshots not saved, by reason.", ("reason",), exemplars=True
+    "taskctx_save_failures_total",
+    "counter",
+    "Snapshots not saved, by reason.",
+    ("docket_name", "reason"),
+    exemplars=True,
 )
 SCHEDULE_FAILURES = Metric(
     "taskctx_schedule_failures_total",
     "counter",
     "Tasks whose context was saved and that Docket failed to schedule, by reason; docket is an error of its own.",
-    ("reason",),
+    ("docket_name", "reason"),
 )
 COMMANDS_REFUSED = Metric(
     "taskctx_commands_refused_total",
     "counter",
     "Commands that the Redis server refused and that taskctx did without.",
-    ("command",),
+    ("docket_name", "command"),
 )
 SAVE_DURATION = Metric(
-    "taskctx_save_duration_seconds", "histogram", "Time to save a snapshot.", (), _LATENCY, exemplars=True
+    "taskctx_save_duration_seconds", "histogram", "Time to save a snapshot.", ("docket_name",), _LATENCY, exemplars=True
 )
 SNAPSHOT_SIZE = Metric(
     "taskctx_snapshot_size_bytes",
     "histogram",
     "Size of snapshots as stored.",
-    (),
+    ("docket_name",),
     tuple(float(256 * 4**power) for power in range(7)),
 )
 SNAPSHOT_SIZE_LIMIT = Metric(
@@ -121,7 +125,7 @@ TASK_RESTORE_FAILURES = Metric(
     "taskctx_task_restore_failures_total",
     "counter",
     f"Failed and degraded restores, by task; at most {MAX_TASK_NAMES} names, then {OTHER_TASK}.",
-    ("docket_task",),
+    ("docket_name", "docket_task"),
     exemplars=True,
 )
 UNRESTORED_READS = Metric(
@@ -131,13 +135,18 @@ UNRESTORED_READS = Metric(
     ("docket_name",),
 )
 RESTORE_DURATION = Metric(
-    "taskctx_restore_duration_seconds", "histogram", "Time to restore a snapshot.", (), _LATENCY, exemplars=True
+    "taskctx_restore_duration_seconds",
+    "histogram",
+    "Time to restore a snapshot.",
+    ("docket_name",),
+    _LATENCY,
+    exemplars=True,
 )
 SNAPSHOT_AGE = Metric(
     "taskctx_snapshot_age_seconds",
     "histogram",
     "Time from save to restore, by the Redis server's clock.",
-    (),
+    ("docket_name",),
     (
         0.1,
         0.5,
@@ -160,7 +169,7 @@ SNAPSHOT_TTL_REMAINING = Metric(
     "taskctx_snapshot_ttl_remaining_ratio",
     "histogram",
     "Share of a snapshot's life that was left when it was restored.",
-    (),
+    ("docket_name",),
     (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0),
     exemplars=True,
 )
@@ -173,7 +182,7 @@ CREDENTIAL_TTL_REMAINING = Metric(
     "taskctx_credential_ttl_remaining_seconds",
     "histogram",
     "Life left to access tokens when restored; 0 when it was over.",
-    (),
+    ("docket_name",),
     _CREDENTIAL_LIFE,
     exemplars=True,
 )
@@ -213,7 +222,7 @@ REGISTRY_EVICTIONS = Metric(
     "taskctx_registry_evictions_total", "counter", "Entries that left a registry, by cause.", ("registry", "cause")
 )
 TRACE_CONTEXTS = Metric(
-    "taskctx_trace_contexts_total", "counter", "Trace contexts found in restored snapshots.", ("result",)
+    "taskctx_trace_contexts_total", "counter", "Trace contexts found in restored snapshots.", ("docket_name", "result")
 )
 INHERITED_CONTEXTS = Metric(
     "taskctx_inherited_contexts_total",

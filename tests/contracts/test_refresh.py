@@ -119,8 +119,10 @@ async def test_the_life_that_counts_is_the_new_tokens(
     await submit()
     await work(docket)
 
-    over = registry.get_sample_value("taskctx_credential_ttl_remaining_seconds_bucket", {"le": "0.0"})
-    count = registry.get_sample_value("taskctx_credential_ttl_remaining_seconds_count")
+    over = registry.get_sample_value(
+        "taskctx_credential_ttl_remaining_seconds_bucket", {"docket_name": docket.name, "le": "0.0"}
+    )
+    count = registry.get_sample_value("taskctx_credential_ttl_remaining_seconds_count", {"docket_name": docket.name})
     assert (over, count) == (0, 1)
 
 

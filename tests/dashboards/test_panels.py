@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from itertools import combinations
@@ -13,7 +14,7 @@ from dashboards.colors import OUTCOMES, REASONS
 from taskctx.errors import Reason
 
 from .artifacts import DASHBOARDS, PANELS, Panel
-from .promql import CLOSED_SETS, labels_of
+from .promql import CLOSED_SETS, labels_of, metrics_behind
 
 EVERY_PANEL = pytest.mark.parametrize("panel", PANELS, ids=str)
 EVERY_DASHBOARD = pytest.mark.parametrize("board", DASHBOARDS.values(), ids=DASHBOARDS)
@@ -51,7 +52,9 @@ def test_nothing_is_not_red(panel: Panel) -> None:
     """Where there is no data there is nothing to be alarmed about, but for processes."""
     (mapping,) = panel.defaults["mappings"]
     assert mapping["options"]["match"] == "null"
-    assert mapping["options"]["result"]["color"] == ("red" if panel.json["title"] == "Processes down" else "blue")
+    assert mapping["options"]["result"]["color"] == (
+        "red" if panel.json["title"] == "Processes down, all dockets" else "blue"
+    )
 
 
 @EVERY_PANEL
@@ -217,6 +220,31 @@ def test_a_dashboard_describes_itself_and_is_tagged(board: dict[str, Any]) -> No
     assert [(link["type"], link["tags"], link["includeVars"], link["keepTime"]) for link in board["links"]] == [
         ("dashboards", ["taskctx"], True, True)
     ]
+
+
+@EVERY_PANEL
+def test_a_panel_heeds_what_is_chosen_or_says_that_it_does_not(panel: Panel) -> None:
+    """Each filter that its board shows is in each of its queries, or its title says that this is of all of them."""
+    shown = {each["name"] for each in DASHBOARDS[panel.uid]["templating"]["list"] if each.get("hide") == 0}
+    words = {"job": "all jobs", "instance": "all processes", "docket": "all dockets", "registry": "all registries"}
+    ignored = {word for name, word in words.items() if name in shown and not _asks_for(panel, name)}
+    assert ignored == {word for word in words.values() if word in panel.json["title"]}
+
+
+def _asks_for(panel: Panel, variable: str) -> bool:
+    """In one query at least, and in each that counts something by it; a process's settings are those of all its dockets."""
+    asking = [expression for expression in panel.expressions if f"${variable}" in expression]
+    others = [metrics_behind(expression) for expression in panel.expressions if expression not in asking]
+    return bool(asking) and not any(f"{variable}_name" in metric.labels for metrics in others for metric in metrics)
+
+
+@EVERY_DASHBOARD
+def test_a_board_shows_the_filters_that_its_panels_go_by(board: dict[str, Any]) -> None:
+    """The others are kept for the way to another board."""
+    expressions = json.dumps([panel.get("targets", []) for panel in board["panels"]])
+    for variable in board["templating"]["list"]:
+        if variable["type"] == "query":
+            assert (variable["hide"] == 0) == (f"${variable['name']}" in expressions), variable["name"]
 
 
 @EVERY_DASHBOARD

@@ -70,7 +70,7 @@ def test_a_process_that_is_well_says_so(tmp_path: Path) -> None:
     check(
         tmp_path,
         PROCESSES | rules,
-        expectation(query(overview.DASHBOARD, "Processes down"), "10m", {"{}": 0}),
+        expectation(query(overview.DASHBOARD, "Processes down, all dockets"), "10m", {"{}": 0}),
         expectation(query(overview.DASHBOARD, "Failing now"), "10m", {"{}": 0}),
         expectation(query(overview.DASHBOARD, "Failures by reason"), "10m", {'{reason="none"}': 0}),
         expectation(query(overview.DASHBOARD, "Save failures by reason"), "10m", {'{reason="none"}': 0}),
@@ -99,9 +99,9 @@ def test_a_dead_process_is_seen(tmp_path: Path) -> None:
     check(
         tmp_path,
         PROCESSES | dead,
-        expectation(query(overview.DASHBOARD, "Processes down"), "4m", {"{}": 0}),
-        expectation(query(overview.DASHBOARD, "Processes down"), "6m", {"{}": 1}),
-        expectation(query(overview.DASHBOARD, "Processes down"), "20m", {"{}": 1}),
+        expectation(query(overview.DASHBOARD, "Processes down, all dockets"), "4m", {"{}": 0}),
+        expectation(query(overview.DASHBOARD, "Processes down, all dockets"), "6m", {"{}": 1}),
+        expectation(query(overview.DASHBOARD, "Processes down, all dockets"), "20m", {"{}": 1}),
         expectation(
             query(workers.DASHBOARD, table, "State"),
             "20m",
@@ -160,8 +160,8 @@ def test_firing_alerts_are_named(tmp_path: Path) -> None:
         'ALERTS{alertname="TaskCtxVersionSkew", alertstate="firing", severity="info", job="w"}': "1x80",
     }
     names = {
-        '{alertname="TaskCtxSaveErrors", severity="critical"}': 1,
-        '{alertname="TaskCtxTargetDown", severity="critical", concerns="b"}': 1,
+        '{alertname="TaskCtxSaveErrors", severity="critical", concerns="w"}': 1,
+        '{alertname="TaskCtxTargetDown", severity="critical", concerns="b   w"}': 1,
     }
     check(tmp_path, PROCESSES | alerts, expectation(query(overview.DASHBOARD, "Firing alerts"), "10m", names))
 
@@ -188,3 +188,37 @@ def test_a_budget_that_is_gone_does_not_run_off_the_axis(tmp_path: Path) -> None
     }
     for title in ("Error budget left", "Error budget over time"):
         check(tmp_path, restores, expectation(query(slo.DASHBOARD, title), "10m", {'{docket_name="orders"}': -1}))
+
+
+def test_a_docket_that_is_chosen_shows_nothing_of_another(tmp_path: Path) -> None:
+    """One is broken in every way there is, and the other, which is well, is chosen."""
+    series: dict[str, str] = dict(PROCESSES)
+    for docket in ("broken", "well"):
+        of = f'job="w", instance="a", docket_name="{docket}"'
+        failing, going = ("0+15x80", "0x80") if docket == "broken" else ("0x80", "0+15x80")
+        for metric in ("restores", "saves"):
+            series[f'taskctx_{metric}_total{{{of}, outcome="ok"}}'] = going
+            series[f'taskctx_{metric}_total{{{of}, outcome="failed"}}'] = failing
+        series[f'taskctx_restore_failures_total{{{of}, reason="missing"}}'] = failing
+        series[f'taskctx_save_failures_total{{{of}, reason="backend_error"}}'] = failing
+        series[f'taskctx_task_restore_failures_total{{{of}, docket_task="{docket}_task"}}'] = failing
+        series[f'taskctx_captures_total{{{of}, outcome="ok"}}'] = "0+15x80"
+        series[f'taskctx_anonymous_submissions_total{{{of}, meant="no"}}'] = failing
+    shown: dict[str, Samples] = {
+        "Contexts restored, last 5 min": {"{}": 1},
+        "Submissions saved, last 5 min": {"{}": 1},
+        "Without a caller, last 5 min": {"{}": 0},
+        "Failing now": {"{}": 0},
+        "Failing tasks": {'{docket_task="none"}': 0},
+        "Failures by reason": {'{reason="none"}': 0},
+        "Save failures by reason": {'{reason="none"}': 0},
+        "Restores by outcome": {'{outcome="ok"}': 1},
+        "Saves": {'{outcome="ok"}': 1},
+    }
+    chosen = [
+        expectation(query(overview.DASHBOARD, title), "10m", samples, docket="well") for title, samples in shown.items()
+    ]
+    worst = expectation(query(overview.DASHBOARD, "Without a caller, last 5 min"), "10m", {"{}": 1})
+    failing_tasks = query(overview.DASHBOARD, "Failing tasks", "Last 5 min")
+    of_all = expectation(failing_tasks, "10m", {'{docket_name="broken", docket_task="broken_task"}': 300})
+    check(tmp_path, series, *chosen, worst, of_all)

@@ -94,6 +94,7 @@ async def test_the_life_of_tokens_is_measured(service: Service) -> None:
     taskctx.configure(registry=(own := CollectorRegistry()))
     await service.run(token=ADA)
     counts = ["taskctx_credential_ttl_at_capture_seconds_count", "taskctx_credential_ttl_remaining_seconds_count"]
-    assert [own.get_sample_value(count) for count in counts] == [0, 0], "ada's does not expire"
+    of = {"docket_name": service.docket.name}
+    assert [own.get_sample_value(count, of) for count in counts] == [0, 0], "ada's does not expire"
     await service.run(token=EVE)
-    assert [own.get_sample_value(count) for count in counts] == [1, 1]
+    assert [own.get_sample_value(count, of) for count in counts] == [1, 1]

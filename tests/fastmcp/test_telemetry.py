@@ -14,7 +14,6 @@ from prometheus_client.samples import Sample
 import taskctx
 from taskctx.fastmcp._upstream import docket_of
 from tests.fastmcp.conftest import Service, serving
-from tests.fastmcp.installed import run_tool
 from tests.fastmcp.server import make_server
 from tests.helpers import wait_until
 
@@ -39,7 +38,7 @@ async def test_the_tools_task_is_linked_to_its_call(service: Service, span_expor
 
     save, restore = named(span_exporter, "taskctx.save"), named(span_exporter, "taskctx.restore")
     assert save.context is not None
-    calls = [span for span in span_exporter.get_finished_spans() if span.name.startswith("tools/call")]
+    calls = [span for span in span_exporter.get_finished_spans() if span.name == "tools/call"]
     assert {trace_of(span) for span in calls} == {trace_of(save)} == {trace_of(named(span_exporter, "taskctx.capture"))}
     assert save.context.span_id in links(restore) & links(named(span_exporter, "tool:see@"))
     assert restore.attributes is not None
@@ -62,18 +61,17 @@ async def test_the_tools_body_runs_inside_the_calls_trace(
 async def test_series(service: Service, registry: CollectorRegistry) -> None:
     """One capture, one save, one restore, with age, size and TTL."""
     await service.run()
-    name = service.docket.name
 
     def value(series: str, **labels: str) -> float | None:
-        return registry.get_sample_value(f"taskctx_{series}", labels)
+        return registry.get_sample_value(f"taskctx_{series}", {"docket_name": service.docket.name, **labels})
 
-    assert value("captures_total", docket_name=name, outcome="ok") == 1
+    assert value("captures_total", outcome="ok") == 1
     assert value("saves_total", outcome="ok") == 1
-    assert value("restores_total", docket_name=name, outcome="ok") == 1
+    assert value("restores_total", outcome="ok") == 1
     assert value("trace_contexts_total", result="continued") == 1
     assert value("snapshot_age_seconds_count") == value("snapshot_size_bytes_count") == 1
     assert value("snapshot_ttl_remaining_ratio_bucket", le="0.9") == 0
-    assert value("registry_entries", registry="server") == 1
+    assert registry.get_sample_value("taskctx_registry_entries", {"registry": "server"}) == 1
     for part in ("token", "headers", "session_id", "request_id", "trace", "baggage"):
         assert value("capture_fields_total", field=part, result="captured") == 1
 
@@ -95,7 +93,7 @@ async def test_the_servers_own_worker_restores(backend_url: str, registry: Colle
     """The one that FastMCP starts with the server; a lookup of the server is counted."""
     async with serving(make_server(backend_url, f"test-{uuid4()}")) as service:
         async with service.client() as client:
-            assert (await run_tool(client, "whose_server")).data == [service.mcp.name] * 2
+            assert (await client.call_tool("whose_server")).data == [service.mcp.name] * 2
         assert registry.get_sample_value("taskctx_registry_lookups_total", {"registry": "server", "result": "hit"})
 
 
@@ -103,7 +101,7 @@ async def test_without_http_there_is_no_token(backend_url: str, registry: Collec
     """A client in the server's own process is anonymous, and is restored as that."""
     mcp = make_server(backend_url, f"test-{uuid4()}")
     async with Client(mcp) as client:
-        seen = (await run_tool(client, "see")).data
+        seen = (await client.call_tool("see")).data
         assert (seen["token"], seen["scope"], seen["same_token"], seen["headers"]) == (None, None, True, True)
         docket = docket_of(mcp)
         assert docket is not None

@@ -125,14 +125,19 @@ def note_saves() -> None:
 
 
 def _failed_saves(reason: Reason) -> int:
-    return int(REGISTRY.get_sample_value("taskctx_save_failures_total", {"reason": reason}) or 0)
+    return int(_counted("taskctx_save_failures_total", reason=reason))
 
 
 def _slow_saves() -> int:
     """How many took more than a quarter of a second, which is a bound of the metric's buckets."""
     name = "taskctx_save_duration_seconds"
-    all_of_them = REGISTRY.get_sample_value(f"{name}_count") or 0
-    return int(all_of_them - (REGISTRY.get_sample_value(f"{name}_bucket", {"le": "0.25"}) or 0))
+    return int(_counted(f"{name}_count") - _counted(f"{name}_bucket", le="0.25"))
+
+
+def _counted(name: str, **labels: str) -> float:
+    """Of all dockets together."""
+    samples = (sample for family in REGISTRY.collect() for sample in family.samples)
+    return sum(sample.value for sample in samples if sample.name == name and labels.items() <= sample.labels.items())
 
 
 if __name__ == "__main__":

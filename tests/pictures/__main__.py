@@ -84,11 +84,9 @@ def main() -> int:
         shutil.rmtree(folder, ignore_errors=True)
         with played(BUILD / f"{number}-workers" / "run", number) as play:
             first = number == arguments.workers[0]
-            for drawn in _shoot(play, list(_pictures(play, folder, everything=first))):
+            pictures = [*_of_the_docs(play)] if arguments.docs and first else []
+            for drawn in _shoot(play, [*pictures, *_pictures(play, folder, everything=first)]):
                 faults.look(drawn, is_empty="/empty-" in drawn["path"])
-            if arguments.docs and first:
-                for drawn in _shoot(play, list(_of_the_docs(play))):
-                    faults.look(drawn, is_empty=False)
     size = sum(path.stat().st_size for path in DOCS.iterdir())
     if size > MOST_BYTES:
         faults.found.append(f"docs/pictures has {size:,} bytes, and may have {MOST_BYTES:,}")

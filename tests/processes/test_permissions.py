@@ -131,7 +131,9 @@ async def test_what_docket_may_do_is_enough(
     assert refused(server) == {command.encode() for command in EXTRA_COMMANDS}
     assert 0 < left <= 900
     counts = {
-        command: registry.get_sample_value("taskctx_commands_refused_total", {"command": command})
+        command: registry.get_sample_value(
+            "taskctx_commands_refused_total", {"docket_name": docket.name, "command": command}
+        )
         for command in ("TIME", "TTL")
     }
     assert counts["TIME"] == 1
@@ -158,7 +160,9 @@ async def test_the_rules_of_the_documentation(server: ValkeyServer, registry: Co
 
     assert_all_were_adas()
     assert refused(server) == set()
-    assert registry.get_sample_value("taskctx_commands_refused_total", {"command": "TTL"}) == 0
+    assert (
+        registry.get_sample_value("taskctx_commands_refused_total", {"docket_name": docket.name, "command": "TTL"}) == 0
+    )
 
 
 @pytest.mark.parametrize("command", ["set", "evalsha"])

@@ -189,7 +189,12 @@ async def test_add_fails_when_the_server_is_gone_and_schedules_nothing(
     server.start()
 
     assert failure.value.reason in {taskctx.Reason.BACKEND_ERROR, taskctx.Reason.BACKEND_TIMEOUT}
-    assert registry.get_sample_value("taskctx_save_failures_total", {"reason": failure.value.reason}) == 1
+    assert (
+        registry.get_sample_value(
+            "taskctx_save_failures_total", {"docket_name": docket.name, "reason": failure.value.reason}
+        )
+        == 1
+    )
     assert await pending(docket) == 0
     assert await our_keys(docket) == []
 
@@ -206,7 +211,12 @@ async def test_add_fails_when_the_server_does_not_answer_and_schedules_nothing(
             await taskctx.add(docket, noop, key=key)()
 
     assert failure.value.reason is taskctx.Reason.BACKEND_TIMEOUT
-    assert registry.get_sample_value("taskctx_save_failures_total", {"reason": "backend_timeout"}) == 1
+    assert (
+        registry.get_sample_value(
+            "taskctx_save_failures_total", {"docket_name": docket.name, "reason": "backend_timeout"}
+        )
+        == 1
+    )
     assert await pending(docket) == 1  # the one from before
     assert await keys_without_ttl(docket) == []
 

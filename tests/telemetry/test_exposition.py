@@ -38,6 +38,7 @@ from taskctx.operations import (
 from taskctx.settings import load_settings
 from taskctx.telemetry.metrics import PrometheusObserver
 from taskctx.telemetry.names import METRICS, Metric
+from tests.contracts.outcomes import counted
 
 ABSENT, CAPTURED = frozenset({FieldResult.ABSENT}), frozenset({FieldResult.CAPTURED})
 IN_PART = frozenset({FieldResult.CAPTURED, FieldResult.DROPPED})
@@ -211,6 +212,12 @@ def test_a_name_that_is_taken_leaves_the_registry_as_it_was(
 # ---- threads ----
 
 
+def fields(registry: CollectorRegistry, field: str, result: str) -> float:
+    """Of all dockets together."""
+    by_docket = counted(registry, "taskctx_capture_fields_total", "docket_name", field=field, result=result)
+    return sum(by_docket.values())
+
+
 def test_threads_lose_no_count_while_others_read() -> None:
     """Eight count, two read: sums are exact, and none that was read goes down."""
     registry = CollectorRegistry()
@@ -249,15 +256,16 @@ def test_threads_lose_no_count_while_others_read() -> None:
     for docket_name in (f"docket_{number}" for number in range(10)):
         assert value("taskctx_captures_total", {"docket_name": docket_name, "outcome": "ok"}) == 400
         assert value("taskctx_restores_total", {"docket_name": docket_name, "outcome": "ok"}) == 400
-        assert value("taskctx_capture_duration_seconds_sum", {"docket_name": docket_name}) == 400
-    assert value("taskctx_capture_fields_total", {"field": "token", "result": "captured"}) == 2_000
-    assert value("taskctx_capture_fields_total", {"field": "headers", "result": "captured"}) == 4_000
-    assert value("taskctx_capture_fields_total", {"field": "headers", "result": "dropped"}) == 2_000
-    assert value("taskctx_saves_total", {"outcome": "ok"}) == 8_000
-    assert value("taskctx_save_duration_seconds_sum") == 1_000
-    assert value("taskctx_snapshot_size_bytes_sum") == 12_000_000
-    assert value("taskctx_snapshot_size_bytes_count") == 8_000
-    assert value("taskctx_snapshot_age_seconds_bucket", {"le": "0.5"}) == 4_000
+        of = {"docket_name": docket_name}
+        assert value("taskctx_capture_duration_seconds_sum", of) == 400
+        assert value("taskctx_saves_total", of | {"outcome": "ok"}) == 800
+        assert value("taskctx_save_duration_seconds_sum", of) == 100
+        assert value("taskctx_snapshot_size_bytes_sum", of) == 1_200_000
+        assert value("taskctx_snapshot_size_bytes_count", of) == 800
+        assert value("taskctx_snapshot_age_seconds_bucket", of | {"le": "0.5"}) == 400
+    assert fields(registry, "token", "captured") == 2_000
+    assert fields(registry, "headers", "captured") == 4_000
+    assert fields(registry, "headers", "dropped") == 2_000
     assert value("taskctx_registry_lookups_total", {"registry": "session", "result": "hit"}) == 4_000
     opened = {"operation": "open", "key_id": "unknown", "outcome": "ok"}
     assert value("taskctx_crypto_operations_total", opened) == 4_000
@@ -277,4 +285,4 @@ def test_a_finalizer_counts_while_its_thread_is_counting() -> None:
     evicted = registry.get_sample_value("taskctx_registry_evictions_total", {"registry": "session", "cause": "dead"})
     assert evicted is not None
     assert evicted > 0
-    assert registry.get_sample_value("taskctx_save_duration_seconds_sum") == 0.1
+    assert registry.get_sample_value("taskctx_save_duration_seconds_sum", {"docket_name": "orders"}) == 0.1

@@ -47,16 +47,20 @@ COUNTERS: dict[str, Labels] = {
     "taskctx_captures_total": {"docket_name": {"orders"}, "outcome": {"ok", "partial", "empty", "failed"}},
     "taskctx_anonymous_submissions_total": {"docket_name": {"orders"}, "meant": {"yes", "no"}},
     "taskctx_capture_fields_total": {
+        "docket_name": {"orders"},
         "field": {"token", "headers", "session_id", "request_id", "trace", "baggage", "carried"},
         "result": {"captured", "absent", "dropped"},
     },
-    "taskctx_saves_total": {"outcome": {"ok", "skipped", "failed"}},
-    "taskctx_save_failures_total": {"reason": REASONS},
-    "taskctx_schedule_failures_total": {"reason": {"backend_timeout", "backend_error", "malformed", "docket"}},
-    "taskctx_commands_refused_total": {"command": {"TIME", "TTL"}},
+    "taskctx_saves_total": {"docket_name": {"orders"}, "outcome": {"ok", "skipped", "failed"}},
+    "taskctx_save_failures_total": {"docket_name": {"orders"}, "reason": REASONS},
+    "taskctx_schedule_failures_total": {
+        "docket_name": {"orders"},
+        "reason": {"backend_timeout", "backend_error", "malformed", "docket"},
+    },
+    "taskctx_commands_refused_total": {"docket_name": {"orders"}, "command": {"TIME", "TTL"}},
     "taskctx_restores_total": {"docket_name": {"orders"}, "outcome": {"ok", "degraded", "failed", "skipped"}},
     "taskctx_restore_failures_total": {"docket_name": {"orders"}, "reason": REASONS},
-    "taskctx_task_restore_failures_total": {"docket_task": {"report", "_other"}},
+    "taskctx_task_restore_failures_total": {"docket_name": {"orders"}, "docket_task": {"report", "_other"}},
     "taskctx_unrestored_reads_total": {"docket_name": {"orders"}},
     "taskctx_sweeps_total": {"docket_name": {"orders"}, "outcome": {"ok", "failed"}},
     "taskctx_swept_snapshots_total": {"docket_name": {"orders"}},
@@ -65,7 +69,10 @@ COUNTERS: dict[str, Labels] = {
     # seals and opens by key appear with the keyring; only what no key can open is there without one
     "taskctx_crypto_operations_total": {"operation": {"open"}, "key_id": {"unknown"}, "outcome": {"failed"}},
     "taskctx_inherited_contexts_total": {},
-    "taskctx_trace_contexts_total": {"result": {"continued", "unsampled", "absent", "invalid"}},
+    "taskctx_trace_contexts_total": {
+        "docket_name": {"orders"},
+        "result": {"continued", "unsampled", "absent", "invalid"},
+    },
 }
 LATENCY = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5]
 CREDENTIAL_LIFE: list[float] = [0, 30, 60, 300, 900, 1800, 3600, 4 * 3600, 86400]
@@ -74,16 +81,19 @@ HISTOGRAMS: dict[str, tuple[Labels, list[float]]] = {
         {"docket_name": {"orders"}},
         [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025],
     ),
-    "taskctx_save_duration_seconds": ({}, LATENCY),
-    "taskctx_restore_duration_seconds": ({}, LATENCY),
-    "taskctx_snapshot_size_bytes": ({}, [256, 1024, 4096, 16384, 65536, 262144, 1048576]),
+    "taskctx_save_duration_seconds": ({"docket_name": {"orders"}}, LATENCY),
+    "taskctx_restore_duration_seconds": ({"docket_name": {"orders"}}, LATENCY),
+    "taskctx_snapshot_size_bytes": ({"docket_name": {"orders"}}, [256, 1024, 4096, 16384, 65536, 262144, 1048576]),
     "taskctx_snapshot_age_seconds": (
-        {},
+        {"docket_name": {"orders"}},
         [0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 3 * 3600, 12 * 3600, 86400, 3 * 86400, 7 * 86400],
     ),
-    "taskctx_snapshot_ttl_remaining_ratio": ({}, [0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1]),
-    "taskctx_credential_ttl_remaining_seconds": ({}, CREDENTIAL_LIFE),
-    "taskctx_credential_ttl_at_capture_seconds": ({}, CREDENTIAL_LIFE),
+    "taskctx_snapshot_ttl_remaining_ratio": (
+        {"docket_name": {"orders"}},
+        [0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1],
+    ),
+    "taskctx_credential_ttl_remaining_seconds": ({"docket_name": {"orders"}}, CREDENTIAL_LIFE),
+    "taskctx_credential_ttl_at_capture_seconds": ({"docket_name": {"orders"}}, CREDENTIAL_LIFE),
 }
 GAUGES: dict[str, dict[tuple[str, ...], float]] = {
     "taskctx_snapshot_size_limit_bytes": {(): 65536},
@@ -185,7 +195,12 @@ async def test_a_worker_that_starts_has_its_tasks_at_zero(
 
     docket.register(report)
     await worker.run_until_finished()
-    assert registry.get_sample_value("taskctx_task_restore_failures_total", {"docket_task": "report"}) == 0
+    assert (
+        registry.get_sample_value(
+            "taskctx_task_restore_failures_total", {"docket_name": docket.name, "docket_task": "report"}
+        )
+        == 0
+    )
     labels = {"docket_name": docket.name, "outcome": "ok"}
     assert registry.get_sample_value("taskctx_restores_total", labels) == 0
     assert registry.get_sample_value("taskctx_captures_total", labels) == 0
@@ -208,7 +223,7 @@ async def test_what_a_task_counts(docket: Docket, worker: Worker, registry: Coll
     value = registry.get_sample_value
     ok = {"docket_name": docket.name, "outcome": "ok"}
     assert value("taskctx_captures_total", ok) == value("taskctx_restores_total", ok) == 1
-    assert value("taskctx_saves_total", {"outcome": "ok"}) == 1
+    assert value("taskctx_saves_total", {"docket_name": docket.name, "outcome": "ok"}) == 1
     captured = {
         (sample.labels["field"], sample.labels["result"])
         for sample in families(registry)["taskctx_capture_fields_total"].samples
@@ -225,13 +240,12 @@ async def test_what_a_task_counts(docket: Docket, worker: Worker, registry: Coll
         ("carried", "absent"),
     }
     for name in HISTOGRAMS:
-        labels = {"docket_name": docket.name} if name == "taskctx_capture_duration_seconds" else {}
-        assert value(f"{name}_count", labels) == 1, name
-    assert value("taskctx_snapshot_ttl_remaining_ratio_bucket", {"le": "1.0"}) == 1
-    assert value("taskctx_snapshot_ttl_remaining_ratio_bucket", {"le": "0.9"}) == 0
-    assert value("taskctx_snapshot_age_seconds_bucket", {"le": "60.0"}) == 1
-    assert value("taskctx_credential_ttl_remaining_seconds_bucket", {"le": "86400.0"}) == 0
-    assert value("taskctx_trace_contexts_total", {"result": "continued"}) == 1
+        assert value(f"{name}_count", {"docket_name": docket.name}) == 1, name
+    assert value("taskctx_snapshot_ttl_remaining_ratio_bucket", {"docket_name": docket.name, "le": "1.0"}) == 1
+    assert value("taskctx_snapshot_ttl_remaining_ratio_bucket", {"docket_name": docket.name, "le": "0.9"}) == 0
+    assert value("taskctx_snapshot_age_seconds_bucket", {"docket_name": docket.name, "le": "60.0"}) == 1
+    assert value("taskctx_credential_ttl_remaining_seconds_bucket", {"docket_name": docket.name, "le": "86400.0"}) == 0
+    assert value("taskctx_trace_contexts_total", {"docket_name": docket.name, "result": "continued"}) == 1
 
 
 @pytest.mark.parametrize(
@@ -262,14 +276,16 @@ def test_the_life_of_a_token_at_capture(
         snapshot = taskctx.TaskContextSnapshot.capture()
     assert snapshot.access_token_json == token.model_dump_json()
     value, name = registry.get_sample_value, "taskctx_credential_ttl_at_capture_seconds"
-    assert value(f"{name}_count") == counted
-    assert value(f"{name}_bucket", {"le": "0.0"}) == over
-    assert value(f"{name}_bucket", {"le": "3600.0"}) == counted
-    assert value(f"{name}_sum") == (0 if over else pytest.approx(3600 * counted, abs=60))
+    none = {"docket_name": ""}
+    assert (value(f"{name}_count", none) or 0) == counted
+    assert (value(f"{name}_bucket", none | {"le": "0.0"}) or 0) == over
+    assert (value(f"{name}_bucket", none | {"le": "3600.0"}) or 0) == counted
+    assert (value(f"{name}_sum", none) or 0) == (0 if over else pytest.approx(3600 * counted, abs=60))
 
 
 def test_a_caller_without_a_token_has_no_life_to_count(registry: CollectorRegistry) -> None:
     """Nor have captures that failed."""
+    docket_seen("", ())
     taskctx.TaskContextSnapshot.capture()
     not_json: ContextVar[object] = ContextVar("not_json")
     taskctx.carry(not_json, name="not_json", type=object)
@@ -283,7 +299,7 @@ def test_a_caller_without_a_token_has_no_life_to_count(registry: CollectorRegist
     finally:
         not_json.reset(changed)
         stop_carrying("not_json")
-    assert registry.get_sample_value("taskctx_credential_ttl_at_capture_seconds_count") == 0
+    assert registry.get_sample_value("taskctx_credential_ttl_at_capture_seconds_count", {"docket_name": ""}) == 0
 
 
 async def test_a_batch_is_one_capture(docket: Docket, registry: CollectorRegistry) -> None:
@@ -294,8 +310,10 @@ async def test_a_batch_is_one_capture(docket: Docket, registry: CollectorRegistr
     docket.register(report)
     with taskctx.bind_caller(access_token=secrets.token(expires_at=4_000_000_000)):
         await taskctx.add_many(docket, [docket.call(report)() for _ in range(3)])
-    assert registry.get_sample_value("taskctx_credential_ttl_at_capture_seconds_count") == 1
-    assert registry.get_sample_value("taskctx_saves_total", {"outcome": "ok"}) == 3
+    assert (
+        registry.get_sample_value("taskctx_credential_ttl_at_capture_seconds_count", {"docket_name": docket.name}) == 1
+    )
+    assert registry.get_sample_value("taskctx_saves_total", {"docket_name": docket.name, "outcome": "ok"}) == 3
 
 
 async def test_a_lost_context_counts_by_reason_and_task(
@@ -313,9 +331,9 @@ async def test_a_lost_context_counts_by_reason_and_task(
     assert value("taskctx_restores_total", {"docket_name": docket.name, "outcome": "failed"}) == 1
     assert value("taskctx_restores_total", {"docket_name": docket.name, "outcome": "skipped"}) == 1
     assert value("taskctx_restore_failures_total", {"docket_name": docket.name, "reason": "missing"}) == 1
-    assert value("taskctx_task_restore_failures_total", {"docket_task": "report"}) == 1
-    assert value("taskctx_restore_duration_seconds_count") == 1
-    assert value("taskctx_trace_contexts_total", {"result": "absent"}) == 0
+    assert value("taskctx_task_restore_failures_total", {"docket_name": docket.name, "docket_task": "report"}) == 1
+    assert value("taskctx_restore_duration_seconds_count", {"docket_name": docket.name}) == 1
+    assert value("taskctx_trace_contexts_total", {"docket_name": docket.name, "result": "absent"}) == 0
 
 
 async def test_what_came_over_the_wire_is_no_label(docket: Docket, worker: Worker, registry: CollectorRegistry) -> None:
@@ -323,8 +341,11 @@ async def test_what_came_over_the_wire_is_no_label(docket: Docket, worker: Worke
     with observe(Restore(docket_name=docket.name, docket_task="from the wire")) as operation:
         operation.failed(Reason.MALFORMED)
     value = registry.get_sample_value
-    assert value("taskctx_task_restore_failures_total", {"docket_task": "_other"}) == 1
-    assert value("taskctx_task_restore_failures_total", {"docket_task": "from the wire"}) is None
+    assert value("taskctx_task_restore_failures_total", {"docket_name": docket.name, "docket_task": "_other"}) == 1
+    assert (
+        value("taskctx_task_restore_failures_total", {"docket_name": docket.name, "docket_task": "from the wire"})
+        is None
+    )
 
 
 def test_a_hundred_tasks_have_a_series_of_their_own(registry: CollectorRegistry) -> None:
@@ -337,9 +358,12 @@ def test_a_hundred_tasks_have_a_series_of_their_own(registry: CollectorRegistry)
             operation.failed(Reason.MISSING)
     family = families(registry)["taskctx_task_restore_failures_total"]
     counted = {
-        sample.labels["docket_task"]: sample.value for sample in family.samples if sample.name.endswith("_total")
+        (sample.labels["docket_name"], sample.labels["docket_task"]): sample.value
+        for sample in family.samples
+        if sample.name.endswith("_total")
     }
-    assert counted == dict.fromkeys(tasks[:100], 1) | {"_other": 5}
+    first = dict.fromkeys((("orders", task) for task in tasks[:100]), 1)
+    assert counted == first | {("orders", "_other"): 5, ("mail", "_other"): 0}
 
 
 # ---- exemplars ----
@@ -386,7 +410,7 @@ async def test_a_span_that_is_not_sampled_is_no_exemplar(docket: Docket, worker:
     taskctx.configure(registry=registry, tracer_provider=TracerProvider(sampler=ALWAYS_OFF))
     await submit_and_run(docket, worker)
     assert exemplars(registry) == {}
-    assert registry.get_sample_value("taskctx_saves_total", {"outcome": "ok"}) == 1
+    assert registry.get_sample_value("taskctx_saves_total", {"docket_name": docket.name, "outcome": "ok"}) == 1
 
 
 async def test_without_tracing_there_are_no_exemplars(docket: Docket) -> None:
@@ -643,12 +667,12 @@ def test_several_processes_count_together(tmp_path: Path) -> None:
         (found,) = [number for sample, its, number in samples if sample == name and its == labels]
         return found
 
-    assert value("taskctx_saves_total", outcome="ok") == 5
+    assert value("taskctx_saves_total", docket_name="orders", outcome="ok") == 5
     assert value("taskctx_restores_total", docket_name="orders", outcome="ok") == 5
     assert value("taskctx_restores_total", docket_name="orders", outcome="failed") == 2
     assert value("taskctx_restore_failures_total", docket_name="orders", reason="missing") == 2
-    assert value("taskctx_task_restore_failures_total", docket_task="report") == 2
-    assert value("taskctx_save_duration_seconds_count") == 5
+    assert value("taskctx_task_restore_failures_total", docket_name="orders", docket_task="report") == 2
+    assert value("taskctx_save_duration_seconds_count", docket_name="orders") == 5
     assert value("taskctx_registry_lookups_total", registry="session", result="hit") == 2
     # three processes: the parent has no session
     assert value("taskctx_registry_entries", registry="session") == 2

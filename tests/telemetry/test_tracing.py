@@ -109,7 +109,10 @@ async def test_without_tracing_there_are_dockets_spans_only(
     assert tree(span_exporter.get_finished_spans()) == (
         "POST /reports SERVER\n    docket.add INTERNAL\nreport CONSUMER -> docket.add\n    body INTERNAL"
     )
-    assert registry.get_sample_value("taskctx_trace_contexts_total", {"result": "continued"}) == 1
+    assert (
+        registry.get_sample_value("taskctx_trace_contexts_total", {"docket_name": docket.name, "result": "continued"})
+        == 1
+    )
 
 
 async def test_spans_that_are_not_sampled_are_not_exported(
@@ -121,7 +124,10 @@ async def test_spans_that_are_not_sampled_are_not_exported(
     spans = span_exporter.get_finished_spans()
     assert [span.name for span in spans if span.name.startswith("taskctx.")] == []
     assert {span.name for span in spans} == {"POST /reports", "docket.add", "report", "body"}
-    assert registry.get_sample_value("taskctx_trace_contexts_total", {"result": "unsampled"}) == 1
+    assert (
+        registry.get_sample_value("taskctx_trace_contexts_total", {"docket_name": docket.name, "result": "unsampled"})
+        == 1
+    )
 
 
 async def test_a_request_that_is_not_sampled_leaves_the_task_its_own_decision(
