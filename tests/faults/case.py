@@ -192,14 +192,17 @@ class Case:
         return self.row
 
     async def without_ttl(self) -> list[str]:
-        """Keys of ours that would stay for ever."""
-        return [key for key, ttl in (await self.ttls()).items() if ttl == -1]
+        """Keys of ours that would stay for ever, a sweep's own among them."""
+        return [key for key, ttl in (await self._ttls("*")).items() if ttl == -1]
 
     async def ttls(self) -> dict[str, int]:
-        """Keys of ours, and the seconds that each has left."""
+        """Keys of snapshots, and the seconds that each has left."""
+        return await self._ttls("task:*")
+
+    async def _ttls(self, pattern: str) -> dict[str, int]:
         prefix = Docket(name=self.docket_name, url=self.url).prefix
         async with Redis.from_url(self.server_url or self.url) as redis:
-            keys = [key async for key in redis.scan_iter(match=f"{prefix}:taskctx:*", count=1000)]
+            keys = [key async for key in redis.scan_iter(match=f"{prefix}:taskctx:{pattern}", count=1000)]
             pipeline = redis.pipeline(transaction=False)
             for key in keys:
                 pipeline.ttl(key)

@@ -17,7 +17,7 @@ class Row(BaseModel):
         lost: accepted, and neither run nor refused with a reason.
         wiped: accepted, and lost by the server itself with its queue.
         wrong: runs that saw another caller's context, or part of it.
-        anonymous: runs that saw nobody.
+        anonymous: runs that saw no caller.
         saves_refused: submissions refused before anything was scheduled, by reason.
         restores_failed: attempts at a task that failed or were degraded, by reason.
         seconds: of the case, its processes' start included.
@@ -53,14 +53,14 @@ PAGE = """# What faults do to tasks
 
 `make fault-check` kills, freezes, cuts off and empties real servers, workers and submitters while tasks flow, and keeps a
 ledger to which every task writes whose context it saw. Each row is a test in [tests/faults](../tests/faults). Encryption keys are configured,
-so a task whose context is not to be had fails instead of running as nobody; each refusal was found in the metrics of its process too.
+so a task whose context is not to be had fails instead of running anonymous; each refusal was found in the metrics of its process too.
 This table is of one run, on two cores.
 
 {table}
 - *tasks*: those that somebody meant to submit; *ran*: to their end, at least once.
 - *lost*: accepted, and neither run nor refused with a reason. *wiped with the server*: Docket's own record of the task is gone, because the server
   lost its data.
-- *wrong caller*: runs that saw another caller's context, or another request's, or a part of one. *anonymous*: runs that saw nobody.
+- *wrong caller*: runs that saw another caller's context, or another request's, or a part of one. *anonymous*: runs that saw no caller.
 - *saves refused*: submissions that raised, by reason; nothing was scheduled, and the submitter tried again. *restores failed*: attempts that were
   refused or degraded, by reason; where the task has a `Retry`, a later attempt ran.
 """
