@@ -5,19 +5,16 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-OLDEST := .venv-fastmcp-oldest
-OLDEST_FASTMCP := 4.0.0
-MCP_1 := .venv-mcp-1
-THEIRS := .venv-fastmcp-theirs
+FASTMCP_THEIRS := 3.4.11 4.0.0 4.1.2 4.1.4
 PICTURES := build/pictures/app
 WORKERS ?= auto
 FAULTS_AT_A_TIME ?= 3
 REPORT ?= build/faults.md
 
-.PHONY: help bench docs reference test-fastmcp-oldest test-fastmcp-theirs test-mcp-1 observe-check stack-check fault-check package-check pictures fuzz mutate demo dashboards test test-memory test-valkey check lint types format clean
+.PHONY: help bench docs reference compat test-oldest test-fastmcp-3 test-fastmcp-oldest test-mcp-1 test-fastmcp-theirs observe-check stack-check fault-check package-check pictures fuzz mutate demo dashboards test test-memory test-valkey check lint types format clean
 
 help:  ## show the targets
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
 
 $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "taskctx needs Python 3.11 or later; set PYTHON=/path/to/python"; exit 1; }
@@ -37,40 +34,30 @@ test-memory: $(READY)
 test-valkey: $(READY)
 	TASKCTX_TEST_BACKEND=valkey $(BIN)/pytest -n $(WORKERS) $(ARGS)
 
-test-fastmcp-oldest: $(OLDEST)/.ready  ## the tests of taskctx.fastmcp on the oldest FastMCP; make test has the newest
-	TASKCTX_TEST_BACKEND=memory $(OLDEST)/bin/pytest -n $(WORKERS) tests/fastmcp tests/upstream/test_fastmcp.py $(ARGS)
-	TASKCTX_TEST_BACKEND=valkey $(OLDEST)/bin/pytest -n $(WORKERS) tests/fastmcp tests/upstream/test_fastmcp.py $(ARGS)
+test-oldest test-fastmcp-3 test-fastmcp-oldest test-mcp-1: $(READY)  ## tests with other versions, in a venv of their own (tests/versions/sets.py)
+	$(BIN)/python -m tests.versions $(@:test-%=%) -n $(WORKERS) $(ARGS)
 
-$(OLDEST)/.ready: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(OLDEST)
-	$(OLDEST)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-	grep -v '^fastmcp' constraints.txt > $(OLDEST)/constraints.txt
-	echo 'fastmcp-tasks==$(OLDEST_FASTMCP)' >> $(OLDEST)/constraints.txt
-	$(OLDEST)/bin/python -m pip install --quiet --constraint $(OLDEST)/constraints.txt --editable ".[demo]" --group dev
-	@touch $@
+compat: $(READY)  ## tests with every set of versions in tests/versions/sets.py; an hour and a half
+	$(BIN)/python -m tests.versions -n $(WORKERS) $(ARGS)
 
-test-fastmcp-theirs: $(THEIRS)/.ready  ## FastMCP's own tests of tasks, out of its source distribution, with instrument() active
-	cd $(THEIRS)/fastmcp && PYTHONPATH=$(CURDIR)/tests/fastmcp/theirs ../bin/pytest -p instrumented --timeout 60 tests/tasks $(ARGS)
+test-fastmcp-theirs: $(FASTMCP_THEIRS:%=test-fastmcp-theirs-%)  ## FastMCP's own tests of tasks, out of its source distributions, with instrument() active
 
-$(THEIRS)/.ready: pyproject.toml constraints.txt
-	rm -rf $(THEIRS)
-	$(PYTHON) -m venv $(THEIRS)
-	$(THEIRS)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(THEIRS)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[fastmcp]" --group fastmcp-theirs
-	$(THEIRS)/bin/python -m pip download --quiet --no-deps --no-binary :all: --dest $(THEIRS) $$(grep '^fastmcp==' constraints.txt)
-	mkdir $(THEIRS)/fastmcp
-	tar -xzf $(THEIRS)/fastmcp-*.tar.gz --strip-components 1 -C $(THEIRS)/fastmcp
-	@touch $@
+test-fastmcp-theirs-3.%: THEIR_TESTS := tests/server/tasks tests/client/tasks tests/cli/test_tasks.py
+test-fastmcp-theirs-4.%: THEIR_TESTS := tests/tasks
+test-fastmcp-theirs-%: .venv-fastmcp-theirs-%/.ready
+	cd $(<D)/fastmcp && PYTHONPATH=$(CURDIR)/tests/fastmcp/theirs ../bin/pytest -p instrumented --timeout 60 $(THEIR_TESTS) $(ARGS)
 
-test-mcp-1: $(MCP_1)/.ready  ## the tests of the middleware under the MCP SDK on its last 1.x; make test has the newest
-	TASKCTX_TEST_BACKEND=memory $(MCP_1)/bin/pytest tests/upstream/test_mcp.py $(ARGS)
-
-$(MCP_1)/.ready: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(MCP_1)
-	$(MCP_1)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-	grep -v '^mcp' constraints.txt > $(MCP_1)/constraints.txt
-	$(MCP_1)/bin/python -m pip install --quiet --constraint $(MCP_1)/constraints.txt --editable ".[demo,otlp]" "mcp>=1.30,<2" \
-		pytest pytest-asyncio pytest-xdist hypothesis
+.PRECIOUS: .venv-fastmcp-theirs-%/.ready
+.venv-fastmcp-theirs-%/.ready: pyproject.toml constraints.txt
+	rm -rf $(@D)
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	grep -vE '^(fastmcp|mcp|certifi|pydantic-monty)' constraints.txt > $(@D)/constraints.txt
+	echo 'fastmcp==$*' >> $(@D)/constraints.txt
+	$(@D)/bin/python -m pip install --quiet --constraint $(@D)/constraints.txt --editable ".[fastmcp]" --group fastmcp-theirs
+	$(@D)/bin/python -m pip download --quiet --no-deps --no-binary :all: --dest $(@D) fastmcp==$*
+	mkdir $(@D)/fastmcp
+	tar -xzf $(@D)/fastmcp-*.tar.gz --strip-components 1 -C $(@D)/fastmcp
 	@touch $@
 
 check: lint types test  ## everything that must hold before a commit: lint, types and the tests
@@ -127,4 +114,4 @@ format: $(READY)  ## put the code in order
 	$(BIN)/ruff format
 
 clean:  ## remove everything that was set up
-	rm -rf $(VENV) $(OLDEST) .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv* .pytest_cache .ruff_cache .hypothesis build dist

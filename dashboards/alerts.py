@@ -24,6 +24,7 @@ from taskctx.telemetry.names import (
     RESTORES,
     SAVE_FAILURES,
     SAVES,
+    SCHEDULE_FAILURES,
     SCHEMA_VERSION,
     SNAPSHOT_TTL_REMAINING,
     TRACE_CONTEXTS,
@@ -198,6 +199,17 @@ ALERTS: tuple[Alert, ...] = (
         "Tasks are not scheduled because their context cannot be captured or saved",
         "{{ $value | humanizePercentage }} of submissions in 10 minutes failed. Each is a request that was refused (or, "
         "with on_save_failure=continue, a task that will run anonymous).",
+        "taskctx-overview",
+        "5m",
+    ),
+    Alert(
+        "ScheduleErrors",
+        ratio(sum_by("job", rate(series(SCHEDULE_FAILURES), "10m")), sum_by("job", rate(series(SAVES), "10m")))
+        + " > 0.01",
+        "critical",
+        "Tasks are not scheduled, though their context is saved",
+        "{{ $value | humanizePercentage }} of the tasks that {{ $labels.job }} submitted in 10 minutes were not taken by "
+        "Docket. Each is a request that was refused; the snapshots were taken back.",
         "taskctx-overview",
         "5m",
     ),

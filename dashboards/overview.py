@@ -392,7 +392,7 @@ _SUBMITTING = Row(
             "timeseries",
             "Save failures by reason",
             "backend_*: Redis is away or slow. too_large: a caller brings more than max_snapshot_bytes. carried_invalid: a carried "
-            "value is not JSON. Not scheduled: saved, and then Docket failed. Without TIME, TTL: the Redis user may not ask, "
+            "value is not JSON. Not scheduled: saved, and then Docket failed (TaskCtxScheduleErrors). Without TIME, TTL: the Redis user may not ask, "
             "see docs/deploy.md. Good: zero.",
             "ops",
             _NO_PROCESS,

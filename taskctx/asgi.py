@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Generator, Iterable, MutableMap
 from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar, copy_context
 from typing import Any, Final, TypeVar
+from weakref import WeakSet
 
 from ._caller.caller import Caller, bind_caller, current_request
 from ._caller.request import RequestCaller
@@ -89,6 +90,7 @@ class TaskContextMiddleware:
         self.app = app
         self.server = server
         self._surroundings = _BEFORE_ANY_REQUEST
+        self._users: WeakSet[type] = WeakSet()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = _Request(scope, receive, send)
@@ -99,9 +101,9 @@ class TaskContextMiddleware:
         elif request.is_inheriting:
             notify(ContextInherited())
             clean = self._surroundings.copy()
-            await asyncio.create_task(request.handled_by(self.app, self.server), context=clean)
+            await asyncio.create_task(request.handled_by(self.app, self.server, self._users), context=clean)
             return
-        await request.handled_by(self.app, self.server)
+        await request.handled_by(self.app, self.server, self._users)
 
 
 class _Request:
@@ -123,7 +125,7 @@ class _Request:
         """Whether the server began it in an earlier request's context, while that one received or sent something."""
         return _in_servers_hands.get() and _CALLER not in self._scope
 
-    async def handled_by(self, app: ASGIApp, server: object) -> None:
+    async def handled_by(self, app: ASGIApp, server: object, users: WeakSet[type]) -> None:
         if not self.has_caller:
             await app(self._scope, self._receive, self._send)
             return
@@ -131,7 +133,7 @@ class _Request:
             try:
                 await app(self._scope, self._receiving, self._sending)
             finally:
-                self._see_user()
+                self._see_user(users)
 
     def _receiving(self) -> Awaitable[MutableMapping[str, Any]]:
         return _by_the_server(self._receive())
@@ -159,14 +161,18 @@ class _Request:
         with caller.current(), use_remote_context(headers):
             yield
 
-    def _see_user(self) -> None:
-        """Tell of a user who cannot be understood, whether anybody has asked who it is or not."""
-        user = self._scope.get("user")
-        if user is None or self._scope[_CALLER].is_identified:
+    def _see_user(self, seen: WeakSet[type]) -> None:
+        """Tell of a user who cannot be understood, whether anybody has asked who it is or not; once for each type."""
+        user: object = self._scope.get("user")
+        if user is None or type(user) in seen or self._scope[_CALLER].is_identified:
             return
         # a lazy user may raise what it likes
         with suppress(Exception):
-            if not _is_understood(user):
+            is_understood = _is_understood(user)
+            if is_understood is None:
+                return
+            seen.add(type(user))
+            if not is_understood:
                 notify(UserNotUnderstood(type(user).__name__))
 
     def _credential(self) -> Credential | None:
@@ -237,9 +243,11 @@ def _name(user: object) -> str | None:
     return None
 
 
-def _is_understood(user: object) -> bool:
-    """Whether it holds a token, is not authenticated, or says who it is."""
+def _is_understood(user: object) -> bool | None:
+    """Whether it holds a token or says who it is; None of one that is not authenticated, which has neither."""
     if getattr(user, "access_token", None) is not None:
         return True
     is_authenticated = getattr(user, "is_authenticated", None)
-    return is_authenticated is not None and (not is_authenticated or _name(user) is not None)
+    if is_authenticated is None:
+        return False
+    return _name(user) is not None if is_authenticated else None

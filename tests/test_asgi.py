@@ -370,6 +370,39 @@ async def test_a_user_of_another_make_is_one_error_at_the_first_request(
     assert "taskctx.identify" in record.getMessage()
 
 
+class Person:
+    """Says how often it is looked at."""
+
+    looks = 0
+
+    def __init__(self, *, is_known: bool, name: str | None) -> None:
+        self._is_known, self._name = is_known, name
+
+    @property
+    def is_authenticated(self) -> bool:
+        type(self).looks += 1
+        return self._is_known
+
+    @property
+    def identity(self) -> str | None:
+        return self._name
+
+
+@pytest.mark.parametrize(("name", "lines"), [("ada", 0), (None, 1)])
+async def test_users_are_looked_at_until_one_of_their_type_is_authenticated(
+    name: str | None, lines: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is the type that is understood or not: a user whom nobody asked for may have to be loaded to be looked at."""
+
+    class User(Person): ...
+
+    app = TaskContextMiddleware(silent)
+    for user in [User(is_known=False, name=None), *(User(is_known=True, name=name) for _ in range(3))]:
+        await app({"type": "http", "headers": [], "user": user}, _nothing, _nothing)
+    assert User.looks == 2
+    assert len([record for record in caplog.records if record.name == "taskctx"]) == lines
+
+
 async def test_a_user_of_another_make_is_no_error_where_the_caller_is_identified(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -10,6 +10,10 @@ key where it was stored, and nothing of its header can be changed.
 The envelope has a second form, as text that passes for a Fernet token.  It is that of FastMCP's snapshots that our
 keyring seals: a FastMCP that knows nothing of taskctx takes it for a token that it has no key for, and fails the task.
 It is the envelope as URL-safe base64, behind the six characters that begin every Fernet token.
+
+FastMCP 3 knows no such token, and runs a task whose snapshot it cannot read for an anonymous caller.  For it the text
+stands in the place of a snapshot's token, in a JSON object of which nothing is what it should be: whoever asks for a
+part of it gets an error.
 """
 
 from __future__ import annotations
@@ -118,6 +122,12 @@ FERNET = b"gAAAAA"
 SEALED_AS_TEXT = FERNET + base64.urlsafe_b64encode(MAGIC)[:5]
 """Begins every envelope as text.  A Fernet token has a timestamp there, which gets to this in the year 2650 or so."""
 
+_JSON = (
+    b'{"session_id":["sealed by taskctx"],"http_headers":["sealed by taskctx"],"access_token_json":"',
+    b'"}',
+)
+"""Around an envelope as text, for FastMCP 3."""
+
 _GROUP = 4
 """Characters of base64 that hold whole bytes."""
 
@@ -127,32 +137,43 @@ def as_text(envelope: bytes) -> bytes:
     return FERNET + base64.urlsafe_b64encode(envelope)
 
 
+def as_json(envelope: bytes) -> bytes:
+    """The envelope as text, as a member of a JSON object."""
+    return as_text(envelope).join(_JSON)
+
+
 def from_text(stored: bytes) -> bytes:
-    """The envelope in a text.
+    """The envelope in a text, or in a JSON object with one.
 
     Raises:
-        SnapshotError: (``decrypt_failed``) what follows the first six characters was altered.
+        SnapshotError: (``decrypt_failed``) what is behind the first six characters was altered.
     """
     try:
-        return base64.b64decode(stored[len(FERNET) :], altchars=b"-_", validate=True)
+        return base64.b64decode(_text(stored)[len(FERNET) :], altchars=b"-_", validate=True)
     except binascii.Error:
         raise SnapshotError(Reason.DECRYPT_FAILED) from None
 
 
 def beginning_from_text(beginning: bytes) -> bytes:
-    """As :func:`from_text`, as far as it goes, of a text of which only the beginning was read."""
-    whole = (len(beginning) - len(FERNET)) // _GROUP * _GROUP
-    return from_text(beginning[: len(FERNET) + whole])
+    """As :func:`from_text`, as far as it goes, of a value of which only the beginning was read."""
+    text = _text(beginning)
+    whole = (len(text) - len(FERNET)) // _GROUP * _GROUP
+    return from_text(text[: len(FERNET) + whole])
 
 
 def is_sealed_as_text(stored: bytes) -> bool:
-    """Whether a stored value claims to be an envelope as text."""
-    return stored.startswith(SEALED_AS_TEXT)
+    """Whether a stored value claims to be an envelope as text, or to hold one."""
+    return _text(stored).startswith(SEALED_AS_TEXT)
 
 
 def is_fernet(stored: bytes) -> bool:
     """Whether it is a Fernet token in truth: FastMCP's own key sealed it."""
     return stored.startswith(FERNET) and not is_sealed_as_text(stored)
+
+
+def _text(stored: bytes) -> bytes:
+    before, after = _JSON
+    return stored.removeprefix(before).removesuffix(after)
 
 
 def _header(key_id: str) -> bytes:

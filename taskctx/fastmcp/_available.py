@@ -1,36 +1,69 @@
-"""FastMCP is installed, in a version whose private names are known here.  Imported before anything that needs it."""
+"""The line of FastMCP that is installed, by the modules that are there.  Imported before anything that needs it."""
 
 from __future__ import annotations
 
-import re
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from typing import Final
 
 from ..errors import ConfigurationError
 
-SUPPORTED = re.compile(r"4\.[01]\.\d+(\.post\d+)?(\+.*)?")
-"""Tested are 4.0.0 and the newest of 4.1; see tests/upstream/test_fastmcp.py for what a newer one must still have."""
+PACKAGES: Final = ("fastmcp-slim", "fastmcp", "fastmcp-tasks")
+"""What FastMCP is installed as; its code is in the first and the last."""
+
+TASKS_OF_3: Final = "fastmcp.server.tasks.context"
+TASKS_OF_4: Final = "fastmcp_tasks.context"
 
 
-def require_supported(package: str) -> str:
-    """The version of one of FastMCP's packages.
+class UnsupportedFastMCP(ConfigurationError, ImportError):
+    """Also an ImportError: for one of those ``opentelemetry-instrument`` leaves out a single instrumentation."""
+
+
+def found() -> dict[str, str]:
+    """The versions of what is installed of FastMCP, by package."""
+    versions: dict[str, str] = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def sentence(problem: str, remedy: str) -> str:
+    """What is installed and why that will not do, what is needed, and what works meanwhile."""
+    installed = ", ".join(f"{package} {number}" for package, number in found().items()) or "nothing"
+    return (
+        f"taskctx.fastmcp needs FastMCP 3.4 or later with its tasks, but {problem} (installed: {installed}): {remedy}; "
+        "until then nothing of FastMCP is instrumented, and all else of taskctx works"
+    )
+
+
+def installed_line() -> int:
+    """The major line of FastMCP whose tasks are here: 3, or 4 and what came after it.
 
     Raises:
-        ConfigurationError: it is not one that taskctx.fastmcp knows.
-        ModuleNotFoundError: it is not installed.
+        ModuleNotFoundError: FastMCP is not installed, or not its tasks.
+        UnsupportedFastMCP: tasks of two lines are.
     """
-    try:
-        found = version(package)
-    except PackageNotFoundError:
+    of_3, of_4 = is_there(TASKS_OF_3), is_there(TASKS_OF_4)
+    if of_3 and of_4:
+        problem = "FastMCP 3 and the tasks of FastMCP 4 are in one environment"
+        raise UnsupportedFastMCP(sentence(problem, "pip uninstall fastmcp-tasks, or pip install 'fastmcp[tasks]>=4'"))
+    if not of_3 and not of_4:
         raise ModuleNotFoundError(
-            f"taskctx.fastmcp needs {package}: pip install 'taskctx[fastmcp]'", name=package.replace("-", "_")
-        ) from None
-    if not SUPPORTED.fullmatch(found):
-        raise ConfigurationError(
-            f"taskctx.fastmcp supports FastMCP 4.0 and 4.1, but {package} {found} is installed: nothing is instrumented"
+            sentence("there are none", "pip install 'taskctx[fastmcp]'"), name=TASKS_OF_4.partition(".")[0]
         )
-    return found
+    return 3 if of_3 else 4
 
 
-FASTMCP_VERSION: Final = require_supported("fastmcp-tasks")
-require_supported("fastmcp-slim")
+def is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        # the package that it would be in
+        return False
+
+
+LINE: Final = installed_line()
+FASTMCP_VERSION: Final = next(iter(found().values()), "unknown")

@@ -14,10 +14,20 @@ from types import ModuleType
 from typing import Any, ClassVar, Protocol, cast
 
 from docket import Docket
-from fastmcp.server.dependencies import get_access_token, get_context, get_http_headers
-from fastmcp.server.server import FastMCP
 
-from . import _fastmcp4
+from ._available import LINE, UnsupportedFastMCP, sentence
+
+try:
+    from fastmcp.server.dependencies import get_access_token, get_context, get_http_headers
+    from fastmcp.server.server import FastMCP
+
+    if LINE == 3:  # noqa: PLR2004
+        from . import _fastmcp3 as installed
+    else:
+        from . import _fastmcp4 as installed
+except ImportError as error:
+    what = str(error).partition(" (")[0]
+    raise UnsupportedFastMCP(sentence(what, "pip install --upgrade 'fastmcp[tasks]' taskctx")) from None
 
 __all__ = [
     "FastMCP",
@@ -122,7 +132,7 @@ class Line(Protocol):
         ...
 
 
-line: Line = _fastmcp4
+line = cast("Line", installed)
 
 Snapshot = cast("type[FastMCPSnapshot]", line.context.TaskContextSnapshot)
 

@@ -174,7 +174,7 @@ async def test_nothing_is_remembered_of_a_task_that_has_run_or_was_dropped(docke
     await work(docket, concurrency=TASKS)
 
     assert ran
-    assert not held_back
+    assert not [name for name, _ in held_back if name == docket.name]
 
 
 async def test_tries_that_are_remembered_are_bounded(docket: Docket, monkeypatch: pytest.MonkeyPatch) -> None:

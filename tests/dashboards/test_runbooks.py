@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from taskctx.errors import Reason
-from taskctx.operations import Capture, Outcome, Restore, Save
+from taskctx.operations import Capture, NotScheduled, Outcome, Restore, Save
 from taskctx.settings import ENVIRONMENT_PREFIX, Settings
 from taskctx.telemetry.logs import LogObserver
 from taskctx.telemetry.names import METRICS
@@ -114,6 +114,7 @@ def _log_everything(observer: LogObserver) -> None:
         anonymous = Capture(docket_name="orders", docket_task="anonymous", reason=reason)
         for operation in [*operations, degraded, anonymous]:
             observer.on_end(operation, None)
+        observer.on_event(NotScheduled("orders", "unscheduled", reason))
 
 
 def _reasons_in_table(name: str) -> set[str]:

@@ -77,3 +77,8 @@ def printed(page: str) -> list[str]:
 
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 """With which the printed commands find this environment's programs."""
+
+_RULES = re.findall(r"^([a-z0-9][a-z0-9 -]*):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+MAKE_TARGETS = {target for rule in _RULES for target in rule.split()}
+"""What ``make`` can be asked for."""

@@ -17,12 +17,11 @@ import uvicorn
 from docket import Depends, Docket, Worker
 from fastmcp import Client, FastMCP
 from fastmcp.client.transports import StreamableHttpTransport
-from fastmcp_tasks import call_tool_task
-from fastmcp_tasks import context as theirs
-from fastmcp_tasks.client import ToolTask, _send_update
 
 from taskctx.cli.processes import free_port
 from taskctx.fastmcp import instrument, uninstrument
+from taskctx.fastmcp._upstream import line
+from tests.fastmcp.installed import ToolTask, answer, call_tool_task, from_here, theirs
 from tests.fastmcp.server import ADA, make_server
 from tests.helpers import wait_until
 from tests.secrets import secret
@@ -71,8 +70,7 @@ class Service:
     async def result(self, task: ToolTask, token: str = ADA) -> Any:
         """What a task gave, or its error's text."""
         async with self.client(token) as client:
-            again = ToolTask(client, task._tool_name, task.create_result, raise_on_error=False)
-            found = await again.result()
+            found = await from_here(client, task).result()
         return found.content[0].text if found.is_error else found.data  # type: ignore[union-attr]
 
     async def run(self, tool: str = "see", token: str = ADA, **options: Any) -> Any:
@@ -83,13 +81,10 @@ class Service:
     async def answer(self, task: ToolTask) -> None:
         """Answer what a task asks, whatever it is, and so start its next leg."""
         async with self.client() as client:
-            status = await ToolTask(client, "", task.create_result).status()
-            assert status.status == "input_required"
-            answers: dict[str, Any] = {key: {"action": "accept", "content": {}} for key in status.input_requests or {}}
-            await _send_update(client.session, task.task_id, answers)
+            await answer(client, task)
 
     def snapshot_key(self, task: ToolTask, scope: str = "mcp-app|ada") -> str:
-        return theirs._snapshot_redis_key(self.docket, scope, task.task_id)
+        return line.snapshot_redis_key(self.docket, scope, task.task_id)
 
     async def stored(self, task: ToolTask) -> bytes:
         async with self.docket.redis() as redis:

@@ -8,19 +8,16 @@ from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any
 
-import mcp_types
 from docket import Docket
 from fastmcp import Context, FastMCP
 from fastmcp.server.auth.providers.jwt import StaticTokenVerifier
 from fastmcp.server.dependencies import get_access_token, get_http_headers, get_server
 from fastmcp.server.middleware import Middleware, MiddlewareContext
 from fastmcp.utilities.tasks import TaskConfig
-from fastmcp_tasks import TasksExtension
-from fastmcp_tasks import context as theirs
-from fastmcp_tasks.dependencies import CurrentDocket
 from opentelemetry import baggage, trace
 
 import taskctx
+from tests.fastmcp.installed import CurrentDocket, add_tasks, ask_caller, theirs
 from tests.secrets import secret
 
 TOKENS = {
@@ -31,8 +28,6 @@ TOKENS = {
 ADA, BOB, EVE = TOKENS
 
 LOCALE: ContextVar[str | None] = ContextVar("fastmcp_locale", default=None)
-
-ANSWER = "colour"
 
 TASK = TaskConfig(mode="optional", poll_interval=timedelta(milliseconds=20))
 
@@ -83,8 +78,7 @@ def make_server(url: str, name: str, *, concurrency: int = 10) -> FastMCP:
     """``concurrency`` 0 leaves the tasks to other workers."""
     verifier = StaticTokenVerifier(TOKENS)
     server = FastMCP(name, auth=verifier)
-    interval = timedelta(milliseconds=5)
-    server.add_extension(TasksExtension(url=url, name=name, concurrency=concurrency, minimum_check_interval=interval))
+    add_tasks(server, url, name, concurrency)
     server.mount(_child(), namespace="child")
     server.add_middleware(_Locale())
     for tool in (see, whose_server, submit_plain, ask):
@@ -121,14 +115,9 @@ async def submit_plain(docket: Docket = CurrentDocket()) -> dict[str, Any]:
 
 
 async def ask(ctx: Context) -> Any:
-    """Ends its first leg with a question, and tells on the second what it sees."""
-    if ctx.input_responses:
-        return look()
-    schema = {"type": "object", "properties": {ANSWER: {"type": "string"}}}
-    question = mcp_types.ElicitRequest(
-        params=mcp_types.ElicitRequestFormParams(message="Which?", requested_schema=schema)
-    )
-    return mcp_types.InputRequiredResult(input_requests={ANSWER: question})
+    """Ask the caller something, and tell what it sees once there is an answer."""
+    question = await ask_caller(ctx)
+    return look() if question is None else question
 
 
 def _child() -> FastMCP:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
-from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -15,14 +14,12 @@ import pytest
 from docket import Docket
 from fastmcp import FastMCP
 from fastmcp.server.middleware import Middleware, MiddlewareContext
-from fastmcp_tasks import TasksExtension, call_tool_task
-from fastmcp_tasks.dependencies import CurrentDocket
-from mcp.shared.exceptions import MCPError
 from prometheus_client import CollectorRegistry
 
 import taskctx
 from tests.conftest import our_keys
 from tests.fastmcp.conftest import Service, serving
+from tests.fastmcp.installed import REFUSED, CallError, CurrentDocket, add_tasks, call_tool_task
 from tests.fastmcp.server import TASK
 
 
@@ -55,10 +52,7 @@ async def servers(backend_url: str) -> AsyncGenerator[Any]:
         async def make(*, meant: bool) -> Service:
             name = f"test-{uuid4()}"
             server = FastMCP(name)
-            interval = timedelta(milliseconds=5)
-            server.add_extension(
-                TasksExtension(url=backend_url, name=name, concurrency=0, minimum_check_interval=interval)
-            )
+            add_tasks(server, backend_url, name, 0)
             if meant:
                 server.add_middleware(Meant())
             server.tool(submit_another, task=TASK)
@@ -105,7 +99,7 @@ async def test_it_may_be_refused(servers: Any, registry: CollectorRegistry, on_s
     service = await servers(meant=False)
 
     async with service.client(token=None, headers={}) as client:
-        with pytest.raises(MCPError, match="Internal server error"):
+        with pytest.raises(CallError, match=REFUSED):
             await call_tool_task(client, "submit_another")
 
     assert counted(registry, service) == {"yes": 0, "no": 1}

@@ -7,6 +7,7 @@ import pytest
 import taskctx
 from taskctx._caller.carried import stop_carrying
 from tests.fastmcp.conftest import Service
+from tests.fastmcp.installed import has_legs
 from tests.fastmcp.server import ADA, BOB, LOCALE, mark
 
 SAME = ("token", "scope", "task", "session")
@@ -55,6 +56,7 @@ async def test_a_plain_docket_task_carries_the_mcp_caller(service: Service) -> N
     assert (seen["tenant"], seen["request_id"]) == ("acme", "r-1")
 
 
+@has_legs
 async def test_a_leg_that_is_entered_again_has_the_same_caller(service: Service) -> None:
     """Answering a task's question starts a Docket task of another key, with the first one's snapshot."""
     task = await service.submit("ask")

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from fastmcp_tasks.client import ToolTask
-from fastmcp_tasks.encryption import EncryptedCodec
 from prometheus_client import CollectorRegistry, start_http_server
 
 import taskctx
@@ -15,6 +13,7 @@ from taskctx.fastmcp import uninstrument
 from tests.cli.operations import command, diagnose, key
 from tests.conftest import BACKEND
 from tests.fastmcp.conftest import Service
+from tests.fastmcp.installed import EncryptedCodec, ToolTask, has_legs
 
 pytestmark = pytest.mark.skipif(BACKEND != "valkey", reason="memory:// cannot be looked into from outside")
 
@@ -70,6 +69,7 @@ async def test_what_is_plain(service: Service) -> None:
         assert "sealed by  nothing: it is plain" in await for_people(service, task)
 
 
+@has_legs
 async def test_a_second_leg_is_of_the_same_task(service: Service) -> None:
     """A tool that asked its caller something has two records and one snapshot."""
     task = await service.submit("ask")

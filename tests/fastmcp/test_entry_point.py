@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import BACKEND
+from tests.fastmcp.installed import theirs
 
 pytestmark = pytest.mark.skipif(BACKEND != "memory", reason="has no backend: once is enough")
 
-PROGRAM = "from fastmcp_tasks import context; print(context.restore_task_snapshot.__module__)"
+PROGRAM = f"import {theirs.__name__} as context; print(context.restore_task_snapshot.__module__)"
 
 
 @pytest.mark.parametrize(
-    ("disabled", "whose"), [("", "taskctx.fastmcp._restoration"), ("taskctx_fastmcp", "fastmcp_tasks.context")]
+    ("disabled", "whose"), [("", "taskctx.fastmcp._restoration"), ("taskctx_fastmcp", theirs.__name__)]
 )
 def test_opentelemetry_instrument_needs_no_call(disabled: str, whose: str) -> None:
     """Before the program's first line, unless it is switched off as any other instrumentation."""

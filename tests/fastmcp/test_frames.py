@@ -10,15 +10,14 @@ from typing import Any
 
 import pytest
 from docket import Docket
-from fastmcp_tasks import call_tool_task
-from fastmcp_tasks.context import TaskContextSnapshot
-from mcp.shared.exceptions import MCPError
 from prometheus_client import CollectorRegistry
 
 import taskctx
 from taskctx._caller.carried import stop_carrying
 from tests.conftest import BACKEND, running_valkey
 from tests.fastmcp.conftest import Service
+from tests.fastmcp.installed import CallError, call_tool_task
+from tests.fastmcp.installed import theirs as context
 from tests.fastmcp.test_anonymous import servers
 from tests.fastmcp.test_failures import FAULTS, fastmcp_key, run_with
 from tests.frames import Reporter, of_libraries, shown
@@ -57,8 +56,8 @@ class Unwritable:
         return secret("payload")
 
 
-def theirs() -> TaskContextSnapshot:
-    return TaskContextSnapshot(
+def theirs() -> context.TaskContextSnapshot:
+    return context.TaskContextSnapshot(
         access_token_json=secret("token"),
         http_headers={"cookie": secret("cookie")},
         session_id=secret("session"),
@@ -72,7 +71,7 @@ async def test_a_capture_that_fails(service: Service, reporter: Reporter) -> Non
     taskctx.carry(variable)
     variable.is_set = True
     try:
-        with pytest.raises(MCPError):
+        with pytest.raises(CallError):
             await service.submit()
     finally:
         stop_carrying(variable.name)
@@ -84,7 +83,7 @@ async def test_a_caller_that_is_missing(servers: Any, registry: CollectorRegistr
     taskctx.configure(registry=registry, on_anonymous="refuse")
     service = await servers(meant=False)
     async with service.client(token=None, headers={"cookie": secret("cookie")}) as client:
-        with pytest.raises(MCPError):
+        with pytest.raises(CallError):
             await call_tool_task(client, "submit_another")
     assert "CaptureError" in reporter.errors
 

@@ -8,13 +8,13 @@ from contextvars import ContextVar
 from typing import Any
 
 import pytest
-from mcp.shared.exceptions import MCPError
 from prometheus_client import CollectorRegistry
 
 import taskctx
 from taskctx._caller.carried import stop_carrying
 from taskctx.fastmcp import instrument, uninstrument
 from tests.fastmcp.conftest import Service
+from tests.fastmcp.installed import REFUSED, CallError
 from tests.fastmcp.server import ADA, LOCALE, mark
 from tests.fastmcp.test_failures import failures
 
@@ -73,7 +73,7 @@ async def test_a_required_value_that_is_lost_fails_the_restore(service: Service,
 async def test_a_tool_call_without_a_required_value_is_refused(service: Service, registry: CollectorRegistry) -> None:
     """The client gets an error, whose text the MCP SDK keeps to itself, and no task is scheduled."""
     taskctx.carry(TEAM, type=str, required=True)
-    with pytest.raises(MCPError, match="Internal server error"):
+    with pytest.raises(CallError, match=REFUSED):
         await service.submit()
 
     assert (await service.docket.snapshot()).total_tasks == 0
@@ -87,7 +87,7 @@ async def test_a_required_value_that_is_too_large_is_refused(service: Service) -
     """Where our part would be left out of the snapshot, the task would lose the value."""
     taskctx.configure(registry=(own := CollectorRegistry()), max_snapshot_bytes=256)
     carry()
-    with pytest.raises(MCPError, match="Internal server error"):
+    with pytest.raises(CallError, match=REFUSED):
         await service.submit()
 
     assert (await service.docket.snapshot()).total_tasks == 0

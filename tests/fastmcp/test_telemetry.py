@@ -14,6 +14,7 @@ from prometheus_client.samples import Sample
 import taskctx
 from taskctx.fastmcp._upstream import docket_of
 from tests.fastmcp.conftest import Service, serving
+from tests.fastmcp.installed import run_tool
 from tests.fastmcp.server import make_server
 from tests.helpers import wait_until
 
@@ -38,7 +39,7 @@ async def test_the_tools_task_is_linked_to_its_call(service: Service, span_expor
 
     save, restore = named(span_exporter, "taskctx.save"), named(span_exporter, "taskctx.restore")
     assert save.context is not None
-    calls = [span for span in span_exporter.get_finished_spans() if span.name == "tools/call"]
+    calls = [span for span in span_exporter.get_finished_spans() if span.name.startswith("tools/call")]
     assert {trace_of(span) for span in calls} == {trace_of(save)} == {trace_of(named(span_exporter, "taskctx.capture"))}
     assert save.context.span_id in links(restore) & links(named(span_exporter, "tool:see@"))
     assert restore.attributes is not None
@@ -93,7 +94,7 @@ async def test_the_servers_own_worker_restores(backend_url: str, registry: Colle
     """The one that FastMCP starts with the server; a lookup of the server is counted."""
     async with serving(make_server(backend_url, f"test-{uuid4()}")) as service:
         async with service.client() as client:
-            assert (await client.call_tool("whose_server")).data == [service.mcp.name] * 2
+            assert (await run_tool(client, "whose_server")).data == [service.mcp.name] * 2
         assert registry.get_sample_value("taskctx_registry_lookups_total", {"registry": "server", "result": "hit"})
 
 
@@ -101,7 +102,7 @@ async def test_without_http_there_is_no_token(backend_url: str, registry: Collec
     """A client in the server's own process is anonymous, and is restored as that."""
     mcp = make_server(backend_url, f"test-{uuid4()}")
     async with Client(mcp) as client:
-        seen = (await client.call_tool("see")).data
+        seen = (await run_tool(client, "see")).data
         assert (seen["token"], seen["scope"], seen["same_token"], seen["headers"]) == (None, None, True, True)
         docket = docket_of(mcp)
         assert docket is not None

@@ -8,8 +8,8 @@ from enum import Enum
 from taskctx._snapshot.codec import FAMILY, beginning_from_text, is_fernet, is_sealed_as_text, sealing_key_id
 from taskctx.errors import SnapshotError
 
-BEGINNING = 128
-"""Bytes that hold all of an envelope's header, in base64 too."""
+BEGINNING = 256
+"""Bytes that hold all of an envelope's header, in base64 inside of JSON too."""
 
 
 class Sealer(Enum):
@@ -39,16 +39,16 @@ UNKNOWN = Seal(Sealer.UNKNOWN)
 
 def seal_of(beginning: bytes) -> Seal:
     """The seal of a value of which at least :data:`BEGINNING` bytes are given, if there are as many."""
+    if is_sealed_as_text(beginning):
+        try:
+            return Seal(Sealer.TASKCTX, _key_id(beginning_from_text(beginning)))
+        except SnapshotError:
+            return Seal(Sealer.TASKCTX)
     if beginning.startswith(b"{"):
         return PLAIN
     if is_fernet(beginning):
         return Seal(Sealer.FASTMCP)
-    if not is_sealed_as_text(beginning):
-        return Seal(Sealer.TASKCTX, _key_id(beginning)) if beginning.startswith(FAMILY) else UNKNOWN
-    try:
-        return Seal(Sealer.TASKCTX, _key_id(beginning_from_text(beginning)))
-    except SnapshotError:
-        return Seal(Sealer.TASKCTX)
+    return Seal(Sealer.TASKCTX, _key_id(beginning)) if beginning.startswith(FAMILY) else UNKNOWN
 
 
 def _key_id(beginning: bytes) -> str | None:
