@@ -221,6 +221,18 @@ async def test_a_server_that_is_gone(own_server: ValkeyServer, act: Act) -> None
     assert shown(error, of_libraries) == []
 
 
+@needs_a_server
+@pytest.mark.parametrize("ask", [taskctx.cancel, taskctx.get_execution])
+async def test_an_execution_that_cannot_be_asked_for(own_server: ValkeyServer, ask: Callable[..., Any]) -> None:
+    """ExecutionError ``backend_error``, of a caller's own id."""
+    async with Docket("gone", own_server.connection_url) as docket:
+        await add_with_key(docket)
+        own_server.terminate()
+        error = await failing(lambda docket: ask(docket, "1"), docket)
+    assert isinstance(error, taskctx.ExecutionError)
+    assert shown(error, of_libraries) == []
+
+
 @contextmanager
 def frozen(server: ValkeyServer) -> Generator[None]:
     """The server answers nothing."""

@@ -39,8 +39,8 @@ async def test_permissions_of_docket_alone(case: Case, server: Valkey) -> None:
     await load.goes_on()
     await load.all_run()
     async with server.client() as redis:
-        # the verdict looks for keys
-        await redis.execute_command("ACL", "SETUSER", "default", "+scan")
+        # the verdict looks for keys and how long they live
+        await redis.execute_command("ACL", "SETUSER", "default", "+scan", "+ttl")
     row = await case.verdict()
     assert row.saves_refused == row.restores_failed == {}
 
