@@ -181,7 +181,7 @@ _RESTORING = Row(
             decimals=0,
             columns=(
                 Column("instance", links=(ROW_TO_WORKER,)),
-                Column("reason"),
+                Column("reason", width=150),
                 Column("Lost", width=80),
                 Column("Lost, 5 min", thresholds=_ALARM, width=105),
                 Column("Unsaved", width=85),
@@ -189,6 +189,7 @@ _RESTORING = Row(
             ),
             sort=("-Lost, 5 min", "-Unsaved, 5 min"),
             width=12,
+            height=10,
         ),
         Panel(
             "timeseries",
