@@ -12,7 +12,9 @@ process {docket_task}     CONSUMER  the save (origin)     Docket's CONSUMER
 Where no span is current, a save begins a trace, and Docket's span of the submission is a child of it.
 
 The last exists with ``trace_mode="parent"`` only, and lasts as long as the task's body.  The origin is linked from
-Docket's own span too: Docket loses it on retries and on tasks that were scheduled ahead.
+Docket's own span too, unless Docket has done so: it loses it on retries and on tasks that were scheduled ahead.  A span
+that is in the origin's trace gets no link: a Docket that makes its span a child of the submission (from 0.29.1, with
+``parent_task_spans``; FastMCP 4.2 has the option) needs none.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from opentelemetry import context, trace
-from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TracerProvider
+from opentelemetry.trace import Link, SpanKind, Status, StatusCode, TracerProvider
 from opentelemetry.trace import Span as OTelSpan
 
 from .._caller.trace_context import parent_context, span_context
@@ -117,14 +119,15 @@ def _link_origin(restore: Restore, restore_span: OTelSpan, docket_span: OTelSpan
     if origin is None:
         return
     for span in (restore_span, docket_span):
-        if span.is_recording() and not _is_linked(span, origin):
+        if span.is_recording() and not _leads_to(span, origin.trace_id):
             span.add_link(origin)
 
 
-def _is_linked(span: OTelSpan, target: SpanContext) -> bool:
+def _leads_to(span: OTelSpan, trace_id: int) -> bool:
+    """Whether a span is in a trace, or linked to it already."""
     # ``links`` is the SDK's: the API's Span can only be written to
     links: tuple[Link, ...] = getattr(span, "links", None) or ()
-    return any((link.context.trace_id, link.context.span_id) == (target.trace_id, target.span_id) for link in links)
+    return trace_id in {span.get_span_context().trace_id, *(link.context.trace_id for link in links)}
 
 
 def _attributes(operation: Operation) -> _Attributes:

@@ -49,9 +49,13 @@ def build_tree(spans: Sequence[Span], trace_id: str) -> Tree | None:
     ids = {span["context"]["span_id"] for span in spans}
     below: defaultdict[str | None, list[tuple[Span, str]]] = defaultdict(list)
     tops: list[Span] = []
+    links = {span["context"]["span_id"]: _linked_in(span, trace_id) for span in spans}
+    # a task's own span may be linked to Docket's of the submission: its restore is linked to the save
+    restores = {
+        span["parent_id"]: links[span["context"]["span_id"]] for span in spans if span["name"] == "taskctx.restore"
+    }
     for span in spans:
-        # of the links to this trace, the last is the origin that taskctx adds to Docket's own
-        linked = [link["context"]["span_id"] for link in span["links"] if link["context"]["trace_id"] == trace_id]
+        linked = restores.get(span["context"]["span_id"]) or links[span["context"]["span_id"]]
         if span["parent_id"] in ids:
             below[span["parent_id"]].append((span, "parent"))
         elif span["context"]["trace_id"] == trace_id:
@@ -76,6 +80,11 @@ def build_tree(spans: Sequence[Span], trace_id: str) -> Tree | None:
         }
 
     return node(tops[0], "parent") if tops else None
+
+
+def _linked_in(span: Span, trace_id: str) -> list[str]:
+    """The ids of a trace's spans that a span is linked to."""
+    return [link["context"]["span_id"] for link in span["links"] if link["context"]["trace_id"] == trace_id]
 
 
 def _count(tree: Tree, name: str) -> int:
