@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 
 from tests.versions.environment import Counts, Environment
+from tests.versions.record import record
 from tests.versions.sets import BY_NAME, SETS
 
 BACKENDS = ("memory", "valkey")
@@ -25,6 +26,8 @@ def main() -> int:
         if environment.can_be_had:
             environment.make()
             results[environment.of.name] = {backend: environment.test(backend, options) for backend in BACKENDS}
+            if arguments.write:
+                record(environment, results[environment.of.name])
     sys.stdout.write("".join(f"{line}\n" for line in _table(names, results)))
     return int(any(counts.failed or not counts.passed for of_set in results.values() for counts in of_set.values()))
 
@@ -42,6 +45,7 @@ def _arguments() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument(
         "sets", nargs="*", metavar="SET", choices=[*BY_NAME, []], help=f"of {', '.join(BY_NAME)}; all by default"
     )
+    parser.add_argument("--write", action="store_true", help="keep the results for the documentation and the doctor")
     return parser.parse_known_args()
 
 

@@ -12,8 +12,13 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
+from packaging.utils import canonicalize_name
+
 from tests.packaging import interpreters
 from tests.versions.sets import ROOT, VersionSet
+
+
+_VERSION = "import platform; print(platform.python_version())"
 
 
 class Counts(NamedTuple):
@@ -64,9 +69,10 @@ class Environment:
 
     def installed(self) -> dict[str, str]:
         """The version of each package, and of Python."""
-        ask = "import json, platform; from importlib.metadata import distributions as d; "
-        ask += "print(json.dumps({x.name.lower(): x.version for x in d()} | {'python': platform.python_version()}))"
-        return json.loads(_run(str(self.folder / "bin/python"), "-c", ask, capture=True))
+        python = str(self.folder / "bin/python")
+        listed = json.loads(_run(python, "-m", "pip", "list", "--format", "json", capture=True))
+        versions = {canonicalize_name(each["name"]): str(each["version"]) for each in listed}
+        return versions | {"python": _run(python, "-c", _VERSION, capture=True).strip()}
 
     def test(self, backend: str, options: list[str]) -> Counts:
         """Have pytest run the set's tests on a backend."""

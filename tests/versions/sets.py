@@ -95,6 +95,7 @@ FREE_OPENTELEMETRY: Mapping[str, str] = dict.fromkeys(
 )
 
 SETS: tuple[VersionSet, ...] = (
+    VersionSet("pinned", "constraints.txt: what everything is tested with"),
     VersionSet(
         "oldest",
         "the oldest of everything that is allowed",
