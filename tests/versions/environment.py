@@ -17,7 +17,6 @@ from packaging.utils import canonicalize_name
 from tests.packaging import interpreters
 from tests.versions.sets import ROOT, VersionSet
 
-
 _VERSION = "import platform; print(platform.python_version())"
 
 
