@@ -11,6 +11,7 @@ In a worker::
     Worker(docket, dependencies=taskctx.worker_dependencies)
 """
 
+from . import _upstream as _upstream  # first: whatever is imported below needs what it looks for
 from ._caller.caller import (
     anonymous,
     bind_caller,
@@ -45,6 +46,7 @@ from .errors import (
     ScheduleError,
     SnapshotError,
     TaskContextError,
+    UnsupportedVersion,
 )
 from .settings import Settings
 from .telemetry.observers import Observer
@@ -66,6 +68,7 @@ __all__ = [
     "TaskContextError",
     "TaskContextInfo",
     "TaskContextSnapshot",
+    "UnsupportedVersion",
     "__version__",
     "add",
     "add_many",

@@ -4,6 +4,7 @@
     ├── InvalidArgument     (ValueError)  an argument whose value cannot be used
     ├── InvalidType         (TypeError)   an argument of the wrong type
     ├── ConfigurationError  (ValueError)  settings, or something registered twice
+    ├── UnsupportedVersion  (ImportError) a package that taskctx builds on lacks what it needs
     ├── CaptureError                      the caller's context could not be captured
     ├── SnapshotError                     a stored snapshot cannot be read or written
     ├── SaveError                         a snapshot was not saved; nothing was scheduled
@@ -124,6 +125,10 @@ class InvalidType(TaskContextError, TypeError):
 
 class ConfigurationError(TaskContextError, ValueError):
     """A setting has no valid value, or a name is registered twice.  Never quotes the value."""
+
+
+class UnsupportedVersion(TaskContextError, ImportError):
+    """A package that taskctx builds on is installed in a version that has not what it needs.  It names both."""
 
 
 class CaptureError(TaskContextError):

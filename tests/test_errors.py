@@ -49,7 +49,10 @@ def test_the_tree_in_the_docstring_is_the_tree() -> None:
     """Names, and the built-in error that some of them are too."""
     drawn = re.findall(r"[├└]── (\w+)\s+(?:\((\w+)\))?", errors.__doc__ or "")
     real = [
-        (error.__name__, next((base.__name__ for base in (ValueError, TypeError) if issubclass(error, base)), ""))
+        (
+            error.__name__,
+            next((base.__name__ for base in (ValueError, TypeError, ImportError) if issubclass(error, base)), ""),
+        )
         for error in PUBLIC
         if error is not taskctx.TaskContextError
     ]

@@ -17,7 +17,7 @@ ROOT = Path(taskctx.__file__).parent
 
 LAYERS: list[set[str]] = [
     {"errors", "_version"},
-    {"settings", "operations"},
+    {"settings", "operations", "_upstream"},
     {"telemetry.observers", "telemetry.names"},
     {"_runtime"},
     {"telemetry.observe"},
@@ -45,7 +45,7 @@ LONGEST = 330
 MOST_FILES = 10
 """Of a folder."""
 
-MOST_LINES_OF_CODE, MOST_MODULES = 6_627, 67
+MOST_LINES_OF_CODE, MOST_MODULES = 6_749, 69
 """Of what a service runs: taskctx without its command line and its testing kit.  Lines without code are not counted."""
 
 TOOLS = ("cli", "testing")

@@ -13,6 +13,6 @@ seal it where FastMCP's own key is not set.  A process that is not instrumented 
 """
 
 from ._available import FASTMCP_VERSION
-from ._instrument import FastMCPInstrumentor, instrument, uninstrument
+from ._instrument import instrument, uninstrument
 
-__all__ = ["FASTMCP_VERSION", "FastMCPInstrumentor", "instrument", "uninstrument"]
+__all__ = ["FASTMCP_VERSION", "instrument", "uninstrument"]

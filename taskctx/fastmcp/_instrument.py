@@ -105,16 +105,6 @@ def uninstrument() -> None:
         _replaced.clear()
 
 
-class FastMCPInstrumentor:
-    """What ``opentelemetry-instrument`` finds under the entry point ``taskctx_fastmcp``."""
-
-    def instrument(self, **_options: Any) -> None:
-        instrument()
-
-    def uninstrument(self, **_options: Any) -> None:
-        uninstrument()
-
-
 def _prepared() -> list[_Replaced]:
     """Everything that is to be replaced, looked up before anything is."""
     replaced: list[_Replaced] = []

@@ -29,3 +29,26 @@ def test_opentelemetry_instrument_needs_no_call(disabled: str, whose: str) -> No
     )
 
     assert done.stdout.splitlines()[-1:] == [whose], done.stderr
+
+
+OTHERS = """
+from fastapi import FastAPI
+from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+print(FastAPIInstrumentor().is_instrumented_by_opentelemetry)
+"""
+
+
+def test_a_fastmcp_that_is_not_known_costs_no_other_instrumentation(tmp_path: Path) -> None:
+    """It is left as it is, and one line says so; what the user has beside it is instrumented."""
+    # one whose tasks have none of the names that taskctx knows
+    (tmp_path / "fastmcp_tasks").mkdir()
+    (tmp_path / "fastmcp_tasks/__init__.py").touch()
+    command = [Path(sys.executable).with_name("opentelemetry-instrument"), sys.executable, "-c", OTHERS]
+    environment = {"PYTHONPATH": str(tmp_path), "OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none"}
+    done = subprocess.run(
+        command, env=os.environ | environment, capture_output=True, text=True, check=True, timeout=120
+    )
+
+    assert done.stdout.splitlines()[-1:] == ["True"], done.stderr
+    assert "FastMCP is not instrumented by taskctx: " in done.stderr
+    assert "Traceback" not in done.stderr
