@@ -367,14 +367,14 @@ _SUBMITTING = Row(
             "meant. A step up of what is not meant: a deploy lost the caller before the submission, and above 5 % "
             "TaskCtxAnonymousSubmissions warns.",
             "percentunit",
-            _NO_SAVES,
-            tuple(
-                Query(_without_a_caller(meant, RATE) + " > 0", f"{{{{docket_name}}}}, {words}")
-                for meant, words in (("no", "not meant"), ("yes", "meant"))
+            _NO_PROCESS,
+            (
+                Query(or_none(_without_a_caller("no", RATE), "docket_name", *PROCESS), "{{docket_name}}, not meant"),
+                Query(_without_a_caller("yes", RATE) + " > 0", "{{docket_name}}, meant"),
             ),
             width=6,
             is_filled=False,
-            colors=(("/, not meant$/", "orange"), ("/, meant$/", "blue")),
+            colors=(("/, not meant$/", "orange"), ("/, meant$/", "blue"), ("/^none, not meant$/", "green")),
         ),
         Panel(
             "timeseries",
