@@ -38,7 +38,7 @@ test-oldest test-fastmcp-3 test-fastmcp-oldest test-mcp-1: $(READY)  ## tests wi
 	$(BIN)/python -m tests.versions $(@:test-%=%) -n $(WORKERS) $(ARGS)
 
 compat: $(READY)  ## tests with every set of versions in tests/versions/sets.py; an hour and a half
-	$(BIN)/python -m tests.versions -n $(WORKERS) $(ARGS)
+	$(BIN)/python -m tests.versions --write -n $(WORKERS) $(ARGS)
 
 test-fastmcp-theirs: $(FASTMCP_THEIRS:%=test-fastmcp-theirs-%)  ## FastMCP's own tests of tasks, out of its source distributions, with instrument() active
 

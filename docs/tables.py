@@ -153,6 +153,28 @@ def _docstrings(module: str, owner: str) -> dict[str, str]:
     return {name: " ".join(lines).strip().replace("``", "`") for (of, name), lines in found.items() if of == owner}
 
 
+def versions() -> Rows:
+    """The sets of versions that were tested by ``make compat``."""
+    sets: dict[str, Any] = json.loads((DOCS.parent / "taskctx/cli/doctor/tested.json").read_text())
+    rows: Rows = [("what people have", "versions", "`memory://`", "Valkey", "date")]
+    pinned: dict[str, str] = sets["pinned"]["versions"]
+    for name, each in sets.items():
+        differ = {package: found for package, found in each["versions"].items() if pinned.get(package) != found}
+        results = (each["results"][backend] for backend in ("memory", "valkey"))
+        listed = _listed(pinned if name == "pinned" else differ)
+        rows.append((each["stands_for"], listed, *map(_counted, results), each["date"]))
+    return rows
+
+
+def _listed(versions: dict[str, str]) -> str:
+    return ", ".join(f"{package} {version}" for package, version in versions.items())
+
+
+def _counted(result: dict[str, int]) -> str:
+    failed = f", {result['failed']} failed" if result["failed"] else ""
+    return f"{result['passed']} passed{failed}"
+
+
 TABLES: dict[str, Callable[[], Rows]] = {
     "settings": settings,
     "denied-headers": denied_headers,
@@ -163,6 +185,7 @@ TABLES: dict[str, Callable[[], Rows]] = {
     "commands": commands,
     "arguments": arguments,
     "names": names,
+    "versions": versions,
 }
 
 

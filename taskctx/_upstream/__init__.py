@@ -117,7 +117,7 @@ def require(needs: Iterable[Need]) -> None:
     Raises:
         UnsupportedVersion: something is not; all of it is named.
     """
-    missing = [need for need in needs if not _is_met(need)]
+    missing = [need for need in needs if not is_met(need)]
     if missing:
         packages = list(dict.fromkeys(need.package for need in missing))
         said = "; ".join(f"{_installed(each)} does not have {_lacking(each, missing)}" for each in packages)
@@ -130,11 +130,12 @@ def require(needs: Iterable[Need]) -> None:
 def warn_of(faults: Iterable[Need]) -> None:
     """Warn of versions that do harm."""
     for fault in faults:
-        if not _is_met(fault):
+        if not is_met(fault):
             warnings.warn(f"{_installed(fault.package)} {fault.purpose}", RuntimeWarning, stacklevel=2)
 
 
-def _is_met(need: Need) -> bool:
+def is_met(need: Need) -> bool:
+    """Whether what is looked for is there, and behaves."""
     try:
         return bool(need.holds(resolve_name(need.name)))
     except Exception:  # noqa: BLE001 - it is another package's, in a version that nobody knows

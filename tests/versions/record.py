@@ -24,6 +24,7 @@ def record(environment: Environment, results: Mapping[str, Counts]) -> None:
     installed = {name: version for name, version in environment.installed().items() if name in told}
     recorded: dict[str, Any] = json.loads(RECORD.read_text()) if RECORD.exists() else {}
     recorded[environment.of.name] = {
+        "stands_for": environment.of.stands_for,
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "versions": dict(sorted(installed.items())),
         "results": {backend: counts._asdict() for backend, counts in results.items()},

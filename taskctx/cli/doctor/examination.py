@@ -23,6 +23,7 @@ from .survey import Survey, survey
 from .tasks import check_tasks
 from .tracing import check_environment, check_traces
 from .unseen import Workers
+from .versions import check_versions
 from .workers import check_workers, workers_of
 
 
@@ -61,7 +62,7 @@ async def examine(options: Options) -> list[Section]:
         sections += _judge(seen, permissions, options.since)
         workers = {docket.name: workers_of(docket, seen.now) for docket in seen.dockets}
         stored = {key_id for docket in seen.dockets for key_id in docket.key_ids}
-    sections.append(Section("environment", list(check_environment(os.environ))))
+    sections.append(Section("environment", [*check_versions(), *check_environment(os.environ)]))
     processes = [finding async for finding in _processes(options, workers, stored, seen)]
     sections.append(Section("processes", processes))
     return [section for section in sections if section.findings]
