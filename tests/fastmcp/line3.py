@@ -83,12 +83,12 @@ async def call_tool_task(client: Client[Any], tool: str, arguments: Any = None, 
     return task
 
 
-async def run_tool(client: Client[Any], tool: str) -> Any:
+async def run_tool(client: Client[Any], tool: str, arguments: Any = None) -> Any:
     """What a tool answers, as a task where it can be one: the client has to say so."""
     known = {each.name: each for each in await client.list_tools()}[tool].execution
     if known is None or known.taskSupport in {None, "forbidden"}:
-        return await client.call_tool(tool)
-    return await (await call_tool_task(client, tool)).result()
+        return await client.call_tool(tool, arguments)
+    return await (await call_tool_task(client, tool, arguments)).result()
 
 
 def from_here(client: Client[Any], task: ToolTask) -> ToolTask:

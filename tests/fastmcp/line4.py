@@ -62,9 +62,9 @@ async def call_tool_task(client: Client[Any], tool: str, arguments: Any = None, 
     return await _call_tool_task(client, tool, arguments, **options)
 
 
-async def run_tool(client: Client[Any], tool: str) -> Any:
+async def run_tool(client: Client[Any], tool: str, arguments: Any = None) -> Any:
     """What a tool answers, as a task where it can be one: the client knows."""
-    return await client.call_tool(tool)
+    return await client.call_tool(tool, arguments)
 
 
 def from_here(client: Client[Any], task: ToolTask) -> ToolTask:

@@ -27,6 +27,8 @@ FASTMCP = (
     "tests/fastmcp",
     "tests/upstream/test_fastmcp.py",
     "tests/upstream/test_fastmcp3.py",
+    "tests/cli/test_demo_fastmcp.py",
+    "tests/examples/test_fastmcp_server.py",
 )
 MIDDLEWARE = ("tests/upstream/test_mcp.py",)
 EVERYTHING = ("tests",)

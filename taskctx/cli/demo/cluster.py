@@ -79,6 +79,8 @@ async def start_cluster(
     url, queue, note = await _open_queue(url, docket_name, processes)
     environment = {
         child.URL: url,
+        # a worker of FastMCP 3.4 looks at it before it loads the server
+        "FASTMCP_DOCKET_URL": url,
         child.DOCKET: docket_name,
         child.DIRECTORY: str(directory),
         child.SIGNING_KEY: signing_key.hex(),

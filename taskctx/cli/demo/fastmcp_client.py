@@ -7,11 +7,11 @@ from typing import ClassVar
 
 from fastmcp import Client
 from fastmcp.client.transports import StreamableHttpTransport
-from fastmcp_tasks import call_tool_task  # pyright: ignore[reportUnknownVariableType] - a Client of anything
 
 from .callers import Request, make_requests
 from .checks import ContextLost
 from .exchange import Exchange
+from .fastmcp_lines import WORKER, call_as_task
 from .sighting import Kind, Sighting
 
 MOUNTED_EVERY = 4
@@ -25,7 +25,7 @@ class FastMCPExchange(Exchange):
     """A FastMCP server, workers of FastMCP's own, and calls of tools as tasks."""
 
     app: ClassVar[str] = f"{__package__}.fastmcp_server:mcp.http_app"
-    worker: ClassVar[str] = "fastmcp_tasks.worker_cli worker {here}/fastmcp_server.py"
+    worker: ClassVar[str] = f"{WORKER} {{here}}/fastmcp_server.py"
 
     @staticmethod
     def make_requests(count: int, signing_key: bytes) -> list[Request]:
@@ -39,7 +39,7 @@ class FastMCPExchange(Exchange):
         meta = {name: value for name, value in request.headers.items() if name in IN_META}
         transport = StreamableHttpTransport(f"{self._cluster.server_url}/mcp", headers=headers)
         async with Client(transport) as client:
-            task = await call_tool_task(client, tool, {"number": request.number}, meta=meta, raise_on_error=False)
+            task = await call_as_task(client, tool, {"number": request.number}, meta)
             own = {name: value for name, value in headers.items() if name.startswith("x-")}
             self._ledger.sent(request.number, own, task_id=task.task_id)
             answer = await task.result()

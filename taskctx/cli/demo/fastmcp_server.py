@@ -14,13 +14,12 @@ from fastmcp import FastMCP
 from fastmcp.server import dependencies
 from fastmcp.server.auth import AccessToken, TokenVerifier
 from fastmcp.utilities.tasks import TaskConfig
-from fastmcp_tasks import TasksExtension
 from opentelemetry import trace
 
 import taskctx
 
 # absolute, because FastMCP's worker loads this file by its path
-from taskctx.cli.demo import child, identity, tasks
+from taskctx.cli.demo import child, fastmcp_lines, identity, tasks
 from taskctx.cli.demo.sighting import Sighting
 from taskctx.fastmcp import instrument
 
@@ -40,13 +39,12 @@ class Verifier(TokenVerifier):
 
 
 mcp: FastMCP = FastMCP("taskctx-demo", auth=Verifier())
-mcp.add_extension(
-    TasksExtension(
-        url=os.environ[child.URL],
-        name=os.environ[child.DOCKET],
-        worker_name=os.environ[child.NAME],
-        concurrency=child.CONCURRENCY,
-    )
+fastmcp_lines.give_tasks(
+    mcp,
+    url=os.environ[child.URL],
+    name=os.environ[child.DOCKET],
+    worker_name=os.environ[child.NAME],
+    concurrency=child.CONCURRENCY,
 )
 mounted: FastMCP = FastMCP("mounted")
 mcp.mount(mounted, namespace="mounted")

@@ -104,8 +104,9 @@ def _exchange(*, fastmcp: bool) -> type[Exchange]:
     """The one that was asked for, if what it needs is installed."""
     if not fastmcp:
         return Exchange
-    for module in ("fastmcp", "fastmcp_tasks"):
-        if find_spec(module) is None:
+    # FastMCP 3.4 has its tasks in itself
+    for module, *instead in (("fastmcp",), ("fastmcp_tasks", "fastmcp.server.tasks")):
+        if not any(map(find_spec, (module, *instead))):
             needs = f"needs {module}, which is not installed: pip install 'taskctx[demo,fastmcp]'"
             raise Problem(f"taskctx demo --fastmcp {needs}")
     return cast("type[Exchange]", resolve_name(f"{__package__}.fastmcp_client:FastMCPExchange"))
