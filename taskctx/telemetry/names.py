@@ -290,6 +290,7 @@ class Attribute(StrEnum):
     ERROR_TYPE = "error.type"
     OUTCOME = "taskctx.outcome"
     FIELDS = "taskctx.fields"
+    ORIGIN_TRACE_ID = "taskctx.origin.trace_id"
     SNAPSHOT_SIZE = "taskctx.snapshot.size"
     SNAPSHOT_AGE = "taskctx.snapshot.age"
     SNAPSHOT_TTL_REMAINING = "taskctx.snapshot.ttl_remaining"

@@ -51,6 +51,7 @@ _ATTEMPT: Final = Attribute.DOCKET_ATTEMPT.value
 _ERROR_TYPE: Final = Attribute.ERROR_TYPE.value
 _OUTCOME: Final = Attribute.OUTCOME.value
 _FIELDS: Final = Attribute.FIELDS.value
+_ORIGIN_TRACE_ID: Final = Attribute.ORIGIN_TRACE_ID.value
 _SIZE: Final = Attribute.SNAPSHOT_SIZE.value
 _AGE: Final = Attribute.SNAPSHOT_AGE.value
 _TTL_REMAINING: Final = Attribute.SNAPSHOT_TTL_REMAINING.value
@@ -95,10 +96,13 @@ class TracingObserver(Observer):
             context.detach(token)
         try:
             is_recording = span.is_recording()
-            if isinstance(operation, Restore) and (is_recording or outer.is_recording()):
-                _link_origin(operation, span, outer)
+            origin = _origin(operation, span) if is_recording or outer.is_recording() else None
+            if origin is not None and isinstance(operation, Restore):
+                _link(origin, span, outer)
             if is_recording:
                 span.set_attributes(_attributes(operation))
+                if origin is not None:
+                    span.set_attribute(_ORIGIN_TRACE_ID, trace.format_trace_id(origin.trace_id))
                 if operation.outcome is Outcome.FAILED:
                     span.set_status(Status(StatusCode.ERROR))
         finally:
@@ -114,11 +118,19 @@ class TracingObserver(Observer):
         )
 
 
-def _link_origin(restore: Restore, restore_span: OTelSpan, docket_span: OTelSpan) -> None:
-    origin = span_context(restore.origin)
-    if origin is None:
-        return
-    for span in (restore_span, docket_span):
+def _origin(operation: Operation, span: OTelSpan) -> SpanContext | None:
+    """The save that a restore's snapshot comes from; of a save, itself.
+
+    Its trace id is an attribute of both, because samplers in a collector see no links: with it they keep a request and
+    its tasks together, or neither.
+    """
+    if isinstance(operation, Save):
+        return span.get_span_context()
+    return span_context(operation.origin) if isinstance(operation, Restore) else None
+
+
+def _link(origin: SpanContext, *spans: OTelSpan) -> None:
+    for span in spans:
         if span.is_recording() and not _leads_to(span, origin.trace_id):
             span.add_link(origin)
 

@@ -21,7 +21,7 @@ from tests.stack import stack_leaks as leaks
 from tests.stack.programs import orderly_end, program
 from tests.stack.prometheus import RULES
 from tests.stack.stack_collector import CONFIG
-from tests.stack.stack_otlp import failed, points
+from tests.stack.stack_otlp import Received, failed, points
 from tests.stack.stack_play import APP, LOAD, ORDERS, stack_run
 from tests.stack.stack_run import CALLS, DURATION, REQUEST, RESTORE, SAVE, Run, restores_by_outcome
 from tests.stack.stack_services import WORKERS, committed_rules
@@ -134,6 +134,21 @@ def test_of_the_rest_a_part_is_kept(run: Run) -> None:
     kept, made = len(run.restored("ok")), run.restores["ok"]
     assert made >= LOAD
     assert 0 < kept < made / 2
+
+
+def is_remarkable(trace: list[Received]) -> bool:
+    """Whether the collector keeps every such trace: something failed, or it took 5 s."""
+    took = max(each.span.end_time_unix_nano for each in trace) - min(each.span.start_time_unix_nano for each in trace)
+    return took >= 5e9 or any(failed(each) for each in trace)
+
+
+def test_the_request_of_a_task_that_is_kept_is_kept(run: Run) -> None:
+    """But where the task's own trace is kept for what went wrong in it."""
+    kept = {each.trace_id for each in run.sampled}
+    ordinary = [each for each in run.restored("ok") if not is_remarkable(run.trace(each.trace_id))]
+    requests = {trace for restore in ordinary for trace in restore.links}
+    assert requests
+    assert requests <= kept
 
 
 def test_submission_and_task_are_joined(run: Run) -> None:

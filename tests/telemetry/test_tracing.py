@@ -186,6 +186,11 @@ async def test_a_batch_is_one_save(docket: Docket, worker: Worker, span_exporter
     assert [[link.context.span_id for link in span.links] for span in restores] == [[save.context.span_id]] * 2
 
 
+def trace_id(span: ReadableSpan) -> str:
+    assert span.context is not None
+    return format(span.context.trace_id, "032x")
+
+
 async def test_what_a_capture_says(docket: Docket, worker: Worker, span_exporter: InMemorySpanExporter) -> None:
     """Names, never values."""
     await submit_and_run(docket, worker)
@@ -202,10 +207,12 @@ async def test_what_a_capture_says(docket: Docket, worker: Worker, span_exporter
 async def test_what_a_save_says(docket: Docket, worker: Worker, span_exporter: InMemorySpanExporter) -> None:
     """Which task it is for, and how large it is."""
     await submit_and_run(docket, worker)
-    said = attributes(named(span_exporter.get_finished_spans(), "taskctx.save"))
+    save = named(span_exporter.get_finished_spans(), "taskctx.save")
+    said = attributes(save)
     size = said.pop("taskctx.snapshot.size")
     assert isinstance(size, int)
     assert size > 200
+    assert said.pop("taskctx.origin.trace_id") == trace_id(save)
     assert said == {
         "messaging.system": "docket",
         "messaging.operation.name": "send",
@@ -229,6 +236,7 @@ async def test_what_a_restore_says(docket: Docket, worker: Worker, span_exporter
     assert isinstance(left, int)
     assert 0 <= age < 60
     assert 86_400 - 60 < left <= 86_400
+    assert said.pop("taskctx.origin.trace_id") == trace_id(named(spans, "taskctx.save")) != trace_id(restore)
     assert said == {
         "messaging.system": "docket",
         "messaging.operation.name": "receive",
