@@ -25,7 +25,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from opentelemetry import context, trace
-from opentelemetry.trace import Link, SpanKind, Status, StatusCode, TracerProvider
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TracerProvider
 from opentelemetry.trace import Span as OTelSpan
 
 from .._caller.trace_context import parent_context, span_context
