@@ -23,13 +23,13 @@ DOCKETS_COMMANDS: Final = (
 )
 """What Docket sends, and its scripts call.  taskctx needs no other command."""
 
-EXTRA_COMMANDS: Final = ("time", "ttl")
+EXTRA_COMMANDS: Final = ("scan", "time", "ttl")
 """What taskctx sends besides, and does without where it is refused."""
 
 CLUSTERS_COMMANDS: Final = ("cluster|slots", "command", "eval")
 """What Docket and the client of a cluster send besides."""
 
-_LOOKING = ("config|get", "getrange", "hmget", "info", "scan", "strlen", "xinfo|groups")
+_LOOKING = ("config|get", "getrange", "hmget", "info", "strlen", "xinfo|groups")
 """What the command line sends besides, to look at what there is."""
 
 _KNOWN = {*DOCKETS_COMMANDS, *EXTRA_COMMANDS, *CLUSTERS_COMMANDS, *_LOOKING}

@@ -112,7 +112,7 @@ async def test_context_arrives_intact_in_another_process(docket: Docket, start: 
 async def test_a_workers_metrics_are_all_there_before_its_first_task(docket: Docket, start: Start) -> None:
     """Every family is at 0 on ``docket worker --metrics-port`` without any code, and counts afterwards."""
     port = free_port()
-    start_worker(start, docket, "--metrics-port", str(port))
+    start_worker(start, docket, "--metrics-port", str(port), TASKCTX_SWEEP_INTERVAL="0")
 
     await wait_until(
         lambda: value(scrape(port), "taskctx_restores_total", docket_name=docket.name, outcome="ok") is not None,

@@ -55,10 +55,11 @@ WITH_SNAPSHOTS = ("keys", "commands", "dump", "journal")
 
 ELSEWHERE = {
     *("backend_timeout", "backend_error", "credential_refresh_failed", "too_large", "internal"),
-    *("carried_required", "not_restored"),
+    *("anonymous", "carried_required", "not_restored"),
 }
 """A server that hangs or is gone is tests/processes/test_processes.py's, a hook that fails tests/contracts/test_refresh.py's,
-a value that is required tests/processes/test_carried_deploy.py's, a worker that restores nothing tests/worker/test_unrestored.py's.
+a submission without a caller tests/contracts/test_anonymous.py's, a value that is required
+tests/processes/test_carried_deploy.py's, a worker that restores nothing tests/worker/test_unrestored.py's.
 """
 REASONS = set(taskctx.Reason) - ELSEWHERE
 """Of failed restores in a run."""

@@ -21,11 +21,12 @@ _ASKED: dict[str, Sequence[str]] = {
     "evalsha": (_NONE, "1", "{key}"),
     "script|load": ("return 1",),
     **dict.fromkeys(EXTRA_COMMANDS, ()),
+    "scan": ("0", "COUNT", "1"),
     "ttl": ("{key}",),
 }
 """What taskctx sends of itself, with arguments for a key that is not there."""
 
-_ONLY_TRIED = {"get", "hget", "ttl", "time", "evalsha"}
+_ONLY_TRIED = {"get", "hget", "scan", "ttl", "time", "evalsha"}
 """Of these, what can be tried without writing anything: there is no such script."""
 
 
@@ -65,6 +66,8 @@ def _judged(refused: set[str], how: str) -> Finding:
 def _whys(refused: set[str]) -> Iterator[str]:
     if refused - set(EXTRA_COMMANDS):
         yield "Contexts are not saved or not restored."
+    if "scan" in refused:
+        yield "Workers do not find what tasks leave behind that are cancelled: it stays for pending_ttl."
     if "time" in refused:
         yield "Ages and lives of snapshots go by each process's own clock."
     if "ttl" in refused:
