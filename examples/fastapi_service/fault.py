@@ -4,7 +4,7 @@ Bounded in time; when it ends, so does the fault, and the alerts resolve by them
 
     python -m examples.fastapi_service.fault --seconds 240
 
-Tasks run all the same, as nobody: see the Overview dashboard, and TaskCtxRestoreErrorBudgetBurn.
+Tasks run all the same, anonymous: see the Overview dashboard, and TaskCtxRestoreErrorBudgetBurn.
 """
 
 from __future__ import annotations

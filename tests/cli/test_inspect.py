@@ -180,14 +180,14 @@ async def test_a_sealed_snapshot(docket: Docket, registry: CollectorRegistry) ->
 
 
 async def test_a_waiting_task_that_has_lost_its_snapshot(docket: Docket) -> None:
-    """It will run as nobody."""
+    """It will run anonymous."""
     task_key = await ahead(docket)
     async with docket.redis() as redis:
         await redis.delete(redis_key(docket, task_key))
     ended = await inspect(docket, task_key)
     assert ended.code == 1
     assert ended.json["snapshot"] is None
-    assert "it will run as nobody, or be failed" in ended.json["meaning"]
+    assert "it will run anonymous, or be failed" in ended.json["meaning"]
 
 
 async def test_a_task_that_is_done(docket: Docket, start: Start) -> None:
@@ -212,7 +212,7 @@ async def test_a_task_that_never_had_one(docket: Docket) -> None:
     await docket.add(report, when=datetime.now(UTC) + AHEAD, key=name)()
     ended = await inspect(docket, name)
     assert ended.code == 1
-    assert "it never had a snapshot, and runs as nobody" in ended.json["meaning"]
+    assert "it never had a snapshot, and runs anonymous" in ended.json["meaning"]
 
 
 async def test_a_task_that_nobody_knows(docket: Docket) -> None:

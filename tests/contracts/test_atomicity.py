@@ -630,7 +630,7 @@ async def test_a_task_may_be_scheduled_without_its_context(
     error: type[Exception],
     key: str | None,
 ) -> None:
-    """Under ``on_save_failure="continue"`` it runs as nobody, and the failure is counted."""
+    """Under ``on_save_failure="continue"`` it runs anonymous, and the failure is counted."""
     taskctx.configure(registry=registry, on_save_failure="continue")
     seen: list[Sight] = []
 

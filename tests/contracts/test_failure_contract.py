@@ -1,4 +1,4 @@
-"""Every restore has a named outcome, and a task whose context is lost runs as nobody or not at all."""
+"""Every restore has a named outcome, and a task whose context is lost runs anonymous or not at all."""
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportPrivateUsage=false
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Somebody who may write to the Redis server but has no key: all they can do to sealed snapshots, as one table.
 
 Each attack is refused by a real worker, with its own reason in the metric, on the span and in the log.  Under ``fail``
-the body does not run; under ``continue`` it runs as nobody.  What opens all the same stands at the end.
+the body does not run; under ``continue`` it runs anonymous.  What opens all the same stands at the end.
 """
 
 from __future__ import annotations
@@ -321,7 +321,7 @@ async def test_an_attack_is_refused_with_its_reason(
     attack: Attack,
     reason: Reason,
 ) -> None:
-    """The tasks that it hit run as nobody or not at all, and the others see their callers as ever."""
+    """The tasks that it hit run anonymous or not at all, and the others see their callers as ever."""
     await attack(scene)
     assert scene.hit
     hit = scene.hit

@@ -146,7 +146,7 @@ async def test_nobody_is_served_without_a_good_token(service: Service) -> None:
 async def test_a_context_that_cannot_be_restored_is_counted_with_its_reason(
     service: Service, reason: str, stored: bytes | None
 ) -> None:
-    """Gone, damaged, or sealed with another key than the worker has: the last fails the task, which runs as nobody else."""
+    """Gone, damaged, or sealed with another key than the worker has: the last fails the task, which runs anonymous else."""
     wrong_key = reason == "decrypt_failed"
     await service.serve(**({"TASKCTX_ENCRYPTION_KEYS": f"now:{generate_key()}"} if wrong_key else {}))
     async with service.client("ada") as ada:

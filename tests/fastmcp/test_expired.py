@@ -47,7 +47,7 @@ async def test_an_expired_token_fails_the_task_where_it_is_to(service: Service) 
 
 
 async def test_the_hook_gives_a_new_token(service: Service) -> None:
-    """FastMCP's getters know it too; the hook itself runs as nobody, to FastMCP as well."""
+    """FastMCP's getters know it too; the hook itself runs anonymous, to FastMCP as well."""
     asked: list[tuple[str, object, object]] = []
 
     async def renew(expired: taskctx.AccessToken) -> taskctx.AccessToken:
@@ -64,7 +64,7 @@ async def test_the_hook_gives_a_new_token(service: Service) -> None:
 
 
 async def test_the_hook_gives_another_callers_token(service: Service) -> None:
-    """The task runs as nobody, to both."""
+    """The task runs anonymous, to both."""
 
     async def renew(expired: taskctx.AccessToken) -> taskctx.AccessToken:
         return expired.model_copy(update={"client_id": "other", "expires_at": None})

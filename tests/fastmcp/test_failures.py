@@ -124,7 +124,7 @@ async def test_fastmcps_own_key_seals(service: Service) -> None:
 
 @pytest.mark.parametrize("setting", ["fail", "continue"])
 async def test_our_setting_can_only_be_stricter(service: Service, registry: CollectorRegistry, setting: Any) -> None:
-    """``on_restore_failure=fail`` fails tasks that FastMCP would run as nobody."""
+    """``on_restore_failure=fail`` fails tasks that FastMCP would run anonymous."""
     taskctx.configure(registry=CollectorRegistry(), on_restore_failure=setting)
     seen = await run_with(service, None)
 

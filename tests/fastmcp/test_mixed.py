@@ -71,7 +71,7 @@ async def sealed_and_not_instrumented(service: Service) -> Any:
 async def test_a_worker_that_is_not_instrumented_fails_what_the_keyring_sealed(
     sealed_and_not_instrumented: Any,
 ) -> None:
-    """Where a value that is not text would have the tool run as nobody."""
+    """Where a value that is not text would have the tool run anonymous."""
     assert "Failed to resolve dependencies" in await sealed_and_not_instrumented("see")
 
 

@@ -225,7 +225,7 @@ async def test_add_fails_when_the_server_does_not_answer_and_schedules_nothing(
 async def test_a_worker_whose_server_does_not_answer_says_so_and_goes_on(
     docket: Docket, server: ValkeyServer, start: Start, on_restore_failure: str, ran: bool
 ) -> None:
-    """The restore fails as backend_timeout, the task runs as nobody or not at all, and the next has its caller."""
+    """The restore fails as backend_timeout, the task runs anonymous or not at all, and the next has its caller."""
     port = free_port()
     start_worker(
         start,
@@ -291,7 +291,7 @@ async def test_a_worker_without_dependencies_is_told_of(docket: Docket, start: S
 
 
 async def test_a_worker_without_dependencies_fails_tasks_under_fail(docket: Docket, start: Start) -> None:
-    """A task that asks for its caller there does not go on as nobody."""
+    """A task that asks for its caller there does not go on anonymous."""
     worker = start_worker(start, docket, dependencies=NO_DEPENDENCIES, TASKCTX_ON_RESTORE_FAILURE="fail")
     submit(docket, "report", caller=ADA)
 

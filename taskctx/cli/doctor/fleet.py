@@ -91,7 +91,7 @@ def _without_taskctx(process: Process) -> Finding:
         "metrics",
         Severity.ERROR,
         f"{process.instance} gives metrics, and none of taskctx's",
-        "Either the process runs without taskctx, and its tasks as nobody, or it counts where nobody looks.",
+        "Either the process runs without taskctx, and its tasks run anonymous, or it counts where nobody looks.",
         "Give the worker taskctx.worker_dependencies (a FastMCP server: taskctx.fastmcp.instrument()), leave "
         "TASKCTX_METRICS on, and serve the registry that taskctx counts in.",
     )

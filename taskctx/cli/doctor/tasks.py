@@ -83,7 +83,7 @@ def _lost(docket: DocketSurvey, lost: Sequence[Run]) -> Iterator[Finding]:
             "lost",
             Severity.ERROR,
             f"{counted(len(lost), 'waiting task')} {_has(lost)} no snapshot: {listed(run.task_key for run in lost)}",
-            "They will run as nobody, or be failed (on_restore_failure). Their snapshots expired in the backlog, were "
+            "They will run anonymous, or be failed (on_restore_failure). Their snapshots expired in the backlog, were "
             "evicted, or were never saved.",
             "Have their callers submit them again. Add workers or raise TASKCTX_PENDING_TTL on the submitters if the "
             "backlog is long; see eviction above; see runbook TaskCtxSnapshotMissing.",
@@ -99,7 +99,7 @@ def _about_to_be_lost(docket: DocketSurvey, pending: Sequence[Run], now: float) 
             Severity.ERROR,
             f"{counted(len(late), 'snapshot')} will expire before the tasks are due: "
             f"{listed(run.task_key for run in late)}",
-            "The tasks will run as nobody, or be failed.",
+            "The tasks will run anonymous, or be failed.",
             "EXPIRE the snapshots later, and find who gave them so short a TTL (TaskContextSnapshot.save).",
             docket.name,
         )
@@ -150,7 +150,7 @@ def _untouched(docket: DocketSurvey, recent: Sequence[Run], settings: Settings) 
             Severity.ERROR if count == total[worker] else Severity.WARNING,
             f"worker {worker} completed {counted(total[worker], 'task')}, and left {count:,} of their snapshots alone",
             "A worker that is given taskctx.worker_dependencies restores a task's caller and shortens the snapshot "
-            "afterwards. Without it, every task runs as nobody, and nothing counts it.",
+            "afterwards. Without it, every task runs anonymous, and nothing counts it.",
             "Start it with --dependencies taskctx:worker_dependencies, or Worker(docket, "
             "dependencies=taskctx.worker_dependencies). If it is: see its log for contexts that were not restored, "
             "and whether its TASKCTX_COMPLETED_TTL is longer than here.",

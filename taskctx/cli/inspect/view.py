@@ -46,10 +46,10 @@ def meaning(inspection: Inspection) -> str | None:
     if stored is not None:
         return None if stored.refused is None else f"This process cannot read it: {stored.refused.explanation}."
     if located.task is None and inspection.runs:
-        return "The task was added without taskctx.add: it never had a snapshot, and runs as nobody."
+        return "The task was added without taskctx.add: it never had a snapshot, and runs anonymous."
     if any(run.is_pending for run in inspection.runs):
         return (
-            "The task waits, and its snapshot is gone or was never saved: it will run as nobody, or be failed "
+            "The task waits, and its snapshot is gone or was never saved: it will run anonymous, or be failed "
             "(on_restore_failure). It expired in the backlog, or the server evicted it; taskctx doctor tells more."
         )
     if inspection.runs:
