@@ -55,7 +55,8 @@ def rated_by_annotation(seen: Seen) -> Callable[..., Awaitable[None]]:
 def limited(seen: Seen) -> Callable[..., Awaitable[None]]:
     async def task(limit: ConcurrencyLimit = ConcurrencyLimit(max_concurrent=1)) -> None:
         if not seen:
-            await wait_until(lambda: bool(held_back))
+            # else one might be brought back before its try has ended, and nothing is known of it yet
+            await wait_until(lambda: len(held_back) == TASKS - 1)
         seen.append(taskctx.get_access_token())
 
     return task
