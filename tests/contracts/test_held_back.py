@@ -34,6 +34,13 @@ SOON = timedelta(milliseconds=400)
 LATER = timedelta(seconds=2)
 """Time for a test to do something to a task that is held back."""
 
+
+@pytest.fixture(autouse=True)
+def nothing_of_others() -> None:
+    """Other tests leave tasks behind that were held back."""
+    held_back.clear()
+
+
 Seen = list[AccessToken | None]
 Held = Callable[[Seen], Callable[..., Awaitable[None]]]
 

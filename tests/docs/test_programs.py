@@ -117,7 +117,7 @@ async def test_metrics_are_served(start: Starter, valkey: ValkeyServer, tmp_path
     for port in ports.values():
         await wait_until(lambda port=port: scrape(port) or any(each.ended for each in processes), timeout=60)
     assert value(scrape(ports["--metrics-port"]), "taskctx_restores_total", outcome="ok") == 0
-    assert value(scrape(ports["uvicorn"]), "taskctx_saves_total", outcome="ok") == 0
+    assert value(scrape(ports["uvicorn"]), "taskctx_inherited_contexts_total") == 0
 
 
 @runs_once
