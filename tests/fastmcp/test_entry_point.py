@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import BACKEND
-from tests.fastmcp.installed import theirs
+from tests.fastmcp.installed import only_4, theirs
 
 pytestmark = pytest.mark.skipif(BACKEND != "memory", reason="has no backend: once is enough")
 
@@ -38,6 +38,7 @@ print(FastAPIInstrumentor().is_instrumented_by_opentelemetry)
 """
 
 
+@only_4
 def test_a_fastmcp_that_is_not_known_costs_no_other_instrumentation(tmp_path: Path) -> None:
     """It is left as it is, and one line says so; what the user has beside it is instrumented."""
     # one whose tasks have none of the names that taskctx knows

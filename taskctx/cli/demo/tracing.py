@@ -44,7 +44,7 @@ def read_spans(directory: Path) -> list[Span]:
 
 
 def build_tree(spans: Sequence[Span], trace_id: str) -> Tree | None:
-    """The tree from the request's span, the first in its trace, down to the task's."""
+    """The tree from the request's span, the first in its trace that submits something, down to the task's."""
     spans = sorted(spans, key=lambda span: span["start_time"])
     ids = {span["context"]["span_id"] for span in spans}
     below: defaultdict[str | None, list[tuple[Span, str]]] = defaultdict(list)
@@ -79,7 +79,9 @@ def build_tree(spans: Sequence[Span], trace_id: str) -> Tree | None:
             "children": [node(child, by) for child, by in children],
         }
 
-    return node(tops[0], "parent") if tops else None
+    # a FastMCP 3 client asks for the list of tools in the same trace before it calls one
+    trees = [node(top, "parent") for top in tops]
+    return next((tree for tree in trees if _count(tree, "taskctx.save")), trees[0] if trees else None)
 
 
 def _linked_in(span: Span, trace_id: str) -> list[str]:
