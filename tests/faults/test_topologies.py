@@ -107,7 +107,8 @@ async def test_connections_to_cluster_cut(case: Case, start: Starter, tmp_path: 
         on_cluster(case, cluster)
         load = await under_load(case, BATCHES, LATER)
         proxy.life = 50
-        await case.until(lambda _: proxy.unheard >= UNHEARD)
+        # by lot, and the less often the busier the machine is
+        await case.until(lambda _: proxy.unheard >= UNHEARD, timeout=300)
         proxy.life = 0
         await load.goes_on()
         case.server_url = f"redis://127.0.0.1:{owner.port}/0"
