@@ -1,4 +1,4 @@
-"""The line of FastMCP that is installed, for the tests."""
+"""The line of FastMCP that is installed, for the tests: what both lines' modules have, by the same names."""
 
 from typing import TYPE_CHECKING
 
@@ -7,63 +7,9 @@ import pytest
 from taskctx.fastmcp._available import LINE
 
 if TYPE_CHECKING or LINE != 3:
-    from .line4 import (
-        PATCHED,
-        REFUSED,
-        WORKER,
-        CallError,
-        CurrentDocket,
-        EncryptedCodec,
-        ToolTask,
-        add_tasks,
-        answer,
-        ask_caller,
-        call_tool_task,
-        from_here,
-        run_tool,
-        theirs,
-        with_own_key,
-    )
+    from .line4 import *  # noqa: F403 - each says in __all__ what it gives
 else:
-    from .line3 import (
-        PATCHED,
-        REFUSED,
-        WORKER,
-        CallError,
-        CurrentDocket,
-        EncryptedCodec,
-        ToolTask,
-        add_tasks,
-        answer,
-        ask_caller,
-        call_tool_task,
-        from_here,
-        run_tool,
-        theirs,
-        with_own_key,
-    )
-
-__all__ = [
-    "LINE",
-    "PATCHED",
-    "REFUSED",
-    "WORKER",
-    "CallError",
-    "CurrentDocket",
-    "EncryptedCodec",
-    "ToolTask",
-    "add_tasks",
-    "answer",
-    "ask_caller",
-    "call_tool_task",
-    "from_here",
-    "has_legs",
-    "only_3",
-    "only_4",
-    "run_tool",
-    "theirs",
-    "with_own_key",
-]
+    from .line3 import *  # noqa: F403
 
 only_3 = pytest.mark.skipif(LINE != 3, reason="of FastMCP 3")
 only_4 = pytest.mark.skipif(LINE == 3, reason="of FastMCP 4")
