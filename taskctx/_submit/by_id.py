@@ -18,7 +18,7 @@ from .._transport import commands
 from .._transport.answers import FAILURES
 from .._transport.commands import Stored, TaskState
 from .._transport.connection import check_docket, check_open, connection_of
-from .._transport.deadline import BackendError, Deadline
+from .._transport.deadline import BackendError
 from .._transport.keyspace import Claim, claims_of, expire_if_due, scan
 from ..errors import ExecutionError, Reason
 from .scheduling import scheduler_of
@@ -118,7 +118,7 @@ class _Task:
 
     async def _records(self) -> list[_Record]:
         """What Docket has under this id: of one function as a rule, and tasks that wait or run before others."""
-        with self._deadline():
+        with self._connection.deadline():
             self._stored = await commands.fetch(self._connection, self._snapshot_key)
         records = await self._records_of([self._key_of(name) for name in self._docket.tasks])
         if not records and self._stored is not None:
@@ -130,7 +130,7 @@ class _Task:
         """Remove the snapshot, or shorten its life if a worker claimed one of these tasks before it was cancelled."""
         if self._stored is None:
             return
-        with self._deadline():
+        with self._connection.deadline():
             claims = await self._claims([record.task_key for record in cancelled])
             if any(claim.state in commands.LIVE for claim in claims):
                 return  # it was added again
@@ -142,7 +142,7 @@ class _Task:
                 await expire_if_due(self._connection, completed_ttl, due)
 
     async def _records_of(self, task_keys: Sequence[str]) -> list[_Record]:
-        with self._deadline():
+        with self._connection.deadline():
             claims = await self._claims(task_keys)
         found = zip(task_keys, claims, strict=True)
         return [_Record(key, claim) for key, claim in found if claim.state is not TaskState.UNKNOWN]
@@ -159,9 +159,6 @@ class _Task:
 
     def _key_of(self, name: str) -> str:
         return build_task_key(self._scope, self._id, PLAIN_TASK, name)
-
-    def _deadline(self) -> Deadline:
-        return Deadline(self._connection.timers, current_settings().backend_timeout)
 
 
 def _never_ran(before: Claim, now: Claim) -> bool:

@@ -116,6 +116,10 @@ class Connection:
             in_scripts = any(operation.kind.script for operation in operations)
             return await self._persist(again, None if in_scripts else failure)
 
+    def deadline(self) -> Deadline:
+        """The ``backend_timeout`` of the current settings, from now."""
+        return Deadline(self.timers, current_settings().backend_timeout)
+
     def redis(self) -> AbstractAsyncContextManager[Any]:
         """The docket's own client, for what is no operation on a key."""
         return self._docket.redis()
@@ -162,7 +166,7 @@ class Connection:
 
     async def _send_batch(self, operations: Sequence[Operation]) -> list[Replies]:
         """Operations that waited travel in a time of their own."""
-        with Deadline(self.timers, current_settings().backend_timeout):
+        with self.deadline():
             return await self._travel(operations)
 
     async def _travel(self, operations: Sequence[Operation]) -> list[Replies]:
@@ -247,7 +251,7 @@ class Connection:
                 if ask is None:
                     return 0.0  # memory:// is this process
                 before = time.time()
-                with Deadline(self.timers, current_settings().backend_timeout):
+                with self.deadline():
                     answer = await ask()
                 after = time.time()
         except redis_errors.ResponseError as refused:

@@ -26,7 +26,6 @@ from .._caller.trace_context import suppress_instrumentation
 from .._runtime import current_settings
 from .._transport import commands
 from .._transport.connection import connection_of
-from .._transport.deadline import Deadline
 from .._transport.keyspace import STEP, ScanRefused, claims_of, expire_if_due, scan, ttls_of
 from ..operations import Sweep
 from ..telemetry.observe import observe
@@ -76,10 +75,10 @@ async def _sweep_repeatedly(docket: Docket) -> None:
 
 async def _is_our_turn(docket: Docket, interval: int) -> bool:
     """Whether no worker began to sweep the docket in the last ``interval`` seconds."""
-    timeout, connection, ours = current_settings().backend_timeout, connection_of(docket), uuid4().bytes
+    connection, ours = connection_of(docket), uuid4().bytes
     # what two sweeps found is older than the save and the scheduling of a task together can be
-    ttl = max(interval, math.ceil(2 * timeout))
-    with Deadline(connection.timers, timeout):
+    ttl = max(interval, math.ceil(2 * current_settings().backend_timeout))
+    with connection.deadline():
         return await commands.put_new(connection, _key(docket, "turn"), ours, ttl)
 
 
@@ -120,7 +119,7 @@ async def _without_task(docket: Docket) -> _Ends:
 async def _long_lived(docket: Docket, snapshots: Collection[str]) -> _Ends:
     """Of these snapshots, those that have longer to live than a finished task's."""
     settings, connection = current_settings(), connection_of(docket)
-    with Deadline(connection.timers, settings.backend_timeout):
+    with connection.deadline():
         ttls = await ttls_of(connection, list(snapshots))
     now = time.monotonic()
     return {key: now + ttl for key, ttl in zip(snapshots, ttls, strict=True) if ttl > settings.completed_ttl}
@@ -136,7 +135,7 @@ async def _left_alone(docket: Docket, waiting: _Ends) -> _Ends:
         async for keys in steps:
             named = ((key, snapshot_key(docket, key.removeprefix(prefix))) for key in keys)
             records = {key: snapshot for key, snapshot in named if snapshot is not None and snapshot in left}
-            with Deadline(connection.timers, current_settings().backend_timeout):
+            with connection.deadline():
                 claims = await claims_of(connection, list(records))
             for snapshot, claim in zip(records.values(), claims, strict=True):
                 if claim.state in commands.LIVE:
@@ -149,7 +148,7 @@ async def _left_alone(docket: Docket, waiting: _Ends) -> _Ends:
 async def _noted(docket: Docket) -> _Ends:
     """What the sweep before found without a task.  Notes that are not to be read are as good as none."""
     connection = connection_of(docket)
-    with Deadline(connection.timers, current_settings().backend_timeout):
+    with connection.deadline():
         stored = await commands.fetch(connection, _key(docket, "notes"))
     if stored is None or stored.ttl is None:
         return {}
@@ -166,7 +165,7 @@ async def _note(docket: Docket, found: _Ends) -> None:
     """Leave word of snapshots without a task for the next sweep, whichever worker's it is."""
     connection, now = connection_of(docket), time.monotonic()
     notes = {key: round(end - now) for key, end in list(found.items())[:MOST_NOTED]}
-    with Deadline(connection.timers, current_settings().backend_timeout):
+    with connection.deadline():
         await commands.put(connection, _key(docket, "notes"), _Notes.dump_json(notes), NOTES_TTL)
 
 
@@ -176,7 +175,7 @@ async def _shorten(docket: Docket, ends: _Ends) -> int:
     while step := list(islice(keys, STEP)):
         now = time.monotonic()
         due = {key: range(int(ends[key] - now) - TOLERANCE, int(ends[key] - now) + TOLERANCE + 1) for key in step}
-        with Deadline(connection.timers, settings.backend_timeout):
+        with connection.deadline():
             shortened += await expire_if_due(connection, settings.completed_ttl, due)
     return shortened
 
