@@ -2,7 +2,7 @@
 
 Packages are not shut out by their version: what a newer one may have moved or changed is looked for here, and what is
 missing is one error that names it, in place of an AttributeError at the first submission.  What only a server can
-answer is in ``tests/upstream``.
+answer is in ``tests/upstream``.  What is needed of FastMCP is in ``fastmcp.py``, which is asked where that is wanted.
 """
 
 from __future__ import annotations
@@ -111,8 +111,13 @@ FAULTS: Final[tuple[Need, ...]] = (
 """Versions that pip would not have chosen, and that do harm: ``purpose`` says which."""
 
 
-def require(needs: Iterable[Need]) -> None:
+def require(needs: Iterable[Need], install: str = "", meanwhile: str = "") -> None:
     """See that everything is there, and behaves.
+
+    Args:
+        needs: what is looked for.
+        install: what pip is told to upgrade, where that is not just taskctx and the packages at fault.
+        meanwhile: what works all the same; nothing of taskctx does otherwise.
 
     Raises:
         UnsupportedVersion: something is not; all of it is named.
@@ -122,8 +127,8 @@ def require(needs: Iterable[Need]) -> None:
         packages = list(dict.fromkeys(need.package for need in missing))
         said = "; ".join(f"{_installed(each)} does not have {_lacking(each, missing)}" for each in packages)
         raise UnsupportedVersion(
-            f"{said}. Install versions that taskctx was tested with, or a newer taskctx: "
-            f"pip install --upgrade taskctx {' '.join(packages)}"
+            f"{said}. Install versions that taskctx was tested with, or a newer taskctx: pip install --upgrade "
+            f"{install or ' '.join(('taskctx', *packages))}{meanwhile and f'; {meanwhile}'}"
         )
 
 
@@ -148,10 +153,16 @@ def _lacking(package: str, missing: list[Need]) -> str:
 
 
 def _installed(package: str) -> str:
+    number = version_of(package)
+    return f"{package} {number}" if number else f"{package}, which is not installed,"
+
+
+def version_of(package: str) -> str | None:
+    """The version that is installed; None where none is."""
     try:
-        return f"{package} {version(package)}"
+        return version(package)
     except PackageNotFoundError:
-        return f"{package}, which is not installed,"
+        return None
 
 
 require(NEEDS)

@@ -12,7 +12,7 @@ task.  Trace context, baggage and carried variables ride inside FastMCP's snapsh
 seal it where FastMCP's own key is not set.  A process that is not instrumented reads what is not sealed.
 """
 
-from ._available import FASTMCP_VERSION
+from .._upstream.fastmcp import FASTMCP_VERSION  # first: what is imported below needs what it looks for
 from ._instrument import instrument, uninstrument
 
 __all__ = ["FASTMCP_VERSION", "instrument", "uninstrument"]

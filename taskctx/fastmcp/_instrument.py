@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, cast
 from .._caller.caller import current_caller
 from .._caller.registries import WeakRegistry, servers, sessions
 from .._worker.sweep import sweeping
-from ..errors import ConfigurationError
 from ..telemetry.observe import docket_seen
 from . import _upstream
 from ._caller import FastMCPCallers
@@ -84,8 +83,7 @@ def instrument() -> None:
     Call it before the server starts, on servers and workers alike; a second call does nothing.  Workers of servers that
     run already go on as they are.
 
-    Raises:
-        ConfigurationError: this FastMCP lacks a name that taskctx relies on; nothing was changed.
+    A FastMCP that has not what taskctx needs is an :class:`taskctx.UnsupportedVersion` before that, at import.
     """
     with _lock:
         if _replaced:
@@ -111,11 +109,7 @@ def _prepared() -> list[_Replaced]:
     wrapped: dict[int, object] = {}
     for owner, name, wrap in PATCHES:
         # as it is stored: a class method, not bound to its class
-        original = cast("dict[str, Any]", vars(owner)).get(name)
-        if original is None:
-            raise ConfigurationError(
-                f"this FastMCP has no {owner.__name__}.{name}, which taskctx relies on: nothing is instrumented"
-            )
+        original = cast("dict[str, Any]", vars(owner))[name]
         ours = wrapped.setdefault(id(original), wrap(original))
         replaced.append(_Replaced(owner, name, original, ours))
     return replaced

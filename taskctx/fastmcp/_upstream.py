@@ -14,20 +14,15 @@ from types import ModuleType
 from typing import Any, ClassVar, Protocol, cast
 
 from docket import Docket
+from fastmcp.server.dependencies import get_access_token, get_context, get_http_headers
+from fastmcp.server.server import FastMCP
 
-from ._available import LINE, UnsupportedFastMCP, sentence
+from .._upstream.fastmcp import LINE
 
-try:
-    from fastmcp.server.dependencies import get_access_token, get_context, get_http_headers
-    from fastmcp.server.server import FastMCP
-
-    if LINE == 3:  # noqa: PLR2004
-        from . import _fastmcp3 as installed
-    else:
-        from . import _fastmcp4 as installed
-except ImportError as error:
-    what = str(error).partition(" (")[0]
-    raise UnsupportedFastMCP(sentence(what, "pip install --upgrade 'fastmcp[tasks]' taskctx")) from None
+if LINE == 3:  # noqa: PLR2004
+    from . import _fastmcp3 as installed
+else:
+    from . import _fastmcp4 as installed
 
 __all__ = [
     "FastMCP",

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from taskctx.fastmcp._available import LINE
+from taskctx._upstream.fastmcp import LINE
 
 if TYPE_CHECKING or LINE != 3:
     from .line4 import *  # noqa: F403 - each says in __all__ what it gives

@@ -10,7 +10,7 @@ import fastmcp
 from fastmcp import Client, FastMCP
 
 # absolute, because FastMCP's worker loads the server by its path
-from taskctx.fastmcp._available import LINE
+from taskctx._upstream.fastmcp import LINE
 
 WORKER: Final = "fastmcp.cli tasks worker" if LINE == 3 else "fastmcp_tasks.worker_cli worker"  # noqa: PLR2004
 

@@ -6,11 +6,10 @@ import json
 import platform
 from collections.abc import Iterator
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from typing import Any
 
-from taskctx._upstream import FAULTS, is_met
+from taskctx._upstream import FAULTS, is_met, version_of
 
 from .finding import Finding, Severity, ok
 
@@ -20,7 +19,7 @@ def check_versions() -> Iterator[Finding]:
     for fault in FAULTS:
         if not is_met(fault):
             what, _, do = fault.purpose.partition(". ")
-            yield Finding("versions", Severity.WARNING, f"{fault.package} {version(fault.package)} {what}", what, do)
+            yield Finding("versions", Severity.WARNING, f"{fault.package} {version_of(fault.package)} {what}", what, do)
     known = tested()
     installed = {package: found for package in known if (found := _installed(package)) is not None}
     yes = [f"{package} {found}" for package, found in installed.items() if found in known[package]]
@@ -43,7 +42,4 @@ def tested() -> dict[str, frozenset[str]]:
 
 
 def _installed(package: str) -> str | None:
-    try:
-        return platform.python_version() if package == "python" else version(package)
-    except PackageNotFoundError:
-        return None
+    return platform.python_version() if package == "python" else version_of(package)
