@@ -11,7 +11,7 @@ WORKERS ?= auto
 FAULTS_AT_A_TIME ?= 3
 REPORT ?= build/faults.md
 
-.PHONY: help bench docs reference compat test-oldest test-fastmcp-3 test-fastmcp-oldest test-mcp-1 test-fastmcp-theirs observe-check stack-check fault-check package-check pictures fuzz mutate demo dashboards test test-memory test-valkey check lint types format clean
+.PHONY: help bench docs reference compat test-oldest test-fastmcp-3 test-fastmcp-oldest test-mcp-1 test-fastmcp-theirs observe-check stack-check fault-check package-check pictures terminal-pictures fuzz mutate demo dashboards test test-memory test-valkey check lint types format clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -84,6 +84,9 @@ package-check: $(READY)  ## build wheel and sdist; install them and run the demo
 
 pictures: $(READY) $(PICTURES)/dist/page.js  ## draw the dashboards, without Grafana, in good and bad times; then look at build/pictures
 	$(BIN)/python -m tests.pictures $(ARGS)
+
+terminal-pictures: $(READY)  ## draw what the command shows on a terminal, for the docs; needs prometheus
+	$(BIN)/python -m tests.pictures.terminal
 
 $(PICTURES)/dist/page.js: $(wildcard tests/pictures/app/*)
 	mkdir -p $(PICTURES)

@@ -21,7 +21,7 @@ import taskctx
 from taskctx.cli.operating.fleet import Process, Sample
 from taskctx.cli.operating.histogram import quantile
 from taskctx.cli.processes import free_port
-from taskctx.cli.top.frame import COLUMNS, frame
+from taskctx.cli.top.frame import frame
 from taskctx.cli.top.rates import activities, altogether
 from taskctx.cli.top.source import Comparison
 from taskctx.telemetry import names
@@ -40,9 +40,11 @@ def columns(line: str) -> list[str]:
 
 
 def row(out: str, instance: str) -> list[str]:
-    """What a frame says of a process."""
-    (line,) = [line for line in out.splitlines() if line.startswith(f"{instance} ")]
-    return columns(line)[1:]
+    """What a frame says of a process, on its line and below it."""
+    lines = out.splitlines()
+    (number,) = [number for number, line in enumerate(lines) if line.startswith(f"{instance} ")]
+    below = [line for line in lines[number + 1 : number + 2] if line.startswith("  ")]
+    return [*columns(lines[number])[1:], *below]
 
 
 @on_a_server
@@ -130,18 +132,25 @@ async def test_an_empty_address(once: list[str]) -> None:
     assert ended.err.startswith("--metrics is empty.\n")
 
 
-def test_a_narrow_terminal() -> None:
-    """No heading is cut, and no part of a process's name is lost."""
-    found = Comparison([replace(process(1, 2, 3, failed=1), instance="reports-worker-1.example.org:9100")])
-    console = Console(width=80, record=True, file=io.StringIO())
+def words(found: Comparison, width: int) -> list[str]:
+    """All that a frame says on a terminal so wide and 20 lines high, which it does not exceed."""
+    console = Console(width=width, record=True, file=io.StringIO())
     console.print(frame(found))
-    title, *lines = console.export_text().splitlines()
-    (first,) = [number for number, line in enumerate(lines) if line.startswith("reports-")]
-    heading = " ".join(lines[:first]).split()
-    assert set(heading) == {word for column in ("process", *COLUMNS, "not restored fully") for word in column.split()}
-    name = "".join(line.split("  ")[0].strip() for line in lines[first:-2])
-    assert name == "reports-worker-1.example.org:9100"
-    assert title.startswith("taskctx top")
+    shown = console.export_text()
+    assert all(len(line) <= width for line in shown.splitlines())
+    assert len(shown.splitlines()) <= 20
+    return sorted(shown.split())
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+@pytest.mark.parametrize("name", ["reports-worker-{}.example.org:9100", "workers/worker-{}", "w{}:9100"])
+def test_a_narrow_terminal(name: str, width: int) -> None:
+    """No word is cut, and none is lost: not a heading, a process's name, a reason, nor why one is down."""
+    failing = replace(process(1_000, 2_000, 300_000, failed=1_234), instance=name.format(1))
+    refused = f"nothing is served at {name.format(3)} (ConnectionRefusedError)"
+    down = replace(failing, instance=name.format(3), samples=(), down=refused)
+    found = Comparison([failing, replace(failing, instance=name.format(2)), down])
+    assert words(found, width) == words(found, 400)
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:1", "ftp://host", "http://[bad", "http://host:99999999"])

@@ -1,1 +1,5 @@
-"""Pictures of the dashboards in good and bad times, drawn with Grafana's own components and without Grafana."""
+"""The pictures of docs/: of dashboards, and of the terminal."""
+
+from tests.processes.support import ROOT
+
+DOCS = ROOT / "docs" / "pictures"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dashboards import overview, registries, slo, workers
+from tests.pictures import DOCS
 from tests.pictures.play import SCRAPE, Moment, Play, played
 from tests.processes.support import ROOT
 from tests.stack.durations import shortened
@@ -23,11 +24,7 @@ from tests.stack.programs import program
 from tests.stack.prometheus import COMMITTED
 
 BUILD = ROOT / "build" / "pictures"
-DOCS = ROOT / "docs" / "pictures"
 BOARDS = (overview.DASHBOARD, workers.DASHBOARD, registries.DASHBOARD, slo.DASHBOARD)
-MOST_BYTES = 2 * 1024 * 1024
-"""Of all that is in docs/pictures."""
-
 FIVE_MINUTES = 20
 """Seconds that stand for the five minutes of a panel."""
 
@@ -87,9 +84,6 @@ def main() -> int:
             pictures = [*_of_the_docs(play)] if arguments.docs and first else []
             for drawn in _shoot(play, [*pictures, *_pictures(play, folder, everything=first)]):
                 faults.look(drawn, is_empty="/empty-" in drawn["path"])
-    size = sum(path.stat().st_size for path in DOCS.iterdir())
-    if size > MOST_BYTES:
-        faults.found.append(f"docs/pictures has {size:,} bytes, and may have {MOST_BYTES:,}")
     print(*faults.found, f"pictures: {BUILD}; {len(faults.found)} faults", sep="\n")  # noqa: T201
     return 1 if faults.found else 0
 

@@ -43,8 +43,14 @@ def findings_of(sections: Sequence[Section]) -> list[Finding]:
 
 def _print(console: Console, finding: Finding) -> None:
     mark, style = _MARKS[finding.severity]
-    title = Text.assemble("  ", (mark, style), " ", (f"{finding.check:<{_WIDTH}}", "bold"), plain(finding.what))
-    console.print(title, soft_wrap=True)
+    head = Text.assemble("  ", (mark, style), " ", (f"{finding.check:<{_WIDTH}}", "bold"))
+    if console.is_terminal:
+        title = Table.grid()
+        title.add_row(head, Text(plain(finding.what), overflow="fold"))
+        console.print(title)
+    else:
+        # whoever searches a log finds it on one line
+        console.print(head.append(plain(finding.what), ""), soft_wrap=True)
     reasons = Table.grid(padding=(0, 1))
     for name, text in (("why", finding.why), ("do", finding.do)):
         if text:

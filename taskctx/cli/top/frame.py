@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.padding import Padding
 from rich.text import Text
 
 from ..operating.words import counted, duration
@@ -17,21 +18,62 @@ LITTLE = 0.1
 """Share of its life below which a snapshot's headroom is worth looking at, as in the bundled alerts."""
 
 COLUMNS = ("restores", "per s", "age p50", "age p99", "left p10")
+GAP = "  "
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Of a process.
+
+    Attributes:
+        numbers: one for each of ``COLUMNS``.
+        note: what was not restored fully, or why nothing is known.
+    """
+
+    name: Text
+    numbers: Sequence[Text]
+    note: Text
+    style: str = ""
+
+
+HEADING = Row(Text("process"), [Text(title) for title in COLUMNS], Text("not restored fully"), "dim")
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows below each other.  No word is cut: in a narrow terminal notes, and then names, have lines of their own."""
+
+    rows: Sequence[Row]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        numbers = (row.numbers for row in self.rows)
+        widths = [max(number.cell_len for number in column) for column in zip(*numbers, strict=True)]
+        room = options.max_width - sum(len(GAP) + width for width in widths)
+        name = max(row.name.cell_len for row in self.rows)
+        note = max(row.note.cell_len for row in self.rows)
+        for row in self.rows:
+            line = Text(style=row.style)
+            if name <= room:
+                line.append_text(row.name).pad_right(name - row.name.cell_len)
+            else:
+                yield Text.assemble(row.name, style=row.style, overflow="fold")
+            for number, width in zip(row.numbers, widths, strict=True):
+                line.append(GAP).append(" " * (width - number.cell_len)).append_text(number)
+            if name + len(GAP) + note <= room:
+                yield line.append(GAP).append_text(row.note)
+            else:
+                yield line
+                if row.note:
+                    yield Padding(Text.assemble(row.note, style=row.style), (0, 0, 0, len(GAP)))
 
 
 def frame(comparison: Comparison) -> RenderableType:
     """All processes, with what a column means below."""
     found = activities(comparison)
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    table.add_column("process", overflow="fold", min_width=len("process"))
-    for title in COLUMNS:
-        table.add_column(title, justify="right", no_wrap=True, min_width=len(title))
-    table.add_column("not restored fully", overflow="fold", min_width=len("restored"))
-    for each in found:
-        table.add_row(*_row(each, comparison.seconds))
+    rows = [HEADING, *(_row(each, comparison.seconds) for each in found)]
     if len(found) > 1:
-        table.add_row(*_row(altogether(found), comparison.seconds), style="bold")
-    return Group(_title(found, comparison.seconds), table, _legend())
+        rows.append(_row(altogether(found), comparison.seconds, style="bold"))
+    return Group(_title(found, comparison.seconds), Rows(rows), _legend())
 
 
 def _title(found: list[Activity], seconds: float | None) -> Text:
@@ -45,21 +87,21 @@ def _title(found: list[Activity], seconds: float | None) -> Text:
     )
 
 
-def _row(each: Activity, seconds: float | None) -> list[str | Text]:
+def _row(each: Activity, seconds: float | None, style: str = "") -> Row:
     if each.down is not None:
-        return [Text(each.instance, "red"), *[UNKNOWN] * len(COLUMNS), Text(f"down: {each.down}", "red")]
+        unknown = [Text(UNKNOWN)] * len(COLUMNS)
+        return Row(Text(each.instance, "red"), unknown, Text(f"down: {each.down}", "red"))
     rate = UNKNOWN if seconds is None else f"{each.restores / seconds:,.1f}"
     ages = (each.age(of) for of in (0.5, 0.99))
     left = each.least_headroom(LITTLE)
     little = left is not None and left < LITTLE
-    return [
-        Text(each.instance),
-        f"{each.restores:,.0f}",
-        rate,
-        *(UNKNOWN if age is None else duration(age) for age in ages),
+    numbers = [
+        Text(f"{each.restores:,.0f}"),
+        Text(rate),
+        *(Text(UNKNOWN if age is None else duration(age)) for age in ages),
         Text(UNKNOWN if left is None else f"{left:.0%}", "yellow" if little else ""),
-        _failures(each.failures),
     ]
+    return Row(Text(each.instance), numbers, _failures(each.failures), style)
 
 
 def _failures(failures: Mapping[str, float]) -> Text:
