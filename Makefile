@@ -11,7 +11,7 @@ WORKERS ?= auto
 FAULTS_AT_A_TIME ?= 3
 REPORT ?= build/faults.md
 
-.PHONY: help bench docs reference compat test-oldest test-fastmcp-3 test-fastmcp-oldest test-mcp-1 test-fastmcp-theirs observe-check stack-check fault-check package-check pictures terminal-pictures fuzz mutate demo dashboards test test-memory test-valkey check lint types format clean
+.PHONY: help bench docs reference compat test-oldest test-fastmcp-3 test-fastmcp-oldest test-mcp-1 test-fastmcp-theirs observe-check stack-check fault-check package-check release-check pictures terminal-pictures fuzz mutate demo dashboards test test-memory test-valkey check lint types format clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -81,6 +81,9 @@ fault-check: $(READY)  ## kill, freeze, cut off and empty servers and processes;
 
 package-check: $(READY)  ## build wheel and sdist; install them and run the demo on every Python from 3.11 that is here
 	$(BIN)/pytest -m packaging tests/packaging $(ARGS)
+
+release-check: docs  ## what is to be uploaded, in dist: its versions, its page on an index, the changelog; and the docs
+	$(BIN)/python -m tests.packaging.release
 
 pictures: $(READY) $(PICTURES)/dist/page.js  ## draw the dashboards, without Grafana, in good and bad times; then look at build/pictures
 	$(BIN)/python -m tests.pictures $(ARGS)

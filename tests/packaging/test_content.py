@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import tarfile
-from email import message_from_bytes
-from email.message import Message
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -14,6 +12,7 @@ import pytest
 import taskctx
 from tests.packaging.conftest import Distributions
 from tests.packaging.environment import ROOT
+from tests.packaging.release import faults_of, metadata_of
 
 pytestmark = pytest.mark.packaging
 
@@ -21,11 +20,6 @@ pytestmark = pytest.mark.packaging
 def content(wheel: Path) -> dict[str, bytes]:
     with ZipFile(wheel) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
-
-
-def metadata(wheel: Path) -> Message:
-    (found,) = (text for name, text in content(wheel).items() if name.endswith(".dist-info/METADATA"))
-    return message_from_bytes(found)
 
 
 def tracked(*folders: str) -> set[str]:
@@ -66,8 +60,8 @@ def test_the_sdist_holds_sources_tests_and_documents(distributions: Distribution
 
 
 def test_the_metadata_says_what_it_is(distributions: Distributions) -> None:
-    """Version, licence with its text, types, the oldest Python and the README."""
-    found = metadata(distributions.wheel)
+    """Version, licence with its text, types, and the oldest Python."""
+    found = metadata_of(distributions.wheel)
     classifiers = found.get_all("Classifier", [])
 
     assert (found["Name"], found["Version"]) == ("taskctx", taskctx.__version__)
@@ -75,5 +69,8 @@ def test_the_metadata_says_what_it_is(distributions: Distributions) -> None:
     assert f"taskctx-{taskctx.__version__}.dist-info/licenses/LICENSE" in content(distributions.wheel)
     assert {"Typing :: Typed", "Framework :: AsyncIO", "Programming Language :: Python :: 3.11"} <= set(classifiers)
     assert found["Requires-Python"] == ">=3.11"
-    assert found["Description-Content-Type"] == "text/markdown"
-    assert found.get_payload(decode=True) == (ROOT / "README.md").read_bytes()
+
+
+def test_an_index_shows_it_well(distributions: Distributions) -> None:
+    """Of wheel and sdist alike: the version, and the README with links and pictures that lead somewhere from there."""
+    assert [*faults_of(distributions.wheel), *faults_of(distributions.sdist)] == []

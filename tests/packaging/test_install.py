@@ -33,9 +33,12 @@ def base(
 
 
 @pytest.fixture(scope="module")
-def with_demo(base: Environment, distributions: Distributions) -> Environment:
-    """The same environment, from then on with the extra ``demo``; so tests of ``base`` stand above those of this."""
-    base.install(f"{distributions.wheel}[demo]")
+def with_demo(base: Environment) -> Environment:
+    """The same environment, from then on with the extra ``demo``; so tests of ``base`` stand above those of this.
+
+    It is installed as hints say, which works where taskctx came from elsewhere than an index, too.
+    """
+    base.install("taskctx[demo]")
     return base
 
 
