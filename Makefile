@@ -10,6 +10,8 @@ PICTURES := build/pictures/app
 WORKERS ?= auto
 FAULTS_AT_A_TIME ?= 3
 REPORT ?= build/faults.md
+# PROMETHEUS=3: on the version that docker-compose.yml runs, which is built (with Go) at the first time, not on what is installed
+ON_PROMETHEUS := $(if $(filter 3,$(PROMETHEUS)),built=$$($(BIN)/python -m tests.stack.prometheus_3) && PATH="$$built:$$PATH")
 
 .PHONY: help bench docs reference compat test-oldest test-fastmcp-3 test-fastmcp-oldest test-mcp-1 test-fastmcp-theirs observe-check stack-check fault-check package-check release-check pictures terminal-pictures fuzz mutate demo dashboards test test-memory test-valkey check lint types format clean
 
@@ -29,7 +31,7 @@ demo: $(READY)  ## run the main job on real input: requests, workers, a real Val
 test: test-memory test-valkey  ## run the tests on both backends
 
 test-memory: $(READY)
-	TASKCTX_TEST_BACKEND=memory $(BIN)/pytest -n $(WORKERS) $(ARGS)
+	$(ON_PROMETHEUS) TASKCTX_TEST_BACKEND=memory $(BIN)/pytest -n $(WORKERS) $(ARGS)
 
 test-valkey: $(READY)
 	TASKCTX_TEST_BACKEND=valkey $(BIN)/pytest -n $(WORKERS) $(ARGS)
@@ -70,11 +72,11 @@ types: $(READY)  ## pyright, strict, and the completeness of the public types
 	$(BIN)/pyright
 	PATH="$(CURDIR)/$(BIN):$$PATH" pyright --ignoreexternal --verifytypes taskctx
 
-observe-check: $(READY)  ## dashboards and alerts against a real Prometheus and Alertmanager
-	$(BIN)/pytest -m stack tests/stack/test_observe.py tests/stack/test_empty_prometheus.py tests/stack/test_doctor.py tests/stack/test_coverage.py $(ARGS)
+observe-check: $(READY)  ## dashboards and alerts against a real Prometheus (PROMETHEUS=3: a new one) and Alertmanager
+	$(ON_PROMETHEUS) $(BIN)/pytest -m stack tests/stack/test_observe.py tests/stack/test_empty_prometheus.py tests/stack/test_doctor.py tests/stack/test_coverage.py tests/stack/test_histograms.py $(ARGS)
 
 stack-check: $(READY)  ## the production stack, but for containers: compose's own files and a collector built for it
-	$(BIN)/pytest -m stack tests/stack/test_stack.py $(ARGS)
+	$(ON_PROMETHEUS) $(BIN)/pytest -m stack tests/stack/test_stack.py $(ARGS)
 
 fault-check: $(READY)  ## kill, freeze, cut off and empty servers and processes; no task may be lost or see another caller
 	TASKCTX_TEST_BACKEND=valkey TASKCTX_FAULTS_REPORT=$(REPORT) $(BIN)/pytest -m faults -n $(FAULTS_AT_A_TIME) --dist worksteal tests/faults $(ARGS)
