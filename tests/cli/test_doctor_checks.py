@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
 import pytest
 
+from dashboards.alerts import ALERTS
+from dashboards.recording import RESTORE_P99
 from taskctx._snapshot.snapshot import StoredSnapshot
 from taskctx.cli._url import shown
 from taskctx.cli.doctor.backend import check_backend
+from taskctx.cli.doctor.buckets import check_buckets
 from taskctx.cli.doctor.finding import Finding, Severity, not_looked, worst
 from taskctx.cli.doctor.fleet import check_fleet, runbook_of
 from taskctx.cli.doctor.snapshots import check_snapshots
@@ -305,6 +309,16 @@ def test_submissions_without_a_caller_long_ago() -> None:
     later = process("web", "1", *submissions(1_100, unmeant=30))
     (found,) = [each for each in check_fleet([later], {"web": now}, {}) if each.why]
     assert found.what == "web submitted 20 of 100 tasks without a caller in the last 1 h"
+
+
+def test_histograms_without_buckets() -> None:
+    """A process that counts restores has them, unless Prometheus does not keep them; the advice names what is silent then."""
+    bucket = Sample(f"{names.SNAPSHOT_AGE.name}_bucket", {"le": "1.0"}, 0)
+    processes = [process("w", "1", restores(2)), process("v", "1", restores(0), bucket), process("api", "1")]
+    (found,) = check_buckets(processes)
+    assert found.what == "Prometheus has no buckets of the histograms of w"
+    asking = {alert.name for alert in ALERTS if "_bucket" in alert.expr or RESTORE_P99 in alert.expr}
+    assert set(re.findall(r"TaskCtx(\w+)", found.why)) == asking
 
 
 def test_somebody_elses_metrics() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,9 +46,13 @@ def with_variables(expr: str) -> str:
 
 
 def write_config(
-    directory: Path, targets: Mapping[str, Mapping[str, int]], alertmanager_port: int, interval: int = INTERVAL
+    directory: Path,
+    targets: Mapping[str, Mapping[str, int]],
+    alertmanager_port: int,
+    interval: int = INTERVAL,
+    scraping: Mapping[str, Mapping[str, object]] | None = None,
 ) -> Path:
-    """Configuration and shortened rules in a folder; ``targets`` are ports by instance by job."""
+    """Configuration and shortened rules in a folder; ``targets`` are ports by instance by job, ``scraping`` its options."""
     for path in RULES:
         (directory / path.name).write_text(shorten_rules(path.read_text()))
     config: dict[str, Any] = {
@@ -65,6 +70,7 @@ def write_config(
                     {"targets": [f"127.0.0.1:{port}"], "labels": {"instance": instance}}
                     for instance, port in instances.items()
                 ],
+                **(scraping or {}).get(job, {}),
             }
             for job, instances in targets.items()
         ],
@@ -72,6 +78,14 @@ def write_config(
     path = directory / "prometheus.yml"
     path.write_text(yaml.safe_dump(config, sort_keys=False))
     return path
+
+
+def major(program: str) -> int:
+    """The major version of a Prometheus."""
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    found = re.search(r"version (\d+)\.", done.stdout + done.stderr)
+    assert found
+    return int(found[1])
 
 
 def command(program: str, config: Path, port: int) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import secrets as randomness
 import signal
-import subprocess
 import time
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +23,7 @@ from tests.processes.support import Process, Starter
 from tests.stack import stack_leaks as leaks
 from tests.stack import stack_otlp as otlp
 from tests.stack.programs import Patience, program
-from tests.stack.prometheus import Prometheus
+from tests.stack.prometheus import Prometheus, major
 from tests.stack.stack_collector import built_collector, validate
 from tests.stack.stack_orders import Caller, Order
 from tests.stack.stack_run import CALLS, Outage, Run, restores_among, restores_by_outcome
@@ -56,10 +55,7 @@ class Programs:
     @property
     def prometheus_takes_otlp(self) -> bool:
         """As of version 3, by the option that docker-compose.yml uses."""
-        done = subprocess.run([self.prometheus, "--version"], capture_output=True, text=True, check=True)
-        found = re.search(r"version (\d+)\.", done.stdout + done.stderr)
-        assert found
-        return int(found[1]) >= 3
+        return major(self.prometheus) >= 3
 
 
 @contextmanager

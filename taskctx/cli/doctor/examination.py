@@ -14,6 +14,7 @@ from ..operating.fleet import Process, read_endpoints, read_prometheus
 from ..operating.server import connected
 from ..operating.words import listed
 from .backend import check_backend
+from .buckets import check_buckets
 from .elsewhere import check_elsewhere
 from .finding import Finding, Section, Severity, not_looked
 from .fleet import check_fleet
@@ -129,6 +130,8 @@ async def _processes(
             processes += scraped
             if not scraped:
                 yield _scrapes_nobody()
+            for finding in check_buckets(scraped):
+                yield finding
     for finding in check_fleet(processes, before, workers, stored, options.since):
         yield finding
     if seen is not None and seen.complete:

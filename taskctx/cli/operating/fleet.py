@@ -115,6 +115,11 @@ class Process:
         return any(each.name.startswith("docket_") for each in self.samples)
 
     @property
+    def has_buckets(self) -> bool:
+        """Whether its histograms are there; they are as soon as it counts restores."""
+        return any(each.name in _BUCKETS for each in self.samples)
+
+    @property
     def has_taskctx(self) -> bool:
         return any(self.find(names.BUILD_INFO.name))
 
