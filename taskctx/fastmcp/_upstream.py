@@ -1,7 +1,7 @@
 """Every name of FastMCP's that taskctx uses: those that are the same in each line of FastMCP, and the installed line.
 
 A line is a major version, and a module with what is its alone; these and this are all that import fastmcp.  What is
-private there, or is used in a way that FastMCP does not promise, has a test in tests/upstream/test_fastmcp.py.
+private there, or is used in a way that FastMCP does not promise, has a test in tests/upstream.
 """
 
 # pyright: reportPrivateUsage=false

@@ -1,206 +1,106 @@
-"""What taskctx.fastmcp relies on in FastMCP, beyond its public API; each test says what breaks when that moves."""
+"""What taskctx.fastmcp relies on in either line of FastMCP, beyond its public API.
 
-# pyright: reportPrivateUsage=false, reportPrivateImportUsage=false, reportGeneralTypeIssues=false
+Each test says what breaks when that moves.  What is of one line alone is in test_fastmcp3.py and test_fastmcp4.py.
+"""
+
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 import hashlib
 import inspect
 import json
-from collections.abc import Awaitable
-from contextlib import AbstractAsyncContextManager
-from typing import Any
+from pkgutil import resolve_name
 from uuid import uuid4
 
 import pytest
-
-pytest.importorskip("fastmcp_tasks", reason="FastMCP 4 is not installed")
-
 from docket import Docket
 from fastmcp import FastMCP
-from fastmcp.server import dependencies as core
-from fastmcp_tasks import TasksExtension, context, creation, extension, handlers, lifespan
-from fastmcp_tasks.context import TaskContextSnapshot
-from fastmcp_tasks.encryption import (
-    _FERNET_PREFIX,
-    EncryptedCodec,
-    PlaintextCodec,
-    SnapshotDecryptionError,
-    snapshot_codec,
-)
-from fastmcp_tasks.keys import build_task_key, leg_execution_key, parse_task_key, task_redis_prefix
-from mcp.server.auth.middleware.auth_context import auth_context_var
 
-from taskctx._snapshot.codec import FERNET, SEALED_AS_TEXT
-from taskctx._snapshot.keys import build_task_key as build_ours
-from taskctx._snapshot.keys import parse_task_key as parse_ours
-from taskctx.fastmcp import _fastmcp4
-from taskctx.fastmcp._instrument import PATCHES
-from taskctx.fastmcp._restoration import ToolRestoration
-from taskctx.fastmcp._upstream import Line
+from taskctx._snapshot.keys import build_task_key
+from taskctx.fastmcp._upstream import Snapshot, docket_of, line
+from tests.fastmcp.installed import LINE, add_tasks, theirs
 
-FIELDS = (
-    "access_token_json",
-    "http_headers",
-    "origin_request_id",
-    "session_id",
-    "owning_tool_name",
-    "owning_tool_version",
-)
+FIELDS = ("access_token_json", "http_headers", "origin_request_id", "session_id")
+TOOL = () if LINE == 3 else ("owning_tool_name", "owning_tool_version")
+
+STEPS = {
+    3: {
+        "fastmcp.server.tasks.context:TaskContextSnapshot.save": "403ea4cc163c478a",
+        "fastmcp.server.tasks.context:restore_task_snapshot": "45c57fda1f6447ab",
+        "fastmcp.server.dependencies:get_access_token": "b577986590418dce",
+        "fastmcp.server.dependencies:get_http_request": "d0fc6587bb1a9d4f",
+    },
+    4: {
+        "fastmcp_tasks.context:TaskContextSnapshot.save": "22396f571dcf8cff",
+        "fastmcp_tasks.context:restore_task_snapshot": "7f2948a0947cc10a",
+        "fastmcp_tasks.context:_apply_snapshot_to_context": "b32c6650a3148e69",
+        "fastmcp_tasks.context:refresh_snapshot_ttl": "905fe92615c9ae1e",
+    },
+}
+"""By line, functions and a digest of their text."""
 
 
-def digest(function: Any) -> str:
-    return hashlib.sha256(inspect.getsource(function).encode()).hexdigest()[:16]
-
-
-@pytest.mark.parametrize(
-    ("function", "known"),
-    [
-        (TaskContextSnapshot.save, "22396f571dcf8cff"),
-        (context.restore_task_snapshot, "7f2948a0947cc10a"),
-        (context._apply_snapshot_to_context, "b32c6650a3148e69"),
-        (context.refresh_snapshot_ttl, "905fe92615c9ae1e"),
-    ],
-)
-def test_the_steps_that_ours_stand_for_are_as_they_were(function: Any, known: str) -> None:
-    """FastMCP changed a step of saving or restoring: compare it with _submission.py and _restoration.py, and follow."""
-    assert digest(function) == known
-
-
-def test_every_patched_name_is_there() -> None:
-    """FastMCP lacks a name that is patched: instrument() refuses."""
-    for patch in PATCHES:
-        assert patch.name in vars(patch.owner), patch
+@pytest.mark.parametrize(("name", "known"), STEPS[LINE].items())
+def test_the_steps_that_ours_stand_for_are_as_they_were(name: str, known: str) -> None:
+    """FastMCP changed a step of saving, restoring or asking: compare it with _submission.py, _restoration.py and the
+    module of the line, and follow.
+    """
+    text = inspect.getsource(resolve_name(name))
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == known
 
 
 def test_a_snapshot_is_a_json_object_whose_other_members_are_ignored() -> None:
     """FastMCP refuses or drops unknown members: our part can no longer ride in its snapshot."""
-    snapshot = TaskContextSnapshot(*FIELDS[:1], http_headers={"a": "b"})
+    snapshot = theirs.TaskContextSnapshot("token", http_headers={"a": "b"})
     stored = json.loads(snapshot.to_json())
-    assert tuple(stored) == FIELDS
-    assert TaskContextSnapshot.from_json(json.dumps(stored | {"taskctx": {"any": ["thing"]}})) == snapshot
+    assert tuple(stored) == FIELDS + TOOL
+    assert Snapshot.from_json(json.dumps(stored | {"taskctx": {"any": ["thing"]}})) == snapshot
 
 
-def test_create_task_calls_capture_and_save_on_the_class() -> None:
-    """Tasks are created in another way: capture and save are no longer patched where they are called."""
-    source = inspect.getsource(creation.create_task)
-    assert "TaskContextSnapshot.capture(" in source
-    assert "await snapshot.save(docket, task_scope, task_id, ttl_seconds)" in source
-    assert "register_task_server(task_id, " in source
-    assert creation.TaskContextSnapshot is TaskContextSnapshot
-
-
-def test_the_lifespan_looks_the_dependency_up_when_it_starts() -> None:
-    """The restore is bound elsewhere or earlier: a worker would run FastMCP's own."""
-    source = inspect.getsource(lifespan.docket_lifespan)
-    assert "from fastmcp_tasks.context import restore_task_snapshot" in source
-    assert "dependencies=[Depends(restore_task_snapshot)]" in source
-    assert "from fastmcp_tasks.lifespan import docket_lifespan" in inspect.getsource(extension.TasksExtension.lifespan)
-
-
-def test_docket_enters_what_the_dependency_returns_and_it_can_be_awaited() -> None:
-    """Docket would await our restoration instead of entering it: the body is not watched, nothing is taken back."""
-    assert issubclass(ToolRestoration, AbstractAsyncContextManager)
-    assert issubclass(ToolRestoration, Awaitable)
-
-
-@pytest.mark.parametrize("scope", [None, "client|sub", "a:b#c%"])
-def test_keys(scope: str | None) -> None:
-    """FastMCP's keys have another form: tasks are told apart, and snapshots found, by it."""
-    key = build_task_key(scope, "task-1", "tool", "tool:see@1")
-    assert parse_task_key(leg_execution_key(key, 2)) == parse_task_key(key)
-    assert parse_ours(key) == (scope, "task-1", "tool", "tool:see@1")
-    assert parse_task_key(build_ours(scope, "task-1", "task", "see"))["task_type"] == "task"
-    assert task_redis_prefix(scope).startswith("fastmcp:task:")
+def test_a_remembered_snapshot_is_recalled_by_its_task() -> None:
+    """FastMCP's getters in tasks, and mounted children in remote workers, rest on it."""
+    snapshot = theirs.TaskContextSnapshot(session_id="session")
+    theirs._remember_snapshot("task-1", snapshot)
+    assert theirs._recall_snapshot("task-1") is snapshot
+    assert theirs._recall_snapshot("task-2") is None
 
 
 @pytest.mark.parametrize("key", ["", "report", "x:y"])
 def test_keys_of_others_are_value_errors(key: str) -> None:
     """parse_task_key says otherwise that a key is not FastMCP's."""
     with pytest.raises(ValueError, match="Invalid task key"):
-        parse_task_key(key)
+        line.parse_task_key(key)
 
 
-def test_what_the_keyring_sealed_is_refused_by_a_fastmcp_without_key() -> None:
-    """FastMCP no longer takes our sealed values for sealed ones: a worker that is not instrumented runs tools anonymous."""
-    assert _FERNET_PREFIX.encode() == FERNET
-    assert SEALED_AS_TEXT.startswith(FERNET)
-    for codec in (PlaintextCodec(), EncryptedCodec("a key of at least 32 characters, say")):
-        with pytest.raises(SnapshotDecryptionError):
-            codec.decode(SEALED_AS_TEXT + b"QUJD")
-
-
-def test_fernet_tokens_do_not_begin_like_ours() -> None:
-    """FastMCP's sealed values begin in another way."""
-    stored = EncryptedCodec("a key of at least 32 characters, say").encode("{}").encode()
-    assert stored.startswith(FERNET)
-    assert not stored.startswith(SEALED_AS_TEXT)
-
-
-def test_without_a_key_nothing_is_protected() -> None:
-    """The codec says otherwise whether tasks fail."""
-    assert snapshot_codec().protected is False
-    assert EncryptedCodec.protected is True
-
-
-def test_an_empty_snapshot_makes_the_caller_anonymous() -> None:
-    """FastMCP leaves something of an earlier caller in place: ours is not taken back either."""
-    headers = core._background_task_headers.set({"a": "b"})
-    session = core._background_task_session_id.set("session")
-    try:
-        context._apply_snapshot_to_context(TaskContextSnapshot())
-        assert core.get_access_token() is None
-        assert auth_context_var.get() is None
-        assert core.get_http_headers() == {}
-        assert core._background_task_session_id.get() is None
-    finally:
-        core._background_task_headers.reset(headers)
-        core._background_task_session_id.reset(session)
-
-
-def test_a_remembered_snapshot_is_recalled_by_its_task() -> None:
-    """get_task_session_id and mounted children in remote workers rest on it."""
-    snapshot = TaskContextSnapshot(session_id="session")
-    context._remember_snapshot("task-1", snapshot)
-    assert context._recall_snapshot("task-1") is snapshot
-    assert context._recall_snapshot("task-2") is None
+@pytest.mark.parametrize("scope", [None, "client|sub", "a:b#c%"])
+def test_plain_tasks_are_told_apart(scope: str | None) -> None:
+    """FastMCP reads our keys otherwise: a plain task on its docket is taken for a tool."""
+    assert line.parse_task_key(build_task_key(scope, "task-1", "task", "see"))["task_type"] == "task"
 
 
 async def test_the_snapshots_redis_key(docket: Docket) -> None:
     """FastMCP stores snapshots elsewhere."""
-    key = context._snapshot_redis_key(docket, "client|sub", "task-1")
+    key = line.snapshot_redis_key(docket, "client|sub", "task-1")
     assert key == docket.key("fastmcp:task:auth:client%7Csub:task-1:snapshot")
 
 
 async def test_a_servers_docket_is_found() -> None:
     """The docket is kept elsewhere: captures have no docket's name, and the series do not start at 0."""
-    mcp = FastMCP("upstream")
-    mcp.add_extension(TasksExtension(url=f"memory://{uuid4()}", name="upstream"))
+    mcp: FastMCP = FastMCP("upstream")
+    add_tasks(mcp, f"memory://{uuid4()}", "upstream", 1)
 
     async def tool() -> None:
         """Nothing."""
 
     mcp.tool(tool, task=True)
-    assert mcp._docket is None
+    assert docket_of(mcp) is None
     async with mcp._lifespan_manager():
-        assert isinstance(mcp._docket, Docket)
-        assert "tool:tool@" in mcp._docket.tasks
+        docket = docket_of(mcp)
+        assert isinstance(docket, Docket)
+        assert "tool:tool@" in docket.tasks
 
 
 def test_outside_of_a_request_there_is_none() -> None:
     """The ambient caller would be asked of a request that there is not."""
-    assert core.fastmcp_request_ctx.get() is None
-    with pytest.raises(RuntimeError):
-        core.get_http_request()
-
-
-def test_polling_renews_the_snapshot_by_its_key() -> None:
-    """A polled task's snapshot is renewed in another way: age and TTL headroom may be wrong."""
-    assert "await refresh_snapshot_ttl(docket, task_scope, task_id, refresh_ttl)" in inspect.getsource(
-        handlers._lookup_task
-    )
-
-
-def test_the_line_is_as_the_rest_expects_it() -> None:
-    """Looked at by pyright: a name of FastMCP's has another type."""
-    line: Line = _fastmcp4
-    assert line.context is context
+    assert line.current_message() is None
+    assert line.current_request() is None

@@ -27,6 +27,7 @@ FASTMCP = (
     "tests/fastmcp",
     "tests/upstream/test_fastmcp.py",
     "tests/upstream/test_fastmcp3.py",
+    "tests/upstream/test_fastmcp4.py",
     "tests/cli/test_demo_fastmcp.py",
     "tests/examples/test_fastmcp_server.py",
 )
