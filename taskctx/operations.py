@@ -95,6 +95,7 @@ class Save(Operation):
     """One snapshot, or a batch of them, is stored.
 
     Attributes:
+        task_id: for the log; None where several are saved together.
         count: snapshots saved together.
         sizes: bytes of each as stored.
         sealed_with: the id of the encryption key that they are sealed with.
@@ -104,6 +105,7 @@ class Save(Operation):
 
     docket_name: str
     docket_task: str = ""
+    task_id: str | None = None
     count: int = 1
     sizes: Sequence[int] = ()
     sealed_with: str | None = None

@@ -130,14 +130,16 @@ class TaskContextSnapshot:
         within, connection, ttl = runtime(), connection_of(docket), whole_seconds(ttl_seconds)
         key = docket.key(snapshot_key(within.settings.key_prefix, task_scope, task_id))
         try:
-            return await self._save(connection, key, ttl, within)
+            return await self._save(
+                connection, key, ttl, Save(docket_name=connection.docket_name, task_id=task_id), within
+            )
         except (SnapshotError, BackendError) as error:
             failure = SaveError(error.reason, error.cause)
         # out here, it does not come from that error, nor from the frames that one has passed
         raise failure
 
-    async def _save(self, connection: Connection, key: str, ttl: int, within: Runtime) -> None:
-        with observe(Save(docket_name=connection.docket_name), within) as operation:
+    async def _save(self, connection: Connection, key: str, ttl: int, saving: Save, within: Runtime) -> None:
+        with observe(saving, within) as operation:
             here = current_trace()
             operation.ttl = ttl
             operation.fields = present_parts(

@@ -123,9 +123,9 @@ class Submission:
         self.record_key = self.docket.runs_key(self.task_key)
         self.ttl = outlives if self.when is None else whole_seconds(seconds_until(self.when) + outlives)
 
-    def place_at(self, redis_key: str, ttl: int) -> None:
+    def place_at(self, redis_key: str, parts: TaskKeyParts, ttl: int) -> None:
         """As :meth:`place`, of a task whose scheduling is not taskctx's."""
-        self.redis_key, self.ttl = redis_key, ttl
+        self.redis_key, self.parts, self.ttl = redis_key, parts, ttl
 
     @contextmanager
     def best_effort(self) -> Generator[None]:
@@ -140,8 +140,9 @@ class Submission:
             CaptureError, SaveError: it was not stored.
         """
         runtime = self.origin.runtime
+        saving = Save(docket_name=self.docket.name, docket_task=self.name, task_id=self.parts.task_id)
         try:
-            with observe(Save(docket_name=self.docket.name, docket_task=self.name), runtime) as operation:
+            with observe(saving, runtime) as operation:
                 try:
                     with Deadline(self.connection.timers, runtime.settings.backend_timeout):
                         self.encode(await self.connection.server_time())

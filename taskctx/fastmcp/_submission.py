@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
 
 from docket import Docket
+from pydantic_core import PydanticSerializationError
 
 from .._caller.caller import current_caller
 from .._caller.resets import Resets
 from .._caller.trace_context import BAGGAGE, Baggage, current_baggage, use_baggage
 from .._runtime import current_settings
 from .._snapshot.capture import Origin
+from .._snapshot.keys import TaskKeyParts
 from .._submit.submission import Submission
 from ..errors import CaptureError, SaveError
 from . import _upstream
+from ._caller import current_credential
 from ._upstream import FastMCPSnapshot, line
 from ._wire import FASTMCPS, FastMCPWire
 
@@ -32,7 +36,11 @@ class FastMCPOrigin(Origin):
 
     def read_caller(self) -> bool:
         # FastMCP's snapshot shows all that is in it, so that no local of ours holds one
-        self.snapshot = self._make()
+        with suppress(PydanticSerializationError):
+            self.snapshot = self._make()
+        if self.snapshot is None:
+            # out here, it does not come from that error; it says in our words that the token is at fault
+            current_credential()
         self.values = {name: getattr(self.snapshot, name) for name in FASTMCPS}
         token = _upstream.get_access_token()
         if token is None:
@@ -63,7 +71,8 @@ def capturing(original: classmethod[FastMCPSnapshot, Any, FastMCPSnapshot]) -> o
         origin = FastMCPOrigin(lambda: original.__func__(cls, *args, **kwargs))
         _captured.set(None)
         try:
-            origin.capture("" if docket is None else docket.name)
+            # FastMCP 3 does not say which tool it is
+            origin.capture("" if docket is None else docket.name, kwargs.get("owning_tool_name") or "")
         except CaptureError as error:
             if current_settings().refuses_task(error.reason):
                 raise
@@ -82,7 +91,8 @@ def saving_snapshots(_original: Callable[..., Any]) -> object:
     ) -> None:
         submission = _submission_of(self, docket)
         del self  # error reporters send the locals of every frame that an exception passes
-        submission.place_at(line.snapshot_redis_key(docket, task_scope, task_id), ttl_seconds)
+        parts = TaskKeyParts(task_scope, task_id, "", submission.name)
+        submission.place_at(line.snapshot_redis_key(docket, task_scope, task_id), parts, ttl_seconds)
         try:
             await submission.save(submission.reserve)
         except (CaptureError, SaveError) as error:

@@ -1,5 +1,6 @@
 """Log lines: one observer that says when context was lost, and why that may be.
 
+A line names the task's function, and its id where the function is not known; a structured field has the id.
 One line for each kind of operation, docket, task, reason and cause in ten seconds; the next says how many it stands
 for.
 Of a worker that restores nothing, one line for each task is all: it goes on until somebody starts it otherwise.
@@ -98,7 +99,7 @@ class LogObserver(Observer):
         reason = operation.reason
         if reason is None or not isinstance(operation, _Logged):
             return
-        kind, task = type(operation).__name__, _task(operation)
+        kind, task, task_id = type(operation).__name__, _task(operation), _task_id(operation)
         repeated = self._repeated((kind, operation.docket_name, task, reason, operation.cause))
         if repeated is None:
             return
@@ -108,7 +109,7 @@ class LogObserver(Observer):
             _what_happened(operation),
             reason.value,
             operation.docket_name or "-",
-            task or "-",
+            task or task_id or "-",
             operation.cause or reason.explanation,
             _refresh_failure(operation),
             _and_more(repeated),
@@ -200,6 +201,10 @@ def _task(operation: _Logged) -> str:
     return "" if isinstance(operation, Sweep) else operation.docket_task
 
 
+def _task_id(operation: _Logged) -> str | None:
+    return operation.task_id if isinstance(operation, Save | Restore) else None
+
+
 def _level(operation: _Logged) -> int:
     if isinstance(operation, Sweep) or operation.outcome is not Outcome.FAILED:
         return logging.WARNING
@@ -236,8 +241,9 @@ def _extra(operation: _Logged, reason: Reason) -> dict[str, object]:
         "taskctx.outcome": operation.outcome.value,
         "error.type": reason.value,
     }
-    if isinstance(operation, Restore):
+    if isinstance(operation, Save | Restore):
         extra["taskctx.task_id"] = operation.task_id
+    if isinstance(operation, Restore):
         extra["docket.attempt"] = operation.attempt
         extra["taskctx.encryption.key_id"] = operation.key_id
     return extra

@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 import taskctx
 from tests.conftest import our_keys
 from tests.fastmcp.conftest import Service, serving
-from tests.fastmcp.installed import REFUSED, CallError, CurrentDocket, add_tasks, call_tool_task
+from tests.fastmcp.installed import LINE, REFUSED, CallError, CurrentDocket, add_tasks, call_tool_task
 from tests.fastmcp.server import TASK
 
 
@@ -89,6 +89,11 @@ async def test_it_is_counted_and_warned_of(
     lines = [record.getMessage() for record in caplog.records if record.name == "taskctx"]
     assert len(lines) == 2
     assert all(line.startswith("A task is submitted without a caller (reason=anonymous ") for line in lines)
+    # of its own submissions FastMCP 3 does not say which tool it is
+    assert [line.partition("task=")[2].partition(")")[0] for line in lines] == [
+        "-" if LINE == 3 else "submit_another",
+        "child",
+    ]
     assert {record.levelno for record in caplog.records if record.name == "taskctx"} == {logging.WARNING}
 
 

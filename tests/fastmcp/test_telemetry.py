@@ -14,7 +14,7 @@ from prometheus_client.samples import Sample
 import taskctx
 from taskctx.fastmcp._upstream import docket_of
 from tests.fastmcp.conftest import Service, serving
-from tests.fastmcp.installed import run_tool
+from tests.fastmcp.installed import LINE, run_tool
 from tests.fastmcp.server import make_server
 from tests.helpers import wait_until
 
@@ -116,3 +116,15 @@ async def test_telemetry_can_be_off(service: Service, metrics: bool) -> None:
     """The task is none the wiser."""
     taskctx.configure(registry=CollectorRegistry(), metrics=metrics, tracing=False)
     assert (await service.run())["tenant"] == "acme"
+
+
+async def test_a_line_about_a_submission_names_its_task(
+    service: Service, registry: CollectorRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By the tool, and by the id where FastMCP does not say which tool it is; a field has the id."""
+    taskctx.configure(registry=registry, max_snapshot_bytes=256)
+    task = await service.submit()
+
+    (record,) = [record for record in caplog.records if record.name == "taskctx"]
+    assert f"task={task.task_id if LINE == 3 else 'see'})" in record.getMessage()
+    assert record.__dict__["taskctx.task_id"] == task.task_id

@@ -176,6 +176,16 @@ def test_different_operations_do_not_silence_each_other(
     assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
 
 
+def test_a_save_of_which_only_the_id_is_known(observer: LogObserver, caplog: pytest.LogCaptureFixture) -> None:
+    """It stands for the function's name; a line is about all such tasks, so that a storm of them is one."""
+    for task_id in ("monthly", "daily"):
+        operation = Save(docket_name="orders", task_id=task_id, outcome=Outcome.FAILED, reason=Reason.TOO_LARGE)
+        observer.on_end(operation, None)
+    (record,) = caplog.records
+    assert "(reason=too_large docket=orders task=monthly)" in record.getMessage()
+    assert (record.__dict__["taskctx.task_id"], record.__dict__["docket.task"]) == ("monthly", "")
+
+
 def test_the_memory_of_topics_is_bounded(observer: LogObserver, caplog: pytest.LogCaptureFixture) -> None:
     """A worker may run for months."""
     for number in range(MAX_TOPICS + 50):
