@@ -71,7 +71,15 @@ CREDENTIALS: Mapping[str, str] = {
     "app.form": urlencode({"said": f"Authorization: Bearer {secret('in-a-form')}", "password": secret("in-a-form-2")}),
     "app.form.quoted": quote(f"bearer {secret('quoted')} secret = {secret('quoted-2')}"),
     "app.json": json.dumps({"password": secret("in-json"), "api-key": [secret("in-a-json-list")]}),
-    "app.json.json": json.dumps({"body": json.dumps({"client_secret": secret("in-json-in-json")})}),
+    "app.json.json": json.dumps({"body": json.dumps({"client_secret": f"in {secret('json-in-json')}"})}),
+    "app.json.quotes": json.dumps({"password": f'"in quotes", {secret("after-a-quote")}'}),
+    "app.json.list": json.dumps({"password": ["one", {"two": secret("second-of-a-list")}]}),
+    "app.json.pairs": json.dumps({"headers": [["host", "reports"], ["password", f"in a {secret('pair')}"]]}),
+    "app.json.pairs.json": json.dumps(json.dumps([["password", secret("pair-in-json")]])),
+    "app.json.pairs.form": urlencode({"body": json.dumps([["password", secret("pair-in-a-form")]]), "page": 2}),
+    "app.json.items": json.dumps([{"key": "password", "value": {"stringValue": f"an {secret('item')}"}}]),
+    "app.pairs.repr": repr([(b"host", b"reports"), (b"x-api-key", secret("pair-in-a-repr").encode())]),
+    "app.quoted": f"password = 'in {secret('single-quotes')}'",
 }
 
 NEEDLES: tuple[re.Pattern[bytes], ...] = (
@@ -102,6 +110,7 @@ def _attributes() -> list[KeyValue]:
         for number, (key, text) in enumerate(CREDENTIALS.items())
     }
     nested |= {f"map.list.{number}": _map(key, _list(text)) for number, (key, text) in enumerate(CREDENTIALS.items())}
+    nested |= {f"pairs.{number}": _pair(key, text) for number, (key, text) in enumerate(CREDENTIALS.items())}
     nested["http.request.header.cookie"] = _list(f"session={secret('in-a-list')}")
     nested["bytes.sealed"] = AnyValue(bytes_value=SEALED_BYTES)
     nested["bytes.jwt"] = AnyValue(bytes_value=JWT.encode())
@@ -111,6 +120,12 @@ def _attributes() -> list[KeyValue]:
 
 def _list(text: str) -> AnyValue:
     return AnyValue(array_value=ArrayValue(values=[AnyValue(string_value=text)]))
+
+
+def _pair(*texts: str) -> AnyValue:
+    """A list in a list, as ASGI has headers."""
+    pair = ArrayValue(values=[AnyValue(string_value=text) for text in texts])
+    return AnyValue(array_value=ArrayValue(values=[AnyValue(array_value=pair)]))
 
 
 def _map(key: str, value: AnyValue) -> AnyValue:

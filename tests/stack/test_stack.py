@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -142,13 +143,17 @@ def is_remarkable(trace: list[Received]) -> bool:
     return took >= 5e9 or any(failed(each) for each in trace)
 
 
-def test_the_request_of_a_task_that_is_kept_is_kept(run: Run) -> None:
-    """But where the task's own trace is kept for what went wrong in it."""
+def test_the_request_of_a_task_that_is_kept_is_kept(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """But where the task's own trace is kept for what went wrong in it.  How many are kept, of how many, is printed."""
     kept = {each.trace_id for each in run.sampled}
-    ordinary = [each for each in run.restored("ok") if not is_remarkable(run.trace(each.trace_id))]
-    requests = {trace for restore in ordinary for trace in restore.links}
-    assert requests
-    assert requests <= kept
+    ordinary = [each for each in run.restored("ok") if each.links and not is_remarkable(run.trace(each.trace_id))]
+    leading = [each for each in ordinary if each.links <= kept]
+    with capsys.disabled():
+        sys.stdout.write(
+            f"\n{len(ordinary)} of {run.restores['ok']:.0f} ordinary restores are kept, {len(leading)} with their request\n"
+        )
+    assert ordinary
+    assert leading == ordinary
 
 
 def test_submission_and_task_are_joined(run: Run) -> None:
@@ -193,7 +198,7 @@ def test_what_was_leaked_did_arrive(run: Run) -> None:
     leaked = [each for each in run.sampled if each.service == leaks.SERVICE]
     assert {order.trace_id for order in faults} <= {each.trace_id for each in leaked}
     (root, *_) = (each for each in leaked if each.span.name == leaks.SPAN_NAME)
-    assert set(root.attributes) >= {"app.note", "app.line", "list.0", "map.0", "bytes.jwt"}
+    assert set(root.attributes) >= {"app.note", "app.line", "list.0", "map.0", "pairs.0", "bytes.jwt"}
     assert len(root.span.events) == 2
     assert any(each.attributes["span.name"] == leaks.SPAN_NAME for each in run.calls)
     assert run.metrics.names() >= leaks.METRICS
@@ -269,6 +274,19 @@ def test_span_metrics_are_what_prometheus_and_grafana_expect(run: Run) -> None:
         assert {"docket.name", "docket.task", "taskctx.outcome", "service.name", "status.code"} <= set(each)
     workers = [each.resource for each in run.calls if each.resource["service.name"] == "reports-worker"]
     assert {each["service.instance.id"] for each in workers} == set(WORKERS)
+
+
+def test_span_metrics_have_the_labels_that_the_readme_lists(run: Run) -> None:
+    """No more and no fewer; those of the resource are Prometheus's, and are looked at where there is one that takes OTLP."""
+    section = (CONFIG.parent / "README.md").read_text().split("## Labels of span metrics")[1].split("\n## ")[0]
+    listed = {
+        label for row in re.findall(r"^\| (`.+?) \|", section, re.MULTILINE) for label in row.strip("`").split("`, `")
+    }
+    seen = {name.replace(".", "_") for each in run.calls for name in each.attributes}
+    assert seen | {"job", "instance"} == listed
+    if run.otlp_in_prometheus:
+        found = run.prometheus.query(CALLS.replace(".", "_") + "_total")
+        assert {name for labels, _ in found for name in labels} - {"__name__"} == listed
 
 
 def test_no_two_writers_have_one_series(run: Run) -> None:
