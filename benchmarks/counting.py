@@ -6,6 +6,7 @@ Both are the same on every machine, however busy.  ``tests/test_costs.py`` count
 from __future__ import annotations
 
 import gc
+import inspect
 import sys
 from collections import Counter
 from collections.abc import Callable, Generator
@@ -35,9 +36,12 @@ def counting(part_of: Callable[[FrameType], str | None]) -> Generator[Counter[st
                 counts[part] += 1
             return step
 
-        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        # in this order: Python 3.13 looks for the function when it is asked for instructions
+        frame.f_trace, frame.f_trace_opcodes, frame.f_trace_lines = step, True, False
         return step
 
+    # Python 3.12 traces no instructions if no frame asks for them by the time that tracing begins
+    inspect.currentframe().f_trace_opcodes = True  # pyright: ignore[reportOptionalMemberAccess] - CPython has frames
     with _hooked(sys.settrace, trace, sys.gettrace()):
         yield counts
 
