@@ -160,7 +160,6 @@ async def test_frozen_within_the_bound(case: Case, server: Valkey) -> None:
 
 async def test_read_only_for_a_while(case: Case, server: Valkey) -> None:
     """Valkey demoted to a replica, and back."""
-    case.environment |= PATIENT
     await case.worker(*BUSY)
     load = await Load.of(case, PERSISTENT, UNKEYED, BATCHES)
     async with server.client() as redis:
