@@ -1,4 +1,7 @@
-"""One colour for each outcome, reason and result, the same on every board: what fails is never green."""
+"""One colour for each outcome, reason and result, the same on every board: what fails is never green.
+
+Good and bad differ in lightness too, so that eyes which do not tell red from green tell them apart.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,18 @@ from taskctx.telemetry.names import TraceResult
 
 from .model import Color
 
-NONE: tuple[str, Color] = ("none", "green")
+GOOD: Color = "light-green"
+WORSE: Color = "orange"
+BAD: Color = "dark-red"
+
+NONE: tuple[str, Color] = ("none", GOOD)
 """The zero of :func:`.promql.or_none`, which only a process says."""
 
 OUTCOMES: tuple[tuple[str, Color], ...] = (
-    (Outcome.OK, "green"),
+    (Outcome.OK, GOOD),
     (Outcome.DEGRADED, "yellow"),
     (Outcome.PARTIAL, "yellow"),
-    (Outcome.FAILED, "red"),
+    (Outcome.FAILED, BAD),
     (Outcome.EMPTY, "blue"),
     (Outcome.SKIPPED, "blue"),
 )
@@ -46,17 +53,17 @@ _BY_REASON: dict[Reason, Color] = {
 REASONS: tuple[tuple[str, Color], ...] = (*((reason, _BY_REASON[reason]) for reason in Reason), NONE)
 
 TRACES: tuple[tuple[str, Color], ...] = (
-    (TraceResult.CONTINUED, "green"),
+    (TraceResult.CONTINUED, GOOD),
     (TraceResult.UNSAMPLED, "blue"),
     (TraceResult.ABSENT, "orange"),
-    (TraceResult.INVALID, "red"),
+    (TraceResult.INVALID, BAD),
 )
 
 QUANTILES: tuple[tuple[str, Color], ...] = (("p50", "blue"), ("p95", "orange"), ("p99", "red"))
 REMAINING: tuple[tuple[str, Color], ...] = (("p10", "red"), ("p50", "blue"))
 """Of what had better be much."""
 
-_DARKER: dict[Color, Color] = {"green": "dark-green", "orange": "dark-orange", "red": "dark-red", "blue": "dark-blue"}
+_DARKER: dict[Color, Color] = {GOOD: "green", "orange": "dark-orange", "red": "dark-red", "blue": "dark-blue"}
 
 
 def by_registry(**words: Color) -> tuple[tuple[str, Color], ...]:

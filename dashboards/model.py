@@ -9,8 +9,8 @@ Kind = Literal["stat", "timeseries", "heatmap", "table"]
 Color = Literal[
     "text",
     "transparent",
+    "light-green",
     "green",
-    "dark-green",
     "blue",
     "light-blue",
     "dark-blue",
@@ -91,7 +91,7 @@ class Panel:
         links: where a click on a number or a line leads; a table's are its columns'.
         width: of 24 columns, at least.
         colors: of series, by name or by a ``/regular expression/``; the others have colours from Grafana's palette.
-        at_least: a value that the axis reaches, so that nothing but zeros is not shown against a hundred.
+        at_least: a value that the axis reaches, more than what is usual for its unit.
         scale: of the axis; ``symlog`` is one that has a zero.
         is_filled: whether there is colour under a line.
         columns: a table's, in this order; those that are too many are out of sight.

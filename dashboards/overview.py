@@ -31,7 +31,7 @@ from taskctx.telemetry.names import (
 )
 
 from .alerts import BUDGET, OBJECTIVE
-from .colors import NONE, OUTCOMES, QUANTILES, REASONS, REMAINING, TRACES
+from .colors import BAD, GOOD, NONE, OUTCOMES, QUANTILES, REASONS, REMAINING, TRACES, WORSE
 from .frame import (
     DEGRADED_TRACES,
     DOCKET,
@@ -59,7 +59,7 @@ _RECENTLY = "5m"
 _NO_RESTORES = "no data: no restores in this time range"
 _NO_SAVES = "no data: no submissions in this time range"
 _NO_PROCESS = "no data: no process exposes taskctx metrics"
-_ALARM: Thresholds = ((None, "transparent"), (1.0, "red"))
+_ALARM: Thresholds = ((None, "transparent"), (1.0, BAD))
 
 
 def _failed_share(metric: Metric, of: str, *filters: str) -> str:
@@ -128,7 +128,7 @@ _HEALTH = Row(
             (Query("1 - " + _failed_share(RESTORES, COUNTED, *PROCESS, DOCKET), instant=True),),
             width=5,
             height=4,
-            thresholds=((None, "red"), (0.99, "orange"), (OBJECTIVE, "green")),
+            thresholds=((None, BAD), (0.99, WORSE), (OBJECTIVE, GOOD)),
             links=(FAILED_TRACES, to_dashboard("SLO", SLO)),
             decimals=2,
         ),
@@ -142,7 +142,7 @@ _HEALTH = Row(
             (Query("1 - " + _failed_share(SAVES, 'outcome=~"ok|failed"', *PROCESS, DOCKET), instant=True),),
             width=5,
             height=4,
-            thresholds=((None, "red"), (0.99, "orange"), (OBJECTIVE, "green")),
+            thresholds=((None, BAD), (0.99, WORSE), (OBJECTIVE, GOOD)),
             links=(to_dashboard("Workers", WORKERS),),
             decimals=2,
         ),
@@ -161,7 +161,7 @@ _HEALTH = Row(
             ),
             width=5,
             height=4,
-            thresholds=((None, "green"), (0.05, "orange")),
+            thresholds=((None, GOOD), (0.05, WORSE)),
             decimals=1,
         ),
         Panel(
@@ -184,7 +184,7 @@ _HEALTH = Row(
             ),
             width=4,
             height=4,
-            thresholds=((None, "green"), (1e-9, "red")),
+            thresholds=((None, GOOD), (1e-9, BAD)),
         ),
         Panel(
             "stat",
@@ -194,10 +194,10 @@ _HEALTH = Row(
             "short",
             "no data: see TaskCtxMetricsAbsent",
             (Query(or_zero(f"count({DOWN})", *PROCESS), instant=True),),
-            nothing="red",
+            nothing=BAD,
             width=5,
             height=4,
-            thresholds=((None, "green"), (1.0, "red")),
+            thresholds=((None, GOOD), (1.0, BAD)),
             links=(to_dashboard("Workers", WORKERS),),
         ),
         Panel(
@@ -218,7 +218,7 @@ _HEALTH = Row(
             width=12,
             height=7,
             columns=(
-                Column("severity", words=(("critical", "critical", "red"), ("warning", "warning", "orange")), width=72),
+                Column("severity", words=(("critical", "critical", BAD), ("warning", "warning", WORSE)), width=72),
                 Column("alertname", links=(RUNBOOK,), width=250),
                 Column("concerns"),
             ),
@@ -282,7 +282,6 @@ _RESTORING = Row(
                     "{{reason}}",
                 ),
             ),
-            at_least=0.1,
             colors=REASONS,
             links=(REASON_TRACES, DEGRADED_TRACES),
         ),
@@ -374,7 +373,7 @@ _SUBMITTING = Row(
             ),
             width=6,
             is_filled=False,
-            colors=(("/, not meant$/", "orange"), ("/, meant$/", "blue"), ("/^none, not meant$/", "green")),
+            colors=(("/, not meant$/", "orange"), ("/, meant$/", "blue"), ("/^none, not meant$/", GOOD)),
         ),
         Panel(
             "timeseries",
@@ -411,7 +410,6 @@ _SUBMITTING = Row(
                 ),
             ),
             colors=(*REASONS, ("/^not scheduled/", "orange"), ("/^without/", "purple")),
-            at_least=0.1,
             width=6,
         ),
         Panel(
@@ -491,7 +489,6 @@ _SUBMITTING = Row(
             colors=(NONE,),
             width=24,
             height=5,
-            at_least=0.1,
         ),
     ),
 )
@@ -562,7 +559,6 @@ _LIFETIME = Row(
             ),
             width=12,
             thresholds=((None, "transparent"), (0.05, "red")),
-            at_least=0.1,
         ),
         Panel(
             "timeseries",
@@ -631,7 +627,7 @@ _LIFETIME = Row(
                 ),
                 Query(sum_by("", increase(series(SWEEPS, 'outcome="failed"', *PROCESS, DOCKET), RATE)), "failed"),
             ),
-            colors=(("failed", "red"),),
+            colors=(("failed", BAD),),
             width=24,
         ),
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from taskctx.telemetry.names import REGISTRY_CAPACITY, REGISTRY_ENTRIES, REGISTRY_EVICTIONS, REGISTRY_LOOKUPS
 
-from .colors import by_registry
+from .colors import BAD, GOOD, by_registry
 from .frame import PROCESS, REGISTRIES, REGISTRY, TO_WORKER
 from .model import Dashboard, Panel, Query, Row
 from .promql import or_none, rate, ratio, series, sum_by
@@ -50,7 +50,7 @@ _NOW = Row(
             "percentunit",
             _NO_LOOKUPS,
             (Query(_share("dead", "registry", RANGE), "{{registry}}", instant=True),),
-            thresholds=((None, "green"), (0.2, "red")),
+            thresholds=((None, GOOD), (0.2, BAD)),
             decimals=0,
         ),
         Panel(
@@ -61,7 +61,7 @@ _NOW = Row(
             "percentunit",
             _NO_ENTRIES,
             (Query(f"max by (registry) ({_FILL})", "{{registry}}", instant=True),),
-            thresholds=((None, "green"), (0.9, "red")),
+            thresholds=((None, GOOD), (0.9, BAD)),
             decimals=0,
         ),
     ),
@@ -83,8 +83,7 @@ _LOOKUPS = Row(
                     "{{registry}} {{result}}",
                 ),
             ),
-            at_least=0.1,
-            colors=by_registry(hit="green", miss="blue", dead="orange"),
+            colors=by_registry(hit=GOOD, miss="blue", dead="orange"),
             stacked=True,
             width=12,
         ),
@@ -123,8 +122,7 @@ _ENTRIES = Row(
                     "{{instance}} {{registry}}",
                 ),
             ),
-            colors=(("none ", "green"),),
-            at_least=1,
+            colors=(("none ", GOOD),),
             links=(TO_WORKER,),
         ),
         Panel(
@@ -138,9 +136,8 @@ _ENTRIES = Row(
                     or_none(f"max by (instance, registry) ({_FILL})", "instance", *PROCESS), "{{instance}} {{registry}}"
                 ),
             ),
-            colors=(("none ", "green"),),
+            colors=(("none ", GOOD),),
             thresholds=((None, "transparent"), (0.9, "red")),
-            at_least=1,
             links=(TO_WORKER,),
         ),
         Panel(
@@ -160,8 +157,7 @@ _ENTRIES = Row(
                     "{{registry}} {{cause}}",
                 ),
             ),
-            at_least=0.1,
-            colors=(*by_registry(dead="orange", removed="blue", capacity="red"), ("none ", "green")),
+            colors=(*by_registry(dead="orange", removed="blue", capacity="red"), ("none ", GOOD)),
         ),
     ),
 )

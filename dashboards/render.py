@@ -31,6 +31,9 @@ from .model import Color, Column, Dashboard, Link, Panel, Query, Row, Thresholds
 
 PROMETHEUS = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 _AnyPanel = stat.Panel | timeseries.Panel | heatmap.Panel | table.Panel
+_AT_LEAST = {"ops": 0.1, "percentunit": 0.1, "short": 1.0, "s": 0.01}
+"""By unit, a value that an axis reaches: Grafana shows nothing but zeros against a hundred, which are 10,000 %."""
+
 _COLUMN = 80
 """Pixels that a table's column has at least; Grafana's own 150 are too many for the columns of some tables."""
 _NEW: dict[str, type[_AnyPanel]] = {
@@ -160,6 +163,9 @@ def _panel(panel: Panel) -> _AnyPanel:
         built = built.data_links([_link(link) for link in panel.links])
     if panel.maximum is not None:
         built = built.min(panel.minimum).max(panel.maximum)
+    elif panel.scale == "symlog":
+        # a soft minimum of 0 is drawn at -1
+        built = built.min(panel.minimum)
     if panel.decimals is not None:
         built = built.decimals(panel.decimals)
     return _finish(built, panel)
@@ -216,8 +222,9 @@ def _graph(built: timeseries.Panel, panel: Panel) -> timeseries.Panel:
     if panel.scale != "linear":
         scale = common_builders.ScaleDistributionConfig().type(common.ScaleDistribution(panel.scale)).log(10)
         built = built.scale_distribution(scale.linear_threshold(1) if panel.scale == "symlog" else scale)
-    if panel.at_least is not None:
-        built = built.axis_soft_max(panel.at_least)
+    at_least = panel.at_least or _AT_LEAST.get(panel.unit)
+    if panel.maximum is None and panel.scale != "log" and at_least is not None:
+        built = built.axis_soft_max(at_least)
     for name, color in panel.colors:
         fixed = [_option("color", {"mode": "fixed", "fixedColor": color})]
         is_pattern = name.startswith("/")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from taskctx.telemetry.names import RESTORES
 
 from .alerts import BUDGET, FLOOR, OBJECTIVE
+from .colors import BAD, GOOD, WORSE
 from .frame import DOCKET, FAILED_TRACES, JOB, OVERVIEW, SLO, to_dashboard
 from .model import Dashboard, Panel, Query, Row
 from .promql import increase, ratio, series, sum_by
@@ -70,7 +71,7 @@ DASHBOARD = Dashboard(
                     _NO_RESTORES_IN_30_DAYS,
                     (Query(f"1 - {_failed_share('30d')}", "{{docket_name}}", instant=True),),
                     width=6,
-                    thresholds=((None, "red"), (OBJECTIVE, "green")),
+                    thresholds=((None, BAD), (OBJECTIVE, GOOD)),
                     links=(to_dashboard("Overview", OVERVIEW),),
                     decimals=3,
                 ),
@@ -82,7 +83,7 @@ DASHBOARD = Dashboard(
                     _NO_RESTORES_IN_30_DAYS,
                     (replace(_BUDGET_LEFT, instant=True),),
                     width=6,
-                    thresholds=((None, "red"), (0.0, "orange"), (0.5, "green")),
+                    thresholds=((None, BAD), (0.0, WORSE), (0.5, GOOD)),
                     decimals=1,
                 ),
                 Panel(

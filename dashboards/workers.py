@@ -16,7 +16,7 @@ from taskctx.telemetry.names import (
     Metric,
 )
 
-from .colors import NONE
+from .colors import BAD, GOOD, NONE
 from .frame import FAILED_TRACES, INSTANCE, JOB, KNOWN, PROCESS, ROW_TO_WORKER, TO_WORKER, WORKERS
 from .model import Column, Dashboard, Panel, Query, Row, Thresholds
 from .promql import DOCKET_TASKS_STARTED, increase, or_none, quantile, rate, ratio, series, sum_by
@@ -38,7 +38,7 @@ _VERSIONS_BY_PROCESS = f"{_BUILD} or ({KNOWN} unless on (job, instance) {_BUILD}
 
 _RECENTLY = "5m"
 _STARTED = sum_by("instance", rate(series(DOCKET_TASKS_STARTED, *PROCESS), RATE))
-_ALARM: Thresholds = ((None, "transparent"), (1.0, "red"))
+_ALARM: Thresholds = ((None, "transparent"), (1.0, BAD))
 
 
 def _recent(metric: Metric, outcome: str, name: str) -> Query:
@@ -71,7 +71,7 @@ _FLEET = Row(
             height=9,
             decimals=0,
             columns=(
-                Column("State", words=(("0", "down", "red"), ("1", "up", "transparent")), width=70),
+                Column("State", words=(("0", "down", BAD), ("1", "up", "transparent")), width=70),
                 Column("job"),
                 Column("instance", links=(ROW_TO_WORKER,)),
                 Column("Lost", thresholds=_ALARM),
@@ -121,7 +121,6 @@ _RESTORING = Row(
                 ),
             ),
             thresholds=((None, "transparent"), (0.05, "red")),
-            at_least=0.1,
             is_filled=False,
             colors=(NONE,),
             links=(TO_WORKER, FAILED_TRACES),
@@ -224,7 +223,6 @@ _RESTORING = Row(
                     "{{instance}}",
                 ),
             ),
-            at_least=0.1,
             colors=(NONE,),
             width=6,
             links=(TO_WORKER,),
@@ -260,7 +258,7 @@ _VERSIONS = Row(
                     instant=True,
                 ),
             ),
-            thresholds=((None, "green"), (1.0, "red")),
+            thresholds=((None, GOOD), (1.0, BAD)),
         ),
         Panel(
             "timeseries",
@@ -276,8 +274,7 @@ _VERSIONS = Row(
                     "{{key_id}} failed",
                 ),
             ),
-            at_least=0.1,
-            colors=(("/ failed$/", "red"),),
+            colors=(("/ failed$/", BAD),),
         ),
         Panel(
             "table",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dashboards.colors import OUTCOMES, REASONS
+from dashboards.colors import BAD, GOOD, OUTCOMES, REASONS
 from taskctx.errors import Reason
 
 from .artifacts import DASHBOARDS, PANELS, Panel
@@ -42,7 +42,7 @@ def test_a_panel_says_why_it_may_be_empty(panel: Panel) -> None:
 def test_a_panel_that_can_turn_red_says_what_to_do(panel: Panel) -> None:
     """Its description has more to say than what good looks like."""
     colors = {step["color"] for step in panel.defaults.get("thresholds", {}).get("steps", [])}
-    if "red" in colors:
+    if not colors.isdisjoint({BAD, "red"}):
         after_good = panel.json["description"].partition("Good")[2]
         assert len(after_good.split()) > 4, panel.json["description"]
 
@@ -53,7 +53,7 @@ def test_nothing_is_not_red(panel: Panel) -> None:
     (mapping,) = panel.defaults["mappings"]
     assert mapping["options"]["match"] == "null"
     assert mapping["options"]["result"]["color"] == (
-        "red" if panel.json["title"] == "Processes down, all dockets" else "blue"
+        BAD if panel.json["title"] == "Processes down, all dockets" else "blue"
     )
 
 
@@ -83,7 +83,22 @@ def test_a_line_across_a_graph_is_no_all_clear(panel: Panel) -> None:
     """The line that must not be crossed is never green, whether high is bad or low."""
     if panel.json["type"] == "timeseries":
         steps = panel.defaults.get("thresholds", {}).get("steps", [])
-        assert "green" not in {step["color"] for step in steps}
+        assert GOOD not in {step["color"] for step in steps}
+
+
+@EVERY_PANEL
+def test_an_axis_of_zeros_is_not_one_to_a_hundred(panel: Panel) -> None:
+    """Which Grafana makes of them: 10,000 % above a healthy zero.  A log axis has no zero."""
+    custom = panel.defaults.get("custom", {})
+    if panel.json["type"] == "timeseries" and custom.get("scaleDistribution", {}).get("type") != "log":
+        assert "axisSoftMax" in custom or "max" in panel.defaults
+
+
+@EVERY_PANEL
+def test_an_axis_does_not_go_below_what_there_can_be(panel: Panel) -> None:
+    """A symlog axis takes no soft minimum: it begins at -1 then."""
+    if panel.defaults.get("custom", {}).get("scaleDistribution", {}).get("type") == "symlog":
+        assert panel.defaults["min"] == 0
 
 
 @EVERY_PANEL

@@ -10,27 +10,22 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dashboards import overview, registries, slo, workers
-from tests.pictures import DOCS
-from tests.pictures.play import SCRAPE, Moment, Play, played
+from tests.pictures.play import Moment, Play, played
+from tests.pictures.week import lived_through
 from tests.processes.support import ROOT
-from tests.stack.durations import shortened
 from tests.stack.programs import program
 from tests.stack.prometheus import COMMITTED
 
 BUILD = ROOT / "build" / "pictures"
 BOARDS = (overview.DASHBOARD, workers.DASHBOARD, registries.DASHBOARD, slo.DASHBOARD)
-FIVE_MINUTES = 20
-"""Seconds that stand for the five minutes of a panel."""
-
-NOTE = (
-    f"Five minutes are {FIVE_MINUTES} seconds here, and {shortened('5m')} in rules, where an hour is {shortened('1h')}."
-)
+MOST_BYTES = 2 * 1024 * 1024
+"""Of all that is in docs/pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +51,12 @@ class Faults:
 
     found: list[str] = field(default_factory=list[str])
 
-    def look(self, drawn: dict[str, Any], *, is_empty: bool) -> None:
+    def draw(self, play: Play, pictures: Iterable[Picture]) -> None:
         """A panel has data where there are processes, and none where there are none."""
+        for drawn in _shoot(play, pictures):
+            self._look(drawn, is_empty="/empty-" in drawn["path"])
+
+    def _look(self, drawn: dict[str, Any], *, is_empty: bool) -> None:
         name = Path(drawn["path"]).name
         self.found += [f"{name}: {error}" for error in drawn["errors"]]
         for panel in drawn["panels"]:
@@ -82,8 +81,13 @@ def main() -> int:
         with played(BUILD / f"{number}-workers" / "run", number) as play:
             first = number == arguments.workers[0]
             pictures = [*_of_the_docs(play)] if arguments.docs and first else []
-            for drawn in _shoot(play, [*pictures, *_pictures(play, folder, everything=first)]):
-                faults.look(drawn, is_empty="/empty-" in drawn["path"])
+            faults.draw(play, [*pictures, *_pictures(play, folder, everything=first)])
+            if first:
+                with lived_through(folder / "week", play) as week:
+                    faults.draw(week, _pictures(week, folder))
+    size = sum(path.stat().st_size for path in DOCS.iterdir())
+    if size > MOST_BYTES:
+        faults.found.append(f"docs/pictures has {size:,} bytes, and may have {MOST_BYTES:,}")
     print(*faults.found, f"pictures: {BUILD}; {len(faults.found)} faults", sep="\n")  # noqa: T201
     return 1 if faults.found else 0
 
@@ -95,13 +99,13 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _pictures(play: Play, folder: Path, *, everything: bool) -> Iterator[Picture]:
+def _pictures(play: Play, folder: Path, *, everything: bool = False) -> Iterator[Picture]:
     for board in BOARDS:
         for moment in play.moments:
             for theme in ("dark", "light"):
                 for width in (1600, 1366):
                     name = f"{moment.state}-{board.uid.removeprefix('taskctx-')}-{theme}-{width}.png"
-                    yield Picture(f"{folder}/{name}", _query(board.uid, moment, theme=theme), width)
+                    yield Picture(f"{folder}/{name}", _query(play, board.uid, moment, theme=theme), width)
     if everything:
         yield from _of_other_eyes(play, folder)
 
@@ -113,12 +117,12 @@ def _of_other_eyes(play: Play, folder: Path) -> Iterator[Picture]:
     hours = Moment("hours", over.ended - 21_600, over.ended)
     for board in BOARDS:
         name = board.uid.removeprefix("taskctx-")
-        yield Picture(f"{folder}/phone-{name}.png", _query(board.uid, killed), 390)
+        yield Picture(f"{folder}/phone-{name}.png", _query(play, board.uid, killed), 390)
         for sight in ("deuteranopia", "protanopia", "tritanopia"):
-            yield Picture(f"{folder}/{sight}-{name}.png", _query(board.uid, killed), sight=sight)
-        yield Picture(f"{folder}/hours-{name}.png", _query(board.uid, hours))
-        yield Picture(f"{folder}/empty-{name}.png", _query(board.uid, before))
-        yield Picture(f"{folder}/docket-{name}.png", _query(board.uid, killed, docket="live"))
+            yield Picture(f"{folder}/{sight}-{name}.png", _query(play, board.uid, killed), sight=sight)
+        yield Picture(f"{folder}/hours-{name}.png", _query(play, board.uid, hours))
+        yield Picture(f"{folder}/empty-{name}.png", _query(play, board.uid, before))
+        yield Picture(f"{folder}/docket-{name}.png", _query(play, board.uid, killed, docket="live"))
 
 
 def _of_the_docs(play: Play) -> Iterator[Picture]:
@@ -127,15 +131,16 @@ def _of_the_docs(play: Play) -> Iterator[Picture]:
     for board in BOARDS:
         rows = 2 if board is overview.DASHBOARD else 0
         name = board.uid.removeprefix("taskctx-")
-        yield Picture(f"{DOCS}/{name}.png", _query(board.uid, killed), 1366, rows)
+        yield Picture(f"{DOCS}/{name}.png", _query(play, board.uid, killed), 1366, rows)
 
 
-def _query(uid: str, moment: Moment, **more: str) -> dict[str, Any]:
+def _query(play: Play, uid: str, moment: Moment, **more: str) -> dict[str, Any]:
     times = {"from": moment.began - 10, "to": moment.ended}
-    return {"uid": uid, **times, "scrape": SCRAPE, "five": FIVE_MINUTES, "note": NOTE, **more}
+    shorter = {} if play.five_minutes is None else {"five": play.five_minutes}
+    return {"uid": uid, **times, "scrape": play.scrape, "note": play.note, **shorter, **more}
 
 
-def _shoot(play: Play, pictures: Sequence[Picture]) -> Iterator[dict[str, Any]]:
+def _shoot(play: Play, pictures: Iterable[Picture]) -> Iterator[dict[str, Any]]:
     """Take the pictures, and give what was seen in each."""
     order = {
         "prometheus": play.prometheus,

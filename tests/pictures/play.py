@@ -15,11 +15,15 @@ from taskctx.settings.keyring import generate_key
 from tests.conftest import running_valkey
 from tests.processes.support import Starter
 from tests.stack import prometheus as prom
+from tests.stack.durations import shortened
 from tests.stack.programs import Patience, program
 from tests.stack.scenario import CUT_OFF, SERVER, Cluster
 
 SCRAPE = 2
 """Seconds between two scrapes."""
+
+FIVE_MINUTES = 20
+"""Seconds that stand for the five minutes of a panel."""
 
 LASTING = {"good": 60, "faults": 60, "killed": 30, "over": 70}
 """Seconds of each state, in their order."""
@@ -36,8 +40,19 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Play:
+    """What was played, and how it is to be read.
+
+    Attributes:
+        scrape: seconds between two samples.
+        five_minutes: seconds that stand for the five minutes of a panel; None if they are five minutes.
+        note: what whoever looks at a picture is told.
+    """
+
     prometheus: str
     moments: tuple[Moment, ...]
+    scrape: int
+    five_minutes: int | None
+    note: str
 
 
 @contextmanager
@@ -62,7 +77,9 @@ def played(directory: Path, workers: int) -> Generator[Play]:
             cluster = Cluster(start_process, directory, valkey.connection_url, ports, environments=_keys(list(ports)))
             cluster.start()
             moments = _play(cluster, prom.Prometheus(client), names[-1], len(ports))
-        yield Play(address, moments)
+        rules = f"{shortened('5m')} in rules, where an hour is {shortened('1h')}"
+        note = f"Five minutes are {FIVE_MINUTES} seconds here, and {rules}."
+        yield Play(address, moments, SCRAPE, FIVE_MINUTES, note)
 
 
 def _keys(instances: list[str]) -> dict[str, dict[str, str]]:
