@@ -164,7 +164,7 @@ def _panel(panel: Panel) -> _AnyPanel:
     if panel.maximum is not None:
         built = built.min(panel.minimum).max(panel.maximum)
     elif panel.scale == "symlog":
-        # a soft minimum of 0 is drawn at -1
+        # a soft minimum, even beside this one, has the axis begin at -1
         built = built.min(panel.minimum)
     if panel.decimals is not None:
         built = built.decimals(panel.decimals)
@@ -217,7 +217,7 @@ def _graph(built: timeseries.Panel, panel: Panel) -> timeseries.Panel:
     legend = common_builders.VizLegendOptions().display_mode(common.LegendDisplayMode.LIST)
     built = built.legend(legend.placement(common.LegendPlacement.BOTTOM).show_legend(True))
     built = built.show_points(common.VisibilityMode.NEVER)
-    if panel.scale != "log":
+    if panel.scale == "linear":
         built = built.axis_soft_min(panel.minimum)
     if panel.scale != "linear":
         scale = common_builders.ScaleDistributionConfig().type(common.ScaleDistribution(panel.scale)).log(10)

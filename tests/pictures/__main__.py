@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dashboards import overview, registries, slo, workers
+from dashboards.model import Dashboard
 from tests.pictures.play import Moment, Play, played
 from tests.pictures.week import lived_through
 from tests.processes.support import ROOT
@@ -24,6 +25,19 @@ from tests.stack.prometheus import COMMITTED
 
 BUILD = ROOT / "build" / "pictures"
 BOARDS = (overview.DASHBOARD, workers.DASHBOARD, registries.DASHBOARD, slo.DASHBOARD)
+PANELS: dict[str, tuple[Dashboard, str]] = {
+    "burn-rate": (slo.DASHBOARD, "Burn rate 1h / 5m"),
+    "failing-tasks": (overview.DASHBOARD, "Failing tasks"),
+    "failures-by-instance": (workers.DASHBOARD, "Failures by instance and reason"),
+    "failures-by-reason": (overview.DASHBOARD, "Failures by reason"),
+    "keys": (workers.DASHBOARD, "Processes lacking a key"),
+    "lookups": (registries.DASHBOARD, "Lookups by result"),
+    "processes": (workers.DASHBOARD, "Processes, last 5 min"),
+    "save-failures": (overview.DASHBOARD, "Save failures by reason"),
+    "token-life": (overview.DASHBOARD, "Token life left when restored"),
+}
+"""The pictures of single panels in docs/pictures, called panel-NAME.png."""
+
 MOST_BYTES = 2 * 1024 * 1024
 """Of all that is in docs/pictures."""
 
@@ -35,6 +49,7 @@ class Picture:
     Attributes:
         query: what :file:`app/view.ts` reads.
         rows: up to the beginning of this row of panels, and all of it if 0.
+        panel: the title of the only one to be shown; all if there is none.
         sight: a deficiency of colour vision that Chromium simulates.
     """
 
@@ -42,6 +57,7 @@ class Picture:
     query: dict[str, Any]
     width: int = 1600
     rows: int = 0
+    panel: str = ""
     sight: str = ""
 
 
@@ -126,12 +142,14 @@ def _of_other_eyes(play: Play, folder: Path) -> Iterator[Picture]:
 
 
 def _of_the_docs(play: Play) -> Iterator[Picture]:
-    """What README.md and docs/ show: each board as the worker was killed."""
+    """What README.md and docs/ show: each board as the worker was killed, and panels that runbooks speak of."""
     killed = next(moment for moment in play.moments if moment.state == "killed")
     for board in BOARDS:
         rows = 2 if board is overview.DASHBOARD else 0
         name = board.uid.removeprefix("taskctx-")
         yield Picture(f"{DOCS}/{name}.png", _query(play, board.uid, killed), 1366, rows)
+    for name, (board, title) in PANELS.items():
+        yield Picture(f"{DOCS}/panel-{name}.png", _query(play, board.uid, killed), 1366, panel=title)
 
 
 def _query(play: Play, uid: str, moment: Moment, **more: str) -> dict[str, Any]:

@@ -137,7 +137,7 @@ async function main() {
       <div style={{ padding: PADDING, background: theme.colors.background.canvas, fontFamily: theme.typography.fontFamily, color: theme.colors.text.primary }}>
         <Header dashboard={dashboard} />
         <div style={{ position: 'relative', height }}>{panels.map((panel: any, at: number) => (
-          <div key={panel.id} className={panel.type} style={{ position: 'absolute', ...places[at] }}>
+          <div key={panel.id} className={panel.type} data-title={panel.title} style={{ position: 'absolute', ...places[at] }}>
             {panel.type === 'row' ? <div style={{ fontSize: 16, fontWeight: 500, paddingTop: 4 }}>▾ {panel.title}</div> : (
               <PanelChrome title={panel.title} description={panel.description} width={places[at].width} height={places[at].height} padding={panel.type === 'table' ? 'none' : 'md'}>
                 {(width: number, height: number) => (

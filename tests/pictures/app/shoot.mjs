@@ -1,4 +1,4 @@
-// Takes pictures: reads {prometheus, dashboards, chromium, pictures: [{path, query, width, rows?, sight?}]} from stdin, and
+// Takes pictures: reads {prometheus, dashboards, chromium, pictures: [{path, query, width, rows?, panel?, sight?}]} from stdin, and
 // writes a line of JSON for each: {path, panels: [{title, hasData, error?}], errors: [...]}.
 // Serves the bundled page, the dashboards, and what the page asks of Prometheus.
 import fs from 'node:fs';
@@ -49,7 +49,9 @@ for (const picture of pictures) {
   await tab.setViewport({ width: picture.width, height: Math.ceil(drawn.height) });
   await tab.evaluate(() => new Promise((done) => setTimeout(done, 300)));
   fs.mkdirSync(path.dirname(picture.path), { recursive: true });
-  await tab.screenshot({ path: picture.path, clip: { x: 0, y: 0, width: picture.width, height: Math.ceil(bottom) } });
+  const all = { x: 0, y: 0, width: picture.width, height: Math.ceil(bottom) };
+  const clip = picture.panel ? await (await tab.$(`[data-title="${picture.panel}"]`)).boundingBox() : all;
+  await tab.screenshot({ path: picture.path, clip });
   console.log(JSON.stringify({ path: picture.path, panels: drawn.panels, errors }));
   await tab.close();
 }
