@@ -164,7 +164,7 @@ def _panel(panel: Panel) -> _AnyPanel:
     if panel.maximum is not None:
         built = built.min(panel.minimum).max(panel.maximum)
     elif panel.scale == "symlog":
-        # a soft minimum, even beside this one, has the axis begin at -1
+        # such an axis heeds no soft minimum, and beside one no hard minimum
         built = built.min(panel.minimum)
     if panel.decimals is not None:
         built = built.decimals(panel.decimals)

@@ -96,7 +96,7 @@ def test_an_axis_of_zeros_is_not_one_to_a_hundred(panel: Panel) -> None:
 
 @EVERY_PANEL
 def test_an_axis_does_not_go_below_what_there_can_be(panel: Panel) -> None:
-    """With a soft minimum a symlog axis begins at -1."""
+    """A symlog axis heeds no soft minimum, and beside one no hard minimum: it would begin at its smallest value."""
     custom = panel.defaults.get("custom", {})
     if custom.get("scaleDistribution", {}).get("type") == "symlog":
         assert panel.defaults["min"] == 0
