@@ -16,7 +16,7 @@ from tests.docs.pages import PAGES, ROOT, lines, lines_of
 
 RUN = {
     r"python (hello|submit|moving|threads|log_lines|ask)\.py": "tests/docs/test_programs.py",
-    r"(FASTMCP_\w+=\S+ )+python (reports\.py|-m fastmcp_tasks\.worker_cli worker reports\.py)": "tests/docs/test_programs.py",
+    r"(FASTMCP_\w+=\S+ )+python (reports\.py|-m fastmcp_tasks\.worker_cli worker reports\.py|-m fastmcp\.cli tasks worker reports\.py)": "tests/docs/test_programs.py",
     r"(OTEL_\w+=\w+(-\w+)? )*(opentelemetry-instrument )?python -m docket worker --docket reports .*": "tests/docs/test_programs.py",
     r"(OTEL_\w+=\S+ opentelemetry-instrument )?uvicorn (server|metrics|with_litestar):app": "tests/docs/test_programs.py",
     r"flask --app with_flask run --port 8000": "tests/docs/test_programs.py",
