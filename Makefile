@@ -13,7 +13,7 @@ REPORT ?= build/faults.md
 # PROMETHEUS=3: on the version that docker-compose.yml runs, which is built (with Go) at the first time, not on what is installed
 ON_PROMETHEUS := $(if $(filter 3,$(PROMETHEUS)),built=$$($(BIN)/python -m tests.stack.prometheus_3) && PATH="$$built:$$PATH")
 
-.PHONY: help bench docs reference compat test-oldest test-fastmcp-3 test-fastmcp-oldest test-mcp-1 test-fastmcp-theirs observe-check stack-check fault-check package-check release-check pictures terminal-pictures fuzz mutate demo dashboards test test-memory test-valkey check lint types format clean
+.PHONY: help bench docs reference compat test-oldest test-fastmcp-3 test-fastmcp-oldest test-mcp-1 test-fastmcp-theirs observe-check stack-check compose-check fault-check package-check release-check pictures terminal-pictures fuzz mutate demo dashboards test test-memory test-valkey check lint types format clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -77,6 +77,9 @@ observe-check: $(READY)  ## dashboards and alerts against a real Prometheus (PRO
 
 stack-check: $(READY)  ## the production stack, but for containers: compose's own files and a collector built for it
 	$(ON_PROMETHEUS) $(BIN)/pytest -m stack tests/stack/test_stack.py $(ARGS)
+
+compose-check: $(READY)  ## docker-compose.yml on a real container engine: this machine's, or one of the check's own (ENGINE=own, as root on Debian)
+	ENGINE=$(ENGINE) $(BIN)/python -m tests.compose $(ARGS)
 
 fault-check: $(READY)  ## kill, freeze, cut off and empty servers and processes; no task may be lost or see another caller
 	TASKCTX_TEST_BACKEND=valkey TASKCTX_FAULTS_REPORT=$(REPORT) $(BIN)/pytest -m faults -n $(FAULTS_AT_A_TIME) --dist worksteal tests/faults $(ARGS)

