@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +10,10 @@ import yaml
 
 from dashboards.build import HERE
 from tests.conftest import BACKEND
-from tests.stack import prometheus_3
 
 from .artifacts import ALERTS, PROMTOOL_TESTS
+from .promtool import run, with_each_promtool
 
-PROMTOOLS = {"installed": shutil.which("promtool"), "3": shutil.which("promtool", path=str(prometheus_3.FOLDER))}
-"""The one on the PATH, Debian's 2.42 as a rule; and Prometheus 3's, whose windows do not have their first moment."""
-
-MISSING = {
-    "installed": "promtool is not on the PATH (Debian and Ubuntu: apt-get install prometheus)",
-    "3": f"Prometheus 3's promtool has not been built here: {prometheus_3.HOW}, which takes Go",
-}
-with_each_promtool = pytest.mark.parametrize(
-    "promtool",
-    [
-        pytest.param(path, id=name, marks=pytest.mark.skipif(path is None, reason=MISSING[name]))
-        for name, path in PROMTOOLS.items()
-    ],
-)
 runs_once = pytest.mark.skipif(BACKEND != "memory", reason="needs no backend: runs with TASKCTX_TEST_BACKEND=memory")
 
 
@@ -39,16 +23,11 @@ def _cases() -> list[dict[str, Any]]:
     return [case for test in tests for case in test["alert_rule_test"]]
 
 
-def _run(promtool: str, *arguments: object) -> None:
-    result = subprocess.run([promtool, *map(str, arguments)], capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stdout + result.stderr
-
-
 @with_each_promtool
 @runs_once
 def test_the_rules_are_clean(promtool: str) -> None:
     """Syntax, duplicates and promtool's own advice."""
-    _run(promtool, "check", "rules", "--lint-fatal", *sorted((HERE / "prometheus").glob("*.yaml")))
+    run(promtool, "check", "rules", "--lint-fatal", *sorted((HERE / "prometheus").glob("*.yaml")))
 
 
 @with_each_promtool
@@ -56,7 +35,7 @@ def test_the_rules_are_clean(promtool: str) -> None:
 @pytest.mark.parametrize("path", PROMTOOL_TESTS, ids=lambda path: path.stem)
 def test_the_rules_do_what_their_tests_say(path: Path, promtool: str) -> None:
     """Each file in dashboards/prometheus/tests."""
-    _run(promtool, "test", "rules", path)
+    run(promtool, "test", "rules", path)
 
 
 @pytest.mark.parametrize(
