@@ -36,7 +36,7 @@ def about(children: Children, pace: Pace) -> str:
         f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}; {python}; {versions}; "
         f"{datetime.now(UTC).date()}. {pace.rounds} rounds ({pace.name}{cold}), {pinned}; load before the run "
         f"{os.getloadavg()[0]:.1f}. Medians, with quartiles, of one task, submitted and run; "
-        "what is more, is more than Docket without context, traced the same way, in the same round."
+        "a figure with a sign is the difference from Docket without context, traced the same way, in the same round."
     )
 
 
