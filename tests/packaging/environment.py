@@ -29,16 +29,20 @@ class Environment:
         run([str(python), "-m", "venv", str(made.folder)], made.elsewhere).check_returncode()
         return made
 
-    def install(self, requirement: str) -> None:
-        """With the versions in constraints.txt, and without a compiler: every dependency comes as a wheel."""
-        options = ["--quiet", "--disable-pip-version-check", "--only-binary", ":all:", "--constraint", str(CONSTRAINTS)]
-        done = self.run("python", "-m", "pip", "install", *options, requirement)
+    def install(self, *requirements: str, constrained: bool = True) -> None:
+        """With the versions in constraints.txt, or those that pip chooses; and without a compiler: all comes as wheels."""
+        options = ["--quiet", "--disable-pip-version-check", "--only-binary", ":all:"]
+        constraints = ["--constraint", str(CONSTRAINTS)] if constrained else []
+        done = self.run("python", "-m", "pip", "install", *options, *constraints, *requirements)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A program of the environment's, to its end."""
-        scripts = self.folder / ("Scripts" if sys.platform == "win32" else "bin")
-        return run([str(scripts / program), *arguments], self.elsewhere)
+        return run([str(self.program(program)), *arguments], self.elsewhere)
+
+    def program(self, name: str) -> Path:
+        """Where a program of the environment's is."""
+        return self.folder / ("Scripts" if sys.platform == "win32" else "bin") / name
 
 
 def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
