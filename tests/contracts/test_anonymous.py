@@ -49,6 +49,10 @@ async def add_many(docket: Docket, task: Any) -> object:
     return await taskctx.add_many(docket, [docket.call(task)()])
 
 
+async def task() -> None:
+    """Stands for any, where none runs."""
+
+
 each_way = pytest.mark.parametrize("submit", [add, add_under_a_key, replace, add_many])
 
 
@@ -76,9 +80,6 @@ async def test_a_task_that_has_a_caller_is_never_in_question(
 ) -> None:
     """Whatever ``on_anonymous`` says, nothing is counted and nothing logged."""
     taskctx.configure(registry=registry, on_anonymous=policy)
-
-    async def task() -> None:
-        """Never runs."""
 
     with ADA.bound():
         await submit(docket, task)
@@ -135,9 +136,6 @@ async def test_it_may_be_refused(
     """Nothing is stored and nothing scheduled, also where tasks may go on without a context that was not saved."""
     taskctx.configure(registry=registry, on_anonymous="refuse", on_save_failure=on_save_failure)
 
-    async def task() -> None:
-        """Never runs."""
-
     with pytest.raises(taskctx.CaptureError, match=r"taskctx\.anonymous\(\)") as refused:
         await submit(docket, task)
 
@@ -181,10 +179,6 @@ async def test_it_may_be_meant(
 
 async def test_each_task_of_a_batch_counts(docket: Docket, registry: CollectorRegistry) -> None:
     """As a submission and as a capture, so that the one is a share of the other."""
-
-    async def task() -> None:
-        """Never runs."""
-
     await taskctx.add_many(docket, [docket.call(task)() for _ in range(3)])
     with ADA.bound():
         await taskctx.add_many(docket, [docket.call(task)() for _ in range(2)])
@@ -207,9 +201,6 @@ async def test_a_batch_of_nothing_is_no_submission(docket: Docket, registry: Col
 async def test_a_caller_bound_inside_is_a_caller(docket: Docket, registry: CollectorRegistry) -> None:
     """``anonymous()`` is in force until somebody is known: a token inside of it counts."""
     taskctx.configure(registry=registry, on_anonymous="refuse")
-
-    async def task() -> None:
-        """Never runs."""
 
     with taskctx.anonymous(), taskctx.bind_caller(access_token=ADA.token):
         await taskctx.add(docket, task)()
@@ -342,10 +333,6 @@ async def unused(*_: Any) -> Any:
 @pytest.mark.parametrize(("block", "stored"), [(taskctx.anonymous, True), (nullcontext, None)])
 async def test_only_what_is_meant_is_stored(docket: Docket, block: Callable[[], Any], stored: object) -> None:
     """Snapshots of all others are as large as they were."""
-
-    async def task() -> None:
-        """Never runs."""
-
     with block():
         await taskctx.add(docket, task)()
 

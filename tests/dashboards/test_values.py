@@ -47,6 +47,11 @@ def expectation(query: Query, at: str, expected: Samples, **chosen: str) -> dict
     return {"expr": f"round({expr}, 0.001)", "eval_time": at, "exp_samples": samples}
 
 
+def shows(board: Any, title: str, at: str, expected: Samples, name: str = "") -> dict[str, Any]:
+    """Of the panel of this title, on the dashboard of a module."""
+    return expectation(query(board.DASHBOARD, title, name), at, expected)
+
+
 def check(folder: Path, series: Mapping[str, str], *expectations: dict[str, Any]) -> None:
     """The queries give what is expected, of series whose samples are a quarter of a minute apart."""
     inputs = [{"series": name, "values": values} for name, values in series.items()]
@@ -69,13 +74,13 @@ def test_a_process_that_is_well_says_so(tmp_path: Path) -> None:
     check(
         tmp_path,
         PROCESSES | rules,
-        expectation(query(overview.DASHBOARD, "Processes down, all dockets"), "10m", {"{}": 0}),
-        expectation(query(overview.DASHBOARD, "Failing now"), "10m", {"{}": 0}),
-        expectation(query(overview.DASHBOARD, "Failures by reason"), "10m", {'{reason="none"}': 0}),
-        expectation(query(overview.DASHBOARD, "Save failures by reason"), "10m", {'{reason="none"}': 0}),
-        expectation(query(overview.DASHBOARD, "Failing tasks"), "10m", {'{docket_task="none"}': 0}),
-        expectation(query(overview.DASHBOARD, "Firing alerts"), "10m", {'{alertname="none"}': 0}),
-        expectation(query(workers.DASHBOARD, "Processes lacking a key"), "10m", {'{instance="none"}': 0}),
+        shows(overview, "Processes down, all dockets", "10m", {"{}": 0}),
+        shows(overview, "Failing now", "10m", {"{}": 0}),
+        shows(overview, "Failures by reason", "10m", {'{reason="none"}': 0}),
+        shows(overview, "Save failures by reason", "10m", {'{reason="none"}': 0}),
+        shows(overview, "Failing tasks", "10m", {'{docket_task="none"}': 0}),
+        shows(overview, "Firing alerts", "10m", {'{alertname="none"}': 0}),
+        shows(workers, "Processes lacking a key", "10m", {'{instance="none"}': 0}),
     )
 
 
@@ -98,14 +103,10 @@ def test_a_dead_process_is_seen(tmp_path: Path) -> None:
     check(
         tmp_path,
         PROCESSES | dead,
-        expectation(query(overview.DASHBOARD, "Processes down, all dockets"), "4m", {"{}": 0}),
-        expectation(query(overview.DASHBOARD, "Processes down, all dockets"), "6m", {"{}": 1}),
-        expectation(query(overview.DASHBOARD, "Processes down, all dockets"), "20m", {"{}": 1}),
-        expectation(
-            query(workers.DASHBOARD, table, "State"),
-            "20m",
-            {'{job="w", instance="a"}': 1, '{job="w", instance="b"}': 0},
-        ),
+        shows(overview, "Processes down, all dockets", "4m", {"{}": 0}),
+        shows(overview, "Processes down, all dockets", "6m", {"{}": 1}),
+        shows(overview, "Processes down, all dockets", "20m", {"{}": 1}),
+        shows(workers, table, "20m", {'{job="w", instance="a"}': 1, '{job="w", instance="b"}': 0}, name="State"),
         expectation(versions, "20m", rows),
     )
 
@@ -122,8 +123,8 @@ def test_a_process_whose_saves_fail_is_seen(tmp_path: Path) -> None:
     check(
         tmp_path,
         PROCESSES | saves,
-        expectation(query(overview.DASHBOARD, "Submissions saved, last 5 min"), "10m", {"{}": 0.75}),
-        expectation(query(workers.DASHBOARD, "Processes, last 5 min", "Unsaved"), "10m", unsaved),
+        shows(overview, "Submissions saved, last 5 min", "10m", {"{}": 0.75}),
+        shows(workers, "Processes, last 5 min", "10m", unsaved, name="Unsaved"),
     )
 
 
@@ -162,7 +163,7 @@ def test_firing_alerts_are_named(tmp_path: Path) -> None:
         '{alertname="TaskCtxSaveErrors", severity="critical", concerns="w"}': 1,
         '{alertname="TaskCtxTargetDown", severity="critical", concerns="b   w"}': 1,
     }
-    check(tmp_path, PROCESSES | alerts, expectation(query(overview.DASHBOARD, "Firing alerts"), "10m", names))
+    check(tmp_path, PROCESSES | alerts, shows(overview, "Firing alerts", "10m", names))
 
 
 def test_processes_that_lack_a_key_are_named(tmp_path: Path) -> None:
@@ -175,7 +176,7 @@ def test_processes_that_lack_a_key_are_named(tmp_path: Path) -> None:
         'taskctx_encryption_key_info{job="w", instance="b", key_id="old", role="primary"}': "1x80",
     }
     lacking = {'{job="w", instance="b"}': 1, '{job="w", instance="c"}': 2}
-    check(tmp_path, PROCESSES | keys, expectation(query(workers.DASHBOARD, "Processes lacking a key"), "10m", lacking))
+    check(tmp_path, PROCESSES | keys, shows(workers, "Processes lacking a key", "10m", lacking))
 
 
 def test_a_budget_that_is_gone_does_not_run_off_the_axis(tmp_path: Path) -> None:
@@ -217,7 +218,7 @@ def test_a_docket_that_is_chosen_shows_nothing_of_another(tmp_path: Path) -> Non
     chosen = [
         expectation(query(overview.DASHBOARD, title), "10m", samples, docket="well") for title, samples in shown.items()
     ]
-    worst = expectation(query(overview.DASHBOARD, "Without a caller, last 5 min"), "10m", {"{}": 1})
+    worst = shows(overview, "Without a caller, last 5 min", "10m", {"{}": 1})
     failing_tasks = query(overview.DASHBOARD, "Failing tasks", "Last 5 min")
     of_all = expectation(failing_tasks, "10m", {'{docket_name="broken", docket_task="broken_task"}': 300})
     check(tmp_path, series, *chosen, worst, of_all)
