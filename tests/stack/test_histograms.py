@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -15,7 +14,6 @@ from dashboards.recording import RESTORE_P99
 from taskctx.cli.processes import free_port
 from taskctx.telemetry.names import RESTORE_DURATION
 from tests.cli.operations import diagnose, order, start_named, until_ended
-from tests.conftest import running_valkey
 from tests.helpers import wait_until
 from tests.processes.support import Starter
 from tests.stack import prometheus_3
@@ -30,14 +28,8 @@ KEPT = {**CONVERTED, "always_scrape_classic_histograms": True}
 
 
 @pytest.fixture
-def server() -> Iterator[ValkeyServer]:
-    with running_valkey() as server:
-        yield server
-
-
-@pytest.fixture
-def backend_url(server: ValkeyServer) -> str:
-    return server.connection_url
+def backend_url(own_server: ValkeyServer) -> str:
+    return own_server.connection_url
 
 
 async def test_converted_histograms_have_no_buckets_unless_they_are_kept(

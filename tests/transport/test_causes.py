@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import shutil
 import socket
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -27,7 +27,7 @@ from taskctx._transport.causes import Cause, cause_of
 from taskctx.cli.doctor.examination import Options, examine
 from taskctx.cli.doctor.finding import Finding, Severity
 from taskctx.cli.processes import free_port
-from tests.conftest import BACKEND, running_valkey
+from tests.conftest import BACKEND
 from tests.helpers import ADA, wait_until
 from tests.processes.support import Start
 from tests.processes.tls import Authority, Pair, redis_with_tls, speaking_tls
@@ -36,12 +36,6 @@ from tests.secrets import secret
 pytestmark = pytest.mark.skipif(BACKEND != "valkey", reason="memory:// has no connection")
 
 REDIS_SERVER = shutil.which("redis-server")
-
-
-@pytest.fixture
-def server() -> Iterator[ValkeyServer]:
-    with running_valkey() as server:
-        yield server
 
 
 @dataclass
@@ -85,12 +79,12 @@ def listens(port: int) -> bool:
 
 
 @pytest.fixture(params=["behind", "itself"])
-def world(request: pytest.FixtureRequest, server: ValkeyServer, tmp_path: Path, start: Start) -> World:
+def world(request: pytest.FixtureRequest, own_server: ValkeyServer, tmp_path: Path, start: Start) -> World:
     """Valkey behind an end of TLS, and a Redis that speaks it itself, where there is one."""
     if request.param == "itself" and REDIS_SERVER is None:
         pytest.skip("there is no redis-server on PATH")
-    assert server.port is not None
-    return World(Authority(tmp_path), tmp_path, server.port, start if request.param == "itself" else None)
+    assert own_server.port is not None
+    return World(Authority(tmp_path), tmp_path, own_server.port, start if request.param == "itself" else None)
 
 
 Case = Callable[[World], AbstractAsyncContextManager[str]]
@@ -145,31 +139,31 @@ async def test_with_the_right_url_tls_works(world: World) -> None:
         assert {finding.severity for finding in await examined(url)} <= {Severity.OK, Severity.WARNING}
 
 
-async def test_a_password_that_is_wrong(server: ValkeyServer, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_password_that_is_wrong(own_server: ValkeyServer, caplog: pytest.LogCaptureFixture) -> None:
     """It is no matter of permissions, and is not shown."""
-    async with Redis(port=server.port) as redis:
+    async with Redis(port=own_server.port) as redis:
         await redis.config_set("requirepass", secret("right"))
-        await told_everywhere(f"redis://:{secret('wrong')}@127.0.0.1:{server.port}/0", Cause.LOGIN, caplog)
+        await told_everywhere(f"redis://:{secret('wrong')}@127.0.0.1:{own_server.port}/0", Cause.LOGIN, caplog)
         await redis.config_set("requirepass", "")
 
 
 async def test_a_server_with_as_many_clients_as_it_takes(
-    server: ValkeyServer, caplog: pytest.LogCaptureFixture
+    own_server: ValkeyServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What redis-py has no type for is told by how the server's answer begins."""
-    async with Redis(port=server.port) as redis:
+    async with Redis(port=own_server.port) as redis:
         await redis.config_set("maxclients", 1)
-        await told_everywhere(f"redis://127.0.0.1:{server.port}/0", Cause.FULL_HOUSE, caplog)
+        await told_everywhere(f"redis://127.0.0.1:{own_server.port}/0", Cause.FULL_HOUSE, caplog)
 
 
-async def test_a_database_that_is_not_there(server: ValkeyServer, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_database_that_is_not_there(own_server: ValkeyServer, caplog: pytest.LogCaptureFixture) -> None:
     """The number at the URL's end."""
-    await told_everywhere(f"redis://127.0.0.1:{server.port}/99", Cause.DATABASE, caplog)
+    await told_everywhere(f"redis://127.0.0.1:{own_server.port}/99", Cause.DATABASE, caplog)
 
 
-async def test_a_server_that_is_full(server: ValkeyServer) -> None:
+async def test_a_server_that_is_full(own_server: ValkeyServer) -> None:
     """It answers, and refuses writes: a submission says so."""
-    async with Redis(port=server.port) as redis, docket_at(server.connection_url) as docket:
+    async with Redis(port=own_server.port) as redis, docket_at(own_server.connection_url) as docket:
         await redis.config_set("maxmemory", 1)
         with pytest.raises(taskctx.SaveError, match=Cause.FULL.what):
             await taskctx.add(docket, report)()
