@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from . import overview, registries, slo, workers
+from . import jaeger, overview, registries, slo, workers
 from .alerts import ALERTS, Alert
 from .frame import RUNBOOKS
 from .recording import GROUPS
@@ -25,6 +25,7 @@ def files() -> Iterator[tuple[Path, str]]:
     """Every generated file with its content, relative to this folder."""
     for board in DASHBOARDS:
         yield Path("grafana", f"{board.uid}.json"), to_json(board)
+        yield Path("grafana-jaeger", f"{board.uid}.json"), jaeger.to_json(board)
     yield Path("prometheus", "taskctx-rules.yaml"), _GENERATED + _yaml(_recording_rules())
     yield Path("prometheus", "taskctx-alerts.yaml"), _GENERATED + _yaml(_alerting_rules())
 

@@ -79,9 +79,15 @@ def to_traces(title: str, traceql: str) -> Link:
     Without ``&``: Grafana decodes a link as a whole before it is followed, so that what comes after one is cut off,
     however it was encoded.  One filter after the other, ``{a} | {b}``, finds what ``{a && b}`` finds.
     """
-    query = '{"datasource":"${tempo}","queries":[{"refId":"A","queryType":"traceql","query":' + _json(traceql) + "}],"
+    return explore(title, "${tempo}", queryType="traceql", query=traceql)
+
+
+def explore(title: str, datasource: str, **query: str) -> Link:
+    """A link to Grafana's Explore, with a query to a data source, for the time that the panel shows."""
+    fields = "".join(f',"{name}":{_json(value)}' for name, value in query.items())
+    queries = '{"datasource":"' + datasource + '","queries":[{"refId":"A"' + fields + "}],"
     window = '"range":{"from":"${__from}","to":"${__to}"}}'
-    return Link(title, "/explore?schemaVersion=1&orgId=${__org.id}&panes=" + _encoded('{"t":' + query + window + "}"))
+    return Link(title, "/explore?schemaVersion=1&orgId=${__org.id}&panes=" + _encoded('{"t":' + queries + window + "}"))
 
 
 def _json(text: str) -> str:

@@ -32,6 +32,13 @@ app: typer.Typer = typer.Typer(
 )
 
 
+class Traces(StrEnum):
+    """Where traces are kept, and so where links to them lead."""
+
+    TEMPO = "tempo"
+    JAEGER = "jaeger"
+
+
 class Format(StrEnum):
     FILES = "files"
     KUBERNETES = "kubernetes"
@@ -55,10 +62,11 @@ def export(
         Format, typer.Option("--format", help="Plain files, or Kubernetes ConfigMaps and PrometheusRules.")
     ] = Format.FILES,
     grafana_url: Annotated[str, typer.Option(help="Your Grafana, for the links in alerts.")] = DEFAULT_GRAFANA,
+    traces: Annotated[Traces, typer.Option(help="Where your traces are, for the links in panels.")] = Traces.TEMPO,
 ) -> None:
     """Write the dashboards and rules into a folder."""
     grafana = _checked(grafana_url).rstrip("/")
-    for file in _bundled():
+    for file in _bundled(traces):
         content = file.read_text().replace(DEFAULT_GRAFANA, grafana)
         path = folder / _folder_of(file) / file.name
         if output_format is Format.KUBERNETES:
@@ -92,13 +100,14 @@ def _write(path: Path, content: str) -> None:
         raise typer.Exit(2) from None
 
 
-def _bundled() -> Iterator[Traversable]:
+def _bundled(traces: Traces = Traces.TEMPO) -> Iterator[Traversable]:
     """The generated files: from the wheel, or in a checkout from the folder that they are generated in."""
     package = files(taskctx)
     root = package / "_bundled"
     if not root.is_dir():
         root = package / ".." / "dashboards"
-    for folder, suffix in (("grafana", ".json"), ("prometheus", ".yaml")):
+    boards = "grafana" if traces is Traces.TEMPO else f"grafana-{traces}"
+    for folder, suffix in ((boards, ".json"), ("prometheus", ".yaml")):
         yield from sorted(
             (file for file in (root / folder).iterdir() if file.name.endswith(suffix)), key=lambda file: file.name
         )

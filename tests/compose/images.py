@@ -82,6 +82,11 @@ def _jaeger(folder: Path) -> None:
     shutil.copy(JAEGER.built(), folder)
 
 
+@_stand_in("jaegertracing/jaeger:2.13.0", f"built from {JAEGER.module}, without its pages")
+def _jaeger_itself(folder: Path) -> None:
+    _jaeger(folder)
+
+
 @_stand_in("grafana/grafana:13.2.0", "not Grafana: a placeholder that reads what is mounted, and answers as healthy")
 def _grafana(folder: Path) -> None:
     pass

@@ -18,7 +18,7 @@ def test_the_committed_file_is_what_the_builders_give(path: Path) -> None:
     assert (HERE / path).read_text() == GENERATED[path], "run `make dashboards`"
 
 
-@pytest.mark.parametrize("folder", ["grafana", "prometheus"])
+@pytest.mark.parametrize("folder", ["grafana", "grafana-jaeger", "prometheus"])
 def test_no_other_file_lies_beside_the_generated_ones(folder: str) -> None:
     """A dashboard that was renamed does not stay behind under its old name."""
     committed = {path.relative_to(HERE) for path in (HERE / folder).iterdir() if path.is_file()}

@@ -49,6 +49,7 @@ READS = {
 COLLECTOR = load("otel-collector/config.yaml")
 COLLECTOR_DEFAULTS = defaults((ROOT / "otel-collector/config.yaml").read_text())
 PROMETHEUS = load("deploy/prometheus/prometheus.yml")
+JAEGER = load("deploy/jaeger/jaeger.yaml")
 ALERTMANAGER = load("deploy/alertmanager/alertmanager.yml")
 DATASOURCES: list[dict[str, Any]] = load("deploy/grafana/provisioning/datasources/datasources.yaml")["datasources"]
 WORKERS = ("worker-1", "worker-2", "worker-3", "worker-n")
@@ -73,6 +74,14 @@ def test_docker_compose_takes_it(tmp_path: Path, profiles: list[str]) -> None:
     (tmp_path / "empty").touch()
     options = [word for profile in profiles for word in ("--profile", profile)]
     run("docker-compose", "--env-file", str(tmp_path / "empty"), *options, "config", "-q")
+
+
+@needs_compose
+def test_docker_compose_takes_jaegers_file_too(tmp_path: Path) -> None:
+    """On top of the other."""
+    (tmp_path / "empty").touch()
+    files = ("--file", "docker-compose.yml", "--file", "docker-compose.jaeger.yml")
+    run("docker-compose", "--env-file", str(tmp_path / "empty"), *files, "config", "-q")
 
 
 def test_nothing_in_it_is_newer_than_docker_compose_1() -> None:
@@ -257,6 +266,43 @@ def test_what_its_containers_run_exists() -> None:
         assert find_spec(module), module
 
 
+# Jaeger in place of Tempo
+
+
+OVERRIDE: dict[str, dict[str, Any]] = load("docker-compose.jaeger.yml")["services"]
+
+
+def test_jaeger_takes_tempos_place() -> None:
+    """Tempo is not started, the collector sends to Jaeger, and its files and data are where its configuration says."""
+    assert OVERRIDE["tempo"] == {"profiles": ["tempo"]}
+    grpc = JAEGER["receivers"]["otlp"]["protocols"]["grpc"]["endpoint"].rpartition(":")[2]
+    assert OVERRIDE["otel-collector"]["environment"] == {"TEMPO_OTLP_ENDPOINT": f"jaeger:{grpc}"}
+    jaeger = OVERRIDE["jaeger"]
+    assert {name: jaeger[name] for name in COMPOSE["x-restart"]} == COMPOSE["x-restart"]
+    assert re.fullmatch(r"127\.0\.0\.1:\$\{JAEGER_PORT:-\d+\}:\d+", jaeger["ports"][0])
+    assert jaeger["depends_on"] == SERVICES["prometheus"]["depends_on"]
+    (storage,) = JAEGER["extensions"]["jaeger_storage"]["backends"].values()
+    assert all(folder.startswith("/var/jaeger/") for folder in storage["badger"]["directories"].values())
+    assert "/var/jaeger" in DOCKERFILE
+    for service in ("jaeger", "grafana"):
+        for volume in OVERRIDE[service]["volumes"]:
+            source = volume.partition(":")[0]
+            assert not source.startswith(".") or (ROOT / source).exists(), source
+
+
+def test_grafana_has_jaeger_where_it_has_tempo() -> None:
+    """The same data sources otherwise; exemplars lead to Jaeger, and the boards are those for it."""
+    provisioned = load("deploy/jaeger/datasources.yaml")["datasources"]
+    others = [each["name"] for each in provisioned if each["type"] != "jaeger"]
+    assert others == [each["name"] for each in DATASOURCES if each["type"] != "tempo"]
+    (jaeger,) = (each for each in provisioned if each["type"] == "jaeger")
+    assert jaeger["url"] == f"http://jaeger:{OVERRIDE['jaeger']['ports'][0].rpartition(':')[2]}"
+    (exemplars,) = provisioned[0]["jsonData"]["exemplarTraceIdDestinations"]
+    assert exemplars == {"name": "trace_id", "datasourceUid": jaeger["uid"]}
+    assert mounts("grafana")["/etc/taskctx/dashboards"] == "./dashboards/grafana"
+    assert "./dashboards/grafana-jaeger:/etc/taskctx/dashboards:ro" in OVERRIDE["grafana"]["volumes"]
+
+
 # Who talks to whom
 
 
@@ -298,16 +344,18 @@ def test_prometheus_scrapes_services_that_exist() -> None:
         "prometheus": 9090,
         "alertmanager": 9093,
         "tempo": load("deploy/tempo/tempo.yaml")["server"]["http_listen_port"],
+        "jaeger": JAEGER["service"]["telemetry"]["metrics"]["readers"][0]["pull"]["exporter"]["prometheus"]["port"],
     } | {worker: int(option(worker, "metrics-port")) for worker in WORKERS}
     scraped: set[str] = set()
     for job in PROMETHEUS["scrape_configs"]:
-        for target in (target for static in job["static_configs"] for target in static["targets"]):
+        for target in (target for static in job.get("static_configs", []) for target in static["targets"]):
             host = target.rpartition(":")[0]
             exists(target, ports[host])
             scraped.add(host)
         for found in job.get("dns_sd_configs", []):
-            assert (found["names"], found["port"]) == (["worker-n"], ports["worker-n"])
-            scraped |= set(found["names"])
+            (name,) = found["names"]
+            assert found["port"] == ports[name]
+            scraped.add(name)
     assert scraped == set(ports)
 
 

@@ -38,7 +38,9 @@ def test_the_wheel_holds_the_package_and_what_it_exports(distributions: Distribu
     assert "taskctx/py.typed" in found
     assert {name.removeprefix("taskctx/_bundled/") for name in bundled} == {
         name.removeprefix("dashboards/")
-        for name in tracked("dashboards/grafana/*.json", "dashboards/prometheus/*.yaml")
+        for name in tracked(
+            "dashboards/grafana/*.json", "dashboards/grafana-jaeger/*.json", "dashboards/prometheus/*.yaml"
+        )
         if not name.startswith("dashboards/prometheus/tests/")
     }
 

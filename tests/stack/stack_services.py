@@ -38,8 +38,8 @@ ADDRESSES = (
 )
 """Who listens where in the stack.  Here each gets a port of its own."""
 
-UNUSED = "nobody.invalid"
-"""Where services would be found that are not part of the check: those of ``--scale``."""
+UNUSED = "invalid"
+"""Where services would be found that are not part of the check: those of ``--scale``, and where traces are kept."""
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Services:
         self.places |= {
             "/secrets/": f"{self.directory}/secrets/",
             "dir /data": f"dir {self.directory}",
-            "[worker-n]": f"[{UNUSED}]",
+            **{f"[{name}]": f"[{name}.{UNUSED}]" for name in ("worker-n", "tempo", "jaeger")},
         }
         # a folder without addresses in it: it is used as it is
         rules = rule_folder()

@@ -316,7 +316,7 @@ def test_everything_is_scraped(run: Run) -> None:
     """Every target that is named in the configuration."""
     targets = run.prometheus.targets()
     jobs = {each["labels"]["job"] for each in targets}
-    assert jobs == {"reports-api", "reports-worker", "otel-collector", "prometheus", "alertmanager", "tempo"}
+    assert jobs == {"reports-api", "reports-worker", "otel-collector", "prometheus", "alertmanager"}
     assert {each["scrapeUrl"]: each["lastError"] for each in targets} == {each["scrapeUrl"]: "" for each in targets}
 
 
