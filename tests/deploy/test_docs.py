@@ -16,7 +16,7 @@ from examples.fastapi_service.app import router
 from examples.fastapi_service.settings import ApiSettings
 from examples.fastapi_service.store import Kind
 from taskctx.cli import app
-from tests.deploy.compose import COMPOSE, ROOT, SERVICES, option
+from tests.deploy.compose import ROOT, SERVICES, load, option
 
 DEPLOY = (ROOT / "docs/deploy.md").read_text()
 EXAMPLE = (ROOT / "examples/fastapi_service/README.md").read_text()
@@ -66,10 +66,12 @@ def test_compose_commands_name_what_there_is() -> None:
 
 
 def test_ports_are_those_of_compose() -> None:
-    published = {re.findall(r":-(\d+)\}", port)[0] for each in SERVICES.values() for port in each.get("ports", [])}
+    services = [*SERVICES.values(), *load("docker-compose.jaeger.yml")["services"].values()]
+    ports = [port for each in services for port in each.get("ports", [])]
+    published = {re.findall(r":-(\d+)\}", port)[0] for port in ports}
     assert set(re.findall(r"http://127\.0\.0\.1:(\d+)", DEPLOY)) == published
     variables = set(re.findall(r"`([A-Z]+_PORT)`", DEPLOY))
-    assert variables == set(re.findall(r"\$\{([A-Z]+_PORT)", yaml.safe_dump(COMPOSE)))
+    assert variables == set(re.findall(r"\$\{([A-Z]+_PORT)", yaml.safe_dump(ports)))
 
 
 def test_kubernetes_runs_what_compose_runs() -> None:
@@ -93,7 +95,7 @@ _PORTS = {"metrics": "metrics", "health": "healthcheck"}
 def test_manifests_are_exported_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The printed command makes Kubernetes objects of all dashboards and rules."""
     monkeypatch.chdir(tmp_path)
-    ((_, *arguments),) = (words for words in commands(DEPLOY, "taskctx") if "export" in words)
+    ((_, *arguments),) = (words for words in commands(DEPLOY, "taskctx") if "manifests" in words)
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     manifests: list[dict[str, Any]] = [yaml.safe_load(path.read_text()) for path in Path("manifests").iterdir()]
