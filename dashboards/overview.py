@@ -120,7 +120,7 @@ _HEALTH = Row(
         Panel(
             "stat",
             "Contexts restored, last 5 min",
-            f"Share of task runs whose caller's context was restored. Good: {OBJECTIVE:.1%} or more. "
+            f"Share of task runs whose caller's context was restored, also without an expired token (degraded). Good: {OBJECTIVE:.1%} or more. "
             "Red: tasks run without knowing their caller, or are failed; see 'Failures by reason' below for the cause. The SLO dashboard has "
             "what is left of 30 days' budget.",
             "percentunit",
@@ -216,7 +216,7 @@ _HEALTH = Row(
                 ),
             ),
             width=12,
-            height=7,
+            height=9,
             columns=(
                 Column("severity", words=(("critical", "critical", BAD), ("warning", "warning", WORSE)), width=72),
                 Column("alertname", links=(RUNBOOK,), width=250),
@@ -246,7 +246,7 @@ _HEALTH = Row(
                 Column("Last 5 min", thresholds=_ALARM),
             ),
             width=12,
-            height=7,
+            height=9,
             sort=("-Last 5 min", "-Failures"),
         ),
     ),

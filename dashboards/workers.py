@@ -16,7 +16,7 @@ from taskctx.telemetry.names import (
     Metric,
 )
 
-from .colors import BAD, GOOD, NONE
+from .colors import BAD, GOOD, NONE, WORSE
 from .frame import FAILED_TRACES, INSTANCE, JOB, KNOWN, PROCESS, ROW_TO_WORKER, TO_WORKER, WORKERS
 from .model import Column, Dashboard, Panel, Query, Row, Thresholds
 from .promql import DOCKET_TASKS_STARTED, increase, or_none, quantile, rate, ratio, series, sum_by
@@ -160,7 +160,7 @@ _RESTORING = Row(
         Panel(
             "table",
             "Failures by instance and reason",
-            "Restores that lost their caller and submissions that were not saved, in the time range and, red, in the last 5 minutes. Good: none. One instance with decrypt_unknown_key: it lacks a key. One with "
+            "Restores that failed or were degraded (ran without the token or a carried value) and submissions that were not saved, in the time range and, red, in the last 5 minutes. Good: none. One instance with decrypt_unknown_key: it lacks a key. One with "
             "schema_unsupported: it is older than the submitters. One whose saves fail: its way to Redis. All alike: the data or Redis.",
             "locale",
             _NO_PROCESS,
@@ -171,22 +171,22 @@ _RESTORING = Row(
                         "instance",
                         *PROCESS,
                     ),
-                    name="Lost",
+                    name="Not whole",
                 ),
-                _failures(RESTORE_FAILURES, _RECENTLY, "Lost, 5 min"),
+                _failures(RESTORE_FAILURES, _RECENTLY, "Not whole, 5 min"),
                 _failures(SAVE_FAILURES, RANGE, "Unsaved"),
                 _failures(SAVE_FAILURES, _RECENTLY, "Unsaved, 5 min"),
             ),
             decimals=0,
             columns=(
                 Column("instance", links=(ROW_TO_WORKER,)),
-                Column("reason", width=150),
-                Column("Lost", width=80),
-                Column("Lost, 5 min", thresholds=_ALARM, width=105),
+                Column("reason", width=140),
+                Column("Not whole", width=95),
+                Column("Not whole, 5 min", thresholds=_ALARM, width=130),
                 Column("Unsaved", width=85),
                 Column("Unsaved, 5 min", thresholds=_ALARM, width=130),
             ),
-            sort=("-Lost, 5 min", "-Unsaved, 5 min"),
+            sort=("-Not whole, 5 min", "-Unsaved, 5 min"),
             width=12,
             height=10,
         ),
@@ -279,7 +279,7 @@ _VERSIONS = Row(
         Panel(
             "table",
             "Processes lacking a key",
-            "Processes without an encryption key that others have. Good: empty. Each listed process fails the tasks sealed with that "
+            "Processes without an encryption key that others have, as in the midst of a rotation. Good: empty. Each listed process fails the tasks sealed with that "
             "key: give it the key before any submitter seals with it.",
             "short",
             _NO_PROCESS,
@@ -297,7 +297,7 @@ _VERSIONS = Row(
             columns=(
                 Column("instance", links=(ROW_TO_WORKER,)),
                 Column("job"),
-                Column("Keys it lacks", thresholds=_ALARM),
+                Column("Keys it lacks", thresholds=((None, "transparent"), (1.0, WORSE))),
             ),
             sort=("-Keys it lacks",),
             width=24,
