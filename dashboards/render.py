@@ -216,8 +216,6 @@ def _finish(built: _AnyPanel, panel: Panel) -> _AnyPanel:
 def _graph(built: timeseries.Panel, panel: Panel) -> timeseries.Panel:
     legend = common_builders.VizLegendOptions().display_mode(common.LegendDisplayMode.LIST)
     built = built.legend(legend.placement(common.LegendPlacement.BOTTOM).show_legend(True))
-    # by name, so that a process has the same colour in every panel, whoever else is in it
-    built = built.color_scheme(dashboards.FieldColor().mode(dm.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
     built = built.show_points(common.VisibilityMode.NEVER)
     if panel.scale == "linear":
         built = built.axis_soft_min(panel.minimum)
