@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import shlex
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -87,6 +89,24 @@ def test_kubernetes_runs_what_compose_runs() -> None:
     assert annotations["metadata"]["annotations"]["prometheus.io/port"] == str(ports["metrics"])
     user = deployment["spec"]["template"]["spec"]["securityContext"]["runAsUser"]
     assert SERVICES["worker-1"]["user"].startswith(f"{user}:")
+
+
+def test_python_does_what_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gunicorn's hook takes away the gauges of a process that is gone; the other block hides what was imported from the collector."""
+    hook, freeze = blocks(DEPLOY, "python")
+    names: dict[str, Any] = {}
+    exec(hook, names)
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    gone, alive = tmp_path / "gauge_livesum_7.db", tmp_path / "gauge_livesum_8.db"
+    for file in (gone, alive):
+        file.touch()
+    names["child_exit"](None, SimpleNamespace(pid=7))
+    assert [*tmp_path.iterdir()] == [alive]
+    try:
+        exec(freeze, {})
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
 
 
 _PORTS = {"metrics": "metrics", "health": "healthcheck"}

@@ -34,6 +34,11 @@ def read(page: str) -> str:
     return (DOCS / page).read_text()
 
 
+def unfenced(page: str) -> str:
+    """A page without its fenced blocks."""
+    return _BLOCK.sub("", read(page))
+
+
 def blocks(page: str) -> list[Block]:
     return _blocks_of(read(page), page)
 

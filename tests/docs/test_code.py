@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from taskctx.cli import app
 from tests.dashboards.promql import labels_of
-from tests.docs.pages import BLOCKS, PAGES, Block, lines
+from tests.docs.pages import BLOCKS, PAGES, Block, lines, unfenced
 from tests.docs.test_programs import RUN
 
 LANGUAGES: dict[str, Callable[[str], object]] = {
@@ -50,6 +50,12 @@ def test_every_program_is_run() -> None:
     """Python and YAML are files with a name, and a test runs each."""
     found = [block for block in BLOCKS if block.language in {"python", "yaml"} and block.page not in ELSEWHERE]
     assert {(block.page, block.file) for block in found} == set(RUN)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_code_stands_between_fences(page: str) -> None:
+    """No block is code by its indentation alone, which says no language and is seen by no test."""
+    assert re.findall(r"\n\n {4,}(?![-*\d]).*", unfenced(page)) == []
 
 
 @pytest.mark.parametrize("line", TYPED_LINES)
