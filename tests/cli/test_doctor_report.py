@@ -1,0 +1,32 @@
+"""What ``taskctx doctor`` prints, on a terminal and elsewhere."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from taskctx.cli.doctor.finding import Finding, Section, Severity
+from taskctx.cli.doctor.report import print_sections
+
+LONG = "32 tasks failed on worker-2 because the context could not be restored, while other workers completed 65"
+
+
+def printed(*, terminal: bool) -> list[str]:
+    console = Console(width=60, file=io.StringIO(), force_terminal=terminal, record=True)
+    print_sections(console, [Section("docket reports", [Finding("restores", Severity.ERROR, LONG)])])
+    return [line.rstrip() for line in console.export_text().splitlines()]
+
+
+def test_a_terminal_shows_a_long_finding_in_its_column() -> None:
+    """What has no place on the line goes on below the finding's own beginning."""
+    _, first, *below = printed(terminal=True)
+    column = first.index("32 tasks")
+    more = [line for line in below if line.startswith(" " * column)]
+    assert " ".join([first[column:], *(line.strip() for line in more)]) == LONG
+    assert more
+
+
+def test_elsewhere_a_finding_is_one_line() -> None:
+    """Whoever searches a log finds it."""
+    assert [line for line in printed(terminal=False) if LONG in line]
