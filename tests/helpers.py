@@ -110,6 +110,10 @@ class Caller:
 ADA, BOB, BYSTANDER = Caller("ada"), Caller("bob"), Caller("bystander")
 
 
+PATIENCE = 180.0
+"""Seconds until a program that starts or ends is given up: one that imports FastMCP takes over a minute on a busy machine."""
+
+
 async def wait_until(condition: Callable[[], object], timeout: float = 20.0) -> None:
     """Return as soon as ``condition()``, or what it gives to await, is true."""
     deadline = time.monotonic() + timeout

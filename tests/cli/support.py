@@ -12,9 +12,9 @@ from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 from taskctx.cli.processes import Process, Processes
+from tests.helpers import PATIENCE
 
 MARK = "TEST_OF_THE_DEMO"
-PATIENCE = 60.0
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from tests.conftest import BACKEND
 from tests.docs.pages import PATH, ROOT, blocks, command, printed, read, write_files
 from tests.examples.otlp import receiving
 from tests.fastmcp.installed import WORKER
-from tests.helpers import ADA, wait_until
+from tests.helpers import ADA, PATIENCE, wait_until
 from tests.processes.support import Process, Starter, scrape, value
 from tests.test_readme import files as files_of_the_readme
 
@@ -43,7 +43,7 @@ runs_once = pytest.mark.skipif(BACKEND != "memory", reason="chooses its backend:
 
 async def ended_well(process: Process) -> str:
     """The output of a program that ends by itself."""
-    await wait_until(lambda: process.ended, timeout=60)
+    await wait_until(lambda: process.ended, timeout=PATIENCE)
     assert process.popen.returncode == 0, process.output
     return process.output.strip()
 
@@ -55,7 +55,7 @@ def count(folder: Path, pattern: str) -> int:
 
 async def says(process: Process, text: str) -> None:
     """Return as soon as a program that goes on has printed this."""
-    await wait_until(lambda: text in process.output or process.ended, timeout=60)
+    await wait_until(lambda: text in process.output or process.ended, timeout=PATIENCE)
     assert text in process.output
 
 
@@ -107,7 +107,7 @@ async def test_fastmcp_without_its_tasks(start: Starter, tmp_path: Path) -> None
     write_files(FASTMCP, tmp_path)
     port = free_port()
     server = start(["python", "orders.py"], cwd=tmp_path, PORT=str(port), PATH=PATH)
-    await wait_until(lambda: answers(str(port)) or server.ended, timeout=60)
+    await wait_until(lambda: answers(str(port)) or server.ended, timeout=PATIENCE)
     transport = StreamableHttpTransport(f"http://127.0.0.1:{port}/mcp", {"X-Tenant": "acme"}, "token-of-ada")
     async with Client(transport) as client:
         await client.call_tool("order", {"number": 42})

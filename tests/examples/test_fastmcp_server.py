@@ -21,7 +21,7 @@ from taskctx.cli.processes import free_port
 from taskctx.settings.keyring import generate_key
 from tests.conftest import BACKEND, running_valkey
 from tests.fastmcp.installed import LINE, WORKER, call_tool_task, run_tool
-from tests.helpers import wait_until
+from tests.helpers import PATIENCE, wait_until
 from tests.processes.support import ROOT, Process, Starter, scrape, value
 from tests.secrets import secret
 
@@ -57,7 +57,7 @@ class Service:
             except httpx.TransportError:
                 return False
 
-        await server.ready(answers)
+        await server.ready(answers, PATIENCE)
         return server
 
     def work(self, **environment: str) -> tuple[Process, int]:
@@ -123,7 +123,7 @@ async def test_the_client_prints_what_the_tools_answer(service: Service) -> None
     worker, _ = service.work(**keys)
     command = [sys.executable, "examples/fastmcp_server/client.py", "grace"]
     client = service.start(command, cwd=ROOT, **service.environment, REPORTS_URL=service.url)
-    await wait_until(lambda: client.ended, 60)
+    await wait_until(lambda: client.ended, PATIENCE)
 
     answers = dict(line.split(": ", 1) for line in client.output.splitlines())
     assert list(answers) == ["report", "compare", "archive_find"], client.output

@@ -11,7 +11,7 @@ import pytest
 
 from taskctx.cli.processes import free_port
 from tests.docs.pages import blocks, printed
-from tests.helpers import wait_until
+from tests.helpers import PATIENCE, wait_until
 from tests.packaging.conftest import Distributions
 from tests.packaging.environment import ROOT, Environment
 from tests.packaging.interpreters import VERSIONS, find
@@ -63,7 +63,7 @@ async def serving(start: Starter, environment: Environment, program: str, **sett
     """A server of the environment's, once it listens, and its address."""
     port = free_port()
     server = running(start, environment, program, PORT=str(port), **settings)
-    await wait_until(lambda: "Uvicorn running" in server.output or server.ended, timeout=60)
+    await wait_until(lambda: "Uvicorn running" in server.output or server.ended, timeout=PATIENCE)
     return server, f"http://127.0.0.1:{port}/mcp"
 
 
@@ -76,7 +76,7 @@ async def test_fastmcp_and_taskctx(empty: Environment, distributions: Distributi
     server, url = await serving(start, empty, "orders.py")
     asked = empty.run("python", "-c", ASKS, url)
     assert asked.stdout.strip() == "ordered", asked.stderr
-    await wait_until(lambda: printed(PAGE)[1] in server.output, timeout=60)
+    await wait_until(lambda: printed(PAGE)[1] in server.output, timeout=PATIENCE)
 
     imported = empty.run("python", "-c", "import taskctx.fastmcp")
     if imported.returncode:
@@ -99,14 +99,14 @@ async def test_taskctx_with_fastmcp(empty: Environment, distributions: Distribut
     memory = {"FASTMCP_DOCKET_URL": "memory://", "REPORTS_SIGNING_KEY": secret("signing-key-of-at-least-32-characters")}
     _, url = await serving(start, empty, "reports.py", **memory)
     asking = running(start, empty, "ask.py", PORT=url.split(":")[2].split("/")[0])
-    await wait_until(lambda: asking.ended, timeout=60)
+    await wait_until(lambda: asking.ended, timeout=PATIENCE)
     assert asking.output.strip().endswith(printed(PAGE)[0])
 
     for name in ("server.py", "client.py"):
         shutil.copy(ROOT / "examples/fastmcp_server" / name, empty.elsewhere)
     server, url = await serving(start, empty, "server.py", **memory)
     client = running(start, empty, "client.py", "ada", REPORTS_URL=url, **memory)
-    await wait_until(lambda: client.ended, timeout=60)
+    await wait_until(lambda: client.ended, timeout=PATIENCE)
     answers = dict(line.split(": ", 1) for line in client.output.splitlines())
     assert list(answers) == ["report", "compare", "archive_find"], client.output + server.output
     assert {json.loads(answer)["for"] for answer in answers.values()} == {"reports-app|ada"}
