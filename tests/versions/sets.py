@@ -138,6 +138,13 @@ SETS: tuple[VersionSet, ...] = (
         tests=FASTMCP,
     ),
     VersionSet(
+        "fastmcp-newest",
+        "the newest FastMCP whose tasks pip finds",
+        instead={"fastmcp*": ""},
+        group="dev",
+        tests=FASTMCP,
+    ),
+    VersionSet(
         "mcp-1", "the MCP SDK's last 1.x", instead={"mcp*": "", "mcp": ">=1.30,<2"}, also=("mcp",), tests=MIDDLEWARE
     ),
     VersionSet("python-3.12", "Python 3.12", python="3.12", group="dev", tests=EVERYTHING),
