@@ -37,7 +37,7 @@ MIX = (Kind.SUMMARY,) * 10 + (Kind.DIGEST,) * 6 + (Kind.ACCOUNT,) * 3 + (Kind.MA
 class Load:
     """Sends orders; ``outcomes`` counts how they ended.
 
-    ``ready``: as it should be.  ``nobody``: made without the request's context.  ``failed``: the task gave up.
+    ``ready``: as it should be.  ``anonymous``: made without the request's context.  ``failed``: the task gave up.
     ``refused``: the API said no.  ``late``: nothing for a minute.  ``wrong``: somebody else's report.
     """
 
@@ -75,7 +75,7 @@ class Load:
         found = dict(line.split(": ", 1) for line in content.splitlines() if ": " in line)
         if found["for"] != f"reports-web|{caller}":
             return "wrong"
-        return "ready" if (found["request"], found["tenant"]) == (request, f"tenant-of-{caller}") else "nobody"
+        return "ready" if (found["request"], found["tenant"]) == (request, f"tenant-of-{caller}") else "anonymous"
 
     async def _wait(self, place: str, headers: dict[str, str]) -> str:
         """``ready``, ``failed``, or ``late``."""

@@ -129,7 +129,7 @@ async def _processes(
         else:
             processes += scraped
             if not scraped:
-                yield _scrapes_nobody()
+                yield _scrapes_nothing()
             for finding in check_buckets(scraped):
                 yield finding
     for finding in check_fleet(processes, before, workers, stored, options.since):
@@ -139,7 +139,7 @@ async def _processes(
             yield finding
 
 
-def _scrapes_nobody() -> Finding:
+def _scrapes_nothing() -> Finding:
     return Finding(
         "prometheus",
         Severity.ERROR,

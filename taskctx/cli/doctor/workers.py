@@ -32,7 +32,7 @@ def check_workers(docket: DocketSurvey, survey: Survey) -> Iterator[Finding]:
     if living:
         yield ok("workers", f"{counted(len(living), 'worker')} alive: {listed(living)}", docket.name)
     else:
-        yield _nobody(docket, survey)
+        yield _no_worker(docket, survey)
     for name, seen in docket.heartbeats.items():
         if seen - survey.now > SKEW:
             yield Finding(
@@ -45,7 +45,7 @@ def check_workers(docket: DocketSurvey, survey: Survey) -> Iterator[Finding]:
             )
 
 
-def _nobody(docket: DocketSurvey, survey: Survey) -> Finding:
+def _no_worker(docket: DocketSurvey, survey: Survey) -> Finding:
     waiting = [run for run in docket.pending if run.due <= survey.now]
     what = "no worker is alive" + (f", and {counted(len(waiting), 'task')} should be running" if waiting else "")
     if survey.is_full:
