@@ -140,7 +140,7 @@ SETS: tuple[VersionSet, ...] = (
     VersionSet(
         "fastmcp-newest",
         "the newest FastMCP whose tasks pip finds",
-        instead={"fastmcp*": ""},
+        instead={**dict.fromkeys(("fastmcp*", "mcp*", "certifi", "pydantic-monty*"), ""), "fastmcp-tasks": ">=4.1.4"},
         group="dev",
         tests=FASTMCP,
     ),
