@@ -84,7 +84,7 @@ class Credential:
             json = value.model_dump_json()
             token = AccessToken.model_validate_json(json)
             if "|" in token.client_id:
-                raise _ambiguous_client()
+                raise ambiguous_client()
             return cls(token, json if type(value) is AccessToken else token.model_dump_json())
         except ValidationError as error:
             faults = ", ".join(sorted({str(problem["loc"][0]) for problem in error.errors() if problem["loc"]}))
@@ -118,7 +118,7 @@ class Credential:
         return "Credential(...)"
 
 
-def _ambiguous_client() -> InvalidArgument:
+def ambiguous_client() -> InvalidArgument:
     return InvalidArgument(
         "the access token's client_id contains '|', which parts client and subject in a task's scope. Use another "
         "client_id, and give who it is in claims: claims={'sub': ...}"

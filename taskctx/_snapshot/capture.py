@@ -12,6 +12,7 @@ from typing import Any
 
 from .._caller.caller import ANONYMOUS, Caller, current_caller
 from .._caller.carried import capture_carried, carried_variables, required_names
+from .._caller.token import ambiguous_client
 from .._caller.trace_context import BAGGAGE, TRACEPARENT, current_baggage, current_trace
 from .._runtime import runtime
 from ..errors import CaptureError, Reason
@@ -106,6 +107,7 @@ class Origin:
         Raises:
             CaptureError: a carried value has no JSON form, a required one is not there, or there is no caller, which
                 ``on_anonymous`` refuses.
+            InvalidArgument: the client_id of the access token contains ``|``.
             InvalidType: what the authenticator left as the access token is none.
         """
         if docket_name and docket_name not in self.runtime.observers.dockets_seen:
@@ -156,6 +158,9 @@ class Origin:
         self.caller = caller = current_caller.get()
         credential = None if caller.credential_source is None else caller.credential_source()
         if credential is not None:
+            if "|" in credential.token.client_id:
+                # a token of a task that FastMCP itself submitted; every other has been asked before
+                raise ambiguous_client()
             self.scope, self.expires_at = credential.scope, credential.token.expires_at
         self.values = {
             "access_token_json": None if credential is None else credential.json,

@@ -18,7 +18,7 @@ from fastmcp.server.auth import AccessToken, TokenVerifier
 
 import taskctx
 from tests.fastmcp.conftest import Service, serving
-from tests.fastmcp.installed import CurrentDocket, add_tasks, call_tool_task
+from tests.fastmcp.installed import CurrentDocket, add_tasks, call_tool_task, run_tool
 from tests.fastmcp.server import TASK
 from tests.secrets import secret
 
@@ -44,7 +44,11 @@ async def submit_plain(docket: Docket = CurrentDocket()) -> None:
     await taskctx.add(docket, see)()
 
 
-Serve = Callable[[Callable[[], Any]], Any]
+async def submit_from_a_task(docket: Docket = CurrentDocket()) -> None:
+    await taskctx.add(docket, see)()
+
+
+Serve = Callable[..., Any]
 
 
 @pytest.fixture
@@ -52,12 +56,13 @@ async def serve(backend_url: str) -> AsyncGenerator[Serve]:
     """A server with this verifier."""
     async with AsyncExitStack() as stack:
 
-        async def start(make: Callable[[], Any]) -> Service:
+        async def start(make: Callable[[], Any], workers: int = 0) -> Service:
             name = f"test-{uuid4()}"
             server = FastMCP(name, auth=Verifier(make))
-            add_tasks(server, backend_url, name, 0)
+            add_tasks(server, backend_url, name, workers)
             server.tool(see, task=TASK)
             server.tool(submit_plain)
+            server.tool(submit_from_a_task, task=TASK)
             return await stack.enter_async_context(serving(server))
 
         yield start
@@ -114,3 +119,11 @@ async def test_nor_is_a_plain_task(serve: Serve) -> None:
     with pytest.raises(ToolError, match="is at fault in: a value that is not JSON"):
         await call(service, "submit_plain")
     assert (await service.docket.snapshot()).total_tasks == 0
+
+
+async def test_nor_is_one_by_a_task_whose_client_reads_two_ways(serve: Serve) -> None:
+    """FastMCP runs tasks of a client called "a|b"; one that is submitted there would be that of subject b of client a."""
+    service = await serve(lambda: AccessToken(token=TOKEN, client_id="a|b", scopes=[]), workers=1)
+    async with service.client(token=TOKEN, headers={}) as client:
+        with pytest.raises(ToolError, match="client_id contains"):
+            await run_tool(client, "submit_from_a_task")
