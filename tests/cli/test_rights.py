@@ -91,7 +91,7 @@ async def test_a_command_that_is_refused_is_named(server: ValkeyServer, command_
 
 def test_the_documentation_names_them() -> None:
     """As the commands do."""
-    assert f"`{RIGHTS}`, and in a cluster `{RIGHTS_IN_A_CLUSTER}` too" in OPERATING.read_text()
+    assert f"`{RIGHTS}`, and in a cluster `{RIGHTS_IN_A_CLUSTER}` too" in " ".join(OPERATING.read_text().split())
 
 
 async def test_they_suffice_in_a_cluster(start: Start, tmp_path: Path) -> None:
