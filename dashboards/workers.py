@@ -55,7 +55,7 @@ _FLEET = Row(
         Panel(
             "table",
             "Processes, last 5 min",
-            "One row a process; those that are down first, then those that fail: callers lost in restores, submissions not saved. Good: all up, no failures, one version, restores spread evenly. "
+            "One row a process; those that are down first, then those that fail: submissions not saved, callers lost in restores. Good: all up, no failures, one version, restores spread evenly. "
             "Red: look into that process's log; click its name to see it alone.",
             "locale",
             _NO_PROCESS,
@@ -82,7 +82,7 @@ _FLEET = Row(
                 Column("docket_version", "Docket"),
                 Column("python_version", "Python"),
             ),
-            sort=("State", "-Lost", "-Unsaved"),
+            sort=("State", "-Unsaved", "-Lost"),
         ),
         Panel(
             "timeseries",
@@ -186,7 +186,7 @@ _RESTORING = Row(
                 Column("Unsaved", width=85),
                 Column("Unsaved, 5 min", thresholds=_ALARM, width=130),
             ),
-            sort=("-Failed, 5 min", "-Unsaved, 5 min"),
+            sort=("-Unsaved, 5 min", "-Failed, 5 min"),
             width=12,
             height=10,
         ),

@@ -269,3 +269,9 @@ def test_dashboards_share_their_variables(board: dict[str, Any]) -> None:
     """So that a link can keep all of them."""
     names = [variable["name"] for variable in board["templating"]["list"]]
     assert names == ["datasource", "tempo", "job", "instance", "docket", "registry"]
+
+
+def test_a_process_whose_saves_fail_is_above_those_that_lose_callers() -> None:
+    """It is one of few submitters, and faults that all workers share would push it out of sight below them."""
+    (processes,) = [panel for panel in PANELS if panel.json["title"] == "Processes, last 5 min"]
+    assert [each["displayName"] for each in processes.json["options"]["sortBy"]] == ["State", "Unsaved", "Lost"]
