@@ -9,11 +9,14 @@ from taskctx.errors import Reason
 from taskctx.operations import Outcome
 from taskctx.telemetry.names import TraceResult
 
-from .model import Color
+from .model import Color, Thresholds
 
 GOOD: Color = "light-green"
 WORSE: Color = "orange"
 BAD: Color = "dark-red"
+
+ALARM: Thresholds = ((None, "transparent"), (1.0, BAD))
+"""Of what there had better be none of, in a table."""
 
 NONE: tuple[str, Color] = ("none", GOOD)
 """The zero of :func:`.promql.or_none`, which only a process says."""

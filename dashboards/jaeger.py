@@ -26,7 +26,7 @@ _SEARCHES = {
 }
 """By the link into Tempo: the tags of the spans that it leads to."""
 
-_ADDRESSES = {
+_REPLACED = {
     link.url: frame.explore(
         link.title,
         "${jaeger}",
@@ -36,8 +36,8 @@ _ADDRESSES = {
         tags=tags,
     ).url
     for link, tags in _SEARCHES.items()
-}
-_KEPT = {"${tempo:queryparam}": f"${{jaeger:queryparam}}&${{{SERVICE}:queryparam}}"}
+} | {"${tempo:queryparam}": f"${{jaeger:queryparam}}&${{{SERVICE}:queryparam}}"}
+"""What stands in each address of the boards for Tempo, and what in these."""
 
 
 def to_json(board: Dashboard) -> str:
@@ -63,6 +63,6 @@ def _replaced(value: Any) -> Any:
     if isinstance(value, list):
         return [_replaced(each) for each in cast("list[Any]", value)]
     if isinstance(value, str):
-        for old, new in (_ADDRESSES | _KEPT).items():
+        for old, new in _REPLACED.items():
             value = value.replace(old, new)
     return value

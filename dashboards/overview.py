@@ -31,7 +31,7 @@ from taskctx.telemetry.names import (
 )
 
 from .alerts import BUDGET, OBJECTIVE
-from .colors import BAD, GOOD, NONE, OUTCOMES, QUANTILES, REASONS, REMAINING, TRACES, WORSE
+from .colors import ALARM, BAD, GOOD, NONE, OUTCOMES, QUANTILES, REASONS, REMAINING, TRACES, WORSE
 from .frame import (
     DEGRADED_TRACES,
     DOCKET,
@@ -48,7 +48,7 @@ from .frame import (
     WORKERS,
     to_dashboard,
 )
-from .model import Column, Dashboard, Panel, Query, Row, Thresholds
+from .model import Column, Dashboard, Panel, Query, Row
 from .promql import DOCKET_TASKS_STARTED, increase, or_none, or_zero, quantile, rate, ratio, series, sum_by
 from .recording import COUNTED, FAILED, error_ratio, restores
 
@@ -59,7 +59,6 @@ _RECENTLY = "5m"
 _NO_RESTORES = "no data: no restores in this time range"
 _NO_SAVES = "no data: no submissions in this time range"
 _NO_PROCESS = "no data: no process exposes taskctx metrics"
-_ALARM: Thresholds = ((None, "transparent"), (1.0, BAD))
 
 
 def _failed_share(metric: Metric, of: str, *filters: str) -> str:
@@ -243,7 +242,7 @@ _HEALTH = Row(
                 Column("docket_task", links=(TASK_TRACES,)),
                 Column("docket_name"),
                 Column("Failures"),
-                Column("Last 5 min", thresholds=_ALARM),
+                Column("Last 5 min", thresholds=ALARM),
             ),
             width=12,
             height=9,

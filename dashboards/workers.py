@@ -16,9 +16,9 @@ from taskctx.telemetry.names import (
     Metric,
 )
 
-from .colors import BAD, GOOD, NONE, WORSE
+from .colors import ALARM, BAD, GOOD, NONE, WORSE
 from .frame import FAILED_TRACES, INSTANCE, JOB, KNOWN, PROCESS, ROW_TO_WORKER, TO_WORKER, WORKERS
-from .model import Column, Dashboard, Panel, Query, Row, Thresholds
+from .model import Column, Dashboard, Panel, Query, Row
 from .promql import DOCKET_TASKS_STARTED, increase, or_none, quantile, rate, ratio, series, sum_by
 from .recording import COUNTED, FAILED
 
@@ -38,7 +38,6 @@ _VERSIONS_BY_PROCESS = f"{_BUILD} or ({KNOWN} unless on (job, instance) {_BUILD}
 
 _RECENTLY = "5m"
 _STARTED = sum_by("instance", rate(series(DOCKET_TASKS_STARTED, *PROCESS), RATE))
-_ALARM: Thresholds = ((None, "transparent"), (1.0, BAD))
 
 
 def _recent(metric: Metric, outcome: str, name: str) -> Query:
@@ -74,8 +73,8 @@ _FLEET = Row(
                 Column("State", words=(("0", "down", BAD), ("1", "up", "transparent")), width=70),
                 Column("job"),
                 Column("instance", links=(ROW_TO_WORKER,)),
-                Column("Lost", thresholds=_ALARM),
-                Column("Unsaved", thresholds=_ALARM),
+                Column("Lost", thresholds=ALARM),
+                Column("Unsaved", thresholds=ALARM),
                 Column("Restores"),
                 Column("Saves"),
                 Column("version", "taskctx"),
@@ -182,9 +181,9 @@ _RESTORING = Row(
                 Column("instance", links=(ROW_TO_WORKER,)),
                 Column("reason", width=140),
                 Column("Failed", width=80),
-                Column("Failed, 5 min", thresholds=_ALARM, width=120),
+                Column("Failed, 5 min", thresholds=ALARM, width=120),
                 Column("Unsaved", width=85),
-                Column("Unsaved, 5 min", thresholds=_ALARM, width=130),
+                Column("Unsaved, 5 min", thresholds=ALARM, width=130),
             ),
             sort=("-Unsaved, 5 min", "-Failed, 5 min"),
             width=12,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-import subprocess
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ import httpx
 
 from dashboards.alerts import ALERTS
 from taskctx.cli.processes import free_port
+from tests.dashboards.promtool import run
 from tests.pictures.play import Moment, Play
 from tests.processes.support import Starter
 from tests.stack import prometheus as prom
@@ -28,6 +28,9 @@ HOUR, DAY = 3600, 86_400
 WEEK = 7 * DAY
 SCRAPE = 150
 """Seconds between two samples."""
+
+TIMES = range(0, WEEK + 1, SCRAPE)
+"""Of the samples, in seconds since the week began."""
 
 LOAD = 200
 """A week has so many times what the play counted."""
@@ -51,12 +54,13 @@ def lived_through(directory: Path, play: Play) -> Generator[Play]:
     with text.open("w") as file:
         file.writelines(_exposition(seen, moment))
     data = directory / "prometheus"
-    _promtool("tsdb", "create-blocks-from", "--max-block-duration=168h", "openmetrics", str(text), str(data))
+    promtool = program("promtool")
+    run(promtool, "tsdb", "create-blocks-from", "--max-block-duration=168h", "openmetrics", text, data)
     text.unlink()
     with _running(directory) as address:
         times = (f"--start={moment.began:.0f}", f"--end={ended:.0f}", f"--eval-interval={SCRAPE}s")
-        rules = [str(path) for path in RULES if "rules" in path.name]
-        _promtool("tsdb", "create-blocks-from", "rules", f"--url={address}", *times, f"--output-dir={data}", *rules)
+        rules = [path for path in RULES if "rules" in path.name]
+        run(promtool, "tsdb", "create-blocks-from", "rules", f"--url={address}", *times, f"--output-dir={data}", *rules)
     with _running(directory) as address:
         yield Play(address, (moment,), SCRAPE, None, "A week made of what a play of minutes counted.")
 
@@ -69,13 +73,12 @@ def _shown() -> list[str]:
 
 def _exposition(seen: list[tuple[Labels, float]], moment: Moment) -> Iterator[str]:
     """In OpenMetrics' format."""
-    times = range(0, WEEK + 1, SCRAPE)
     for labels, value in seen:
         name = labels["__name__"]
         prefix = name + _labels(labels)
         counted = _FAILING if _FAILURE.search(prefix) else _GROWING
         factors = counted if _COUNTS.fullmatch(name) else _CONSTANT
-        for after, factor in zip(times, factors, strict=True):
+        for after, factor in zip(TIMES, factors, strict=True):
             yield f"{prefix} {value * factor:g} {moment.began + after:.0f}\n"
     for alert in ALERTS:
         labels = {
@@ -107,14 +110,14 @@ def _failed(after: float) -> float:
 def _since_noon(counted: list[float]) -> list[float]:
     """As counters are that begin at 0 with the deployment of each noon."""
     noons = [0.0]
-    for at, (after, value) in enumerate(zip(range(0, WEEK + 1, SCRAPE), counted, strict=True)):
+    for at, (after, value) in enumerate(zip(TIMES, counted, strict=True)):
         noons.append(value if at and after % DAY == DAY // 2 else noons[-1])
     return [value - noon for value, noon in zip(counted, noons[1:], strict=True)]
 
 
-_GROWING = _since_noon([_grown(after) for after in range(0, WEEK + 1, SCRAPE)])
-_FAILING = _since_noon([_failed(after) for after in range(0, WEEK + 1, SCRAPE)])
-_CONSTANT = [1.0] * len(_GROWING)
+_GROWING = _since_noon([_grown(after) for after in TIMES])
+_FAILING = _since_noon([_failed(after) for after in TIMES])
+_CONSTANT = [1.0] * len(TIMES)
 
 
 @contextmanager
@@ -128,7 +131,3 @@ def _running(directory: Path) -> Generator[str]:
         if not Patience(time.monotonic() + 60).until(prom.Prometheus(client).ready, at_most=60):
             raise RuntimeError("Prometheus did not start")
         yield address
-
-
-def _promtool(*arguments: str) -> None:
-    subprocess.run([program("promtool"), *arguments], check=True, stdout=subprocess.DEVNULL)
