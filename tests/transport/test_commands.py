@@ -80,9 +80,12 @@ async def test_shortening_together_heeds_each_ones_generation(docket: Docket, co
 
 async def test_operations_of_all_kinds_travel_together(docket: Docket, connection: Connection) -> None:
     """In any order: each takes its own keys and arguments, and gets its own answer."""
-    stored = {number: docket.key(f"taskctx:test:stored-{number}") for number in range(10)}
-    new = {number: docket.key(f"taskctx:test:new-{number}") for number in range(10)}
-    await asyncio.gather(*(commands.put(connection, key, f"{number}".encode(), 60) for number, key in stored.items()))
+    new, stored, shortened = (
+        {number: docket.key(f"taskctx:test:{name}-{number}") for number in range(10)}
+        for name in ("new", "stored", "shortened")
+    )
+    there = [*stored.items(), *shortened.items()]
+    await asyncio.gather(*(commands.put(connection, key, f"{number}".encode(), 60) for number, key in there))
 
     operations = [
         operation
@@ -91,7 +94,7 @@ async def test_operations_of_all_kinds_travel_together(docket: Docket, connectio
             commands.put(connection, new[number], f"new {number}".encode(), 100 + number),
             commands.fetch(connection, stored[number]),
             commands.expire_unless_superseded(
-                connection, stored[number], 20 + number, docket.runs_key(f"task-{number}"), 1
+                connection, shortened[number], 20 + number, docket.runs_key(f"task-{number}"), 1
             ),
         )
     ]
@@ -104,7 +107,7 @@ async def test_operations_of_all_kinds_travel_together(docket: Docket, connectio
         for number in range(10):
             assert await redis.get(new[number]) == f"new {number}".encode()
             assert 98 + number < await redis.ttl(new[number]) <= 100 + number
-            assert 18 + number < await redis.ttl(stored[number]) <= 20 + number
+            assert 18 + number < await redis.ttl(shortened[number]) <= 20 + number
 
 
 @pytest.mark.skipif(BACKEND != "valkey", reason="memory:// has no such figures")
