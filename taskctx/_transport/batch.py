@@ -127,8 +127,7 @@ class Batch:
     @property
     def scripts(self) -> set[Script]:
         """All that it sends."""
-        alone = (self._operations[place].kind.alone for place in self._apart)
-        return {*self._scripts, *(script for script in alone if script is not None)}
+        return {*self._scripts, *(alone for place in self._apart if (alone := self._operations[place].kind.alone))}
 
     def queue(self, pipeline: Pipeline) -> Any:
         """Put all commands into a pipeline; gives the last one's answer to await, where that is a client."""

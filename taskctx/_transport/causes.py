@@ -239,9 +239,8 @@ def _of_system(error: OSError) -> Cause | None:
 
 def _broke_as_it_was_opened(error: BaseException) -> bool:
     """Whether a connection broke in its first exchange, in which redis-py introduces itself."""
-    frames = (frame for frame, _ in walk_tb(error.__traceback__))
-    opening = any(frame.f_code.co_name.startswith("on_connect") for frame in frames)
-    return opening and isinstance(error, redis_errors.ConnectionError)
+    names = (frame.f_code.co_name for frame, _ in walk_tb(error.__traceback__))
+    return isinstance(error, redis_errors.ConnectionError) and any(name.startswith("on_connect") for name in names)
 
 
 _NOT_VALID_TODAY, _OTHER_HOST = {9, 10}, {62, 64}

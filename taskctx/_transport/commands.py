@@ -73,8 +73,7 @@ async def put_new(connection: Connection, key: str, value: Value, ttl: int) -> b
 
 async def put_all_new(connection: Connection, entries: Sequence[tuple[str, Value, int]]) -> list[bool]:
     """As :func:`put_new`, for each ``(key, value, ttl)``, in one round trip."""
-    operations = [Operation(_PUT_NEW, (key,), (value, str(ttl))) for key, value, ttl in entries]
-    answers = await connection.run_all(operations)
+    answers = await connection.run_all([Operation(_PUT_NEW, (key,), (value, str(ttl))) for key, value, ttl in entries])
     return [there == value for (_, there), (_, value, _) in zip(answers, entries, strict=True)]
 
 

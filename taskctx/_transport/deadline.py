@@ -11,6 +11,9 @@ from typing import cast
 from ..errors import Reason, TaskContextError
 from .causes import cause_of
 
+TURNS = 10
+"""Turns of the event loop in which an answer comes from the socket to whoever waits for it: more than it needs."""
+
 
 class BackendError(TaskContextError):
     """The server did not do what it was asked.
@@ -49,7 +52,7 @@ class Deadline:
         self.task = cast("asyncio.Task[object]", asyncio.current_task(timer.loop))
         self._cancelling = self.task.cancelling()
         self._expired = False
-        self._extension: asyncio.TimerHandle | None = None
+        self._extension: asyncio.Handle | None = None
         self.at = timer.loop.time() + timer.seconds
         timer.deadlines[self] = None
         if not timer.armed:
@@ -73,12 +76,15 @@ class Deadline:
 
         That is next to nothing, unless it stood still.
         """
-        now = loop.time()
-        self._extension = loop.call_at(now + (now - self.at), self._expire, context=Context())
+        self._extension = loop.call_at(2 * loop.time() - self.at, self._expire, loop, TURNS, context=Context())
 
-    def _expire(self) -> None:
-        self._expired = True
-        self.task.cancel()
+    def _expire(self, loop: asyncio.AbstractEventLoop, turns: int) -> None:
+        """End it after so many turns of the loop, which may have stood still once more."""
+        self._expired = not turns
+        if self._expired:
+            self.task.cancel()
+        else:
+            self._extension = loop.call_soon(self._expire, loop, turns - 1, context=Context())
 
 
 class Timer:

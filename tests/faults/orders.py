@@ -47,7 +47,7 @@ class Order(BaseModel):
         replace: with ``replace``, due now, instead of ``add``.
         ahead: seconds until each task is due.
         expires_at: when the callers' tokens expire, seconds since the epoch.
-        stall: seconds for which the event loop is blocked, again and again; 0 is never.
+        stall: seconds for which the event loop is blocked after a save has begun, again and again; 0 is never.
     """
 
     docket: str

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-import time
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 
@@ -16,13 +15,15 @@ from prometheus_client import REGISTRY
 import taskctx
 from taskctx._snapshot.keys import parse_task_key
 from taskctx.errors import Reason
+from taskctx.operations import Save
 from tests.faults import tasks
 from tests.faults.callers import caller_of
 from tests.faults.ledger import Entry
 from tests.faults.orders import Job, Order
+from tests.faults.stall import Stall
 
 RETRY_PAUSE = 0.1
-STALL_EVERY = 0.2
+BETWEEN_STALLS = 0.2
 
 
 class Submitter:
@@ -30,7 +31,6 @@ class Submitter:
         self._order = order
         self._docket = docket
         self._stopped = False
-        self._under_way = 0
         starts = order.numbers or range(order.first, order.first + order.count, order.batch or 1)
         self._starts = takewhile(lambda _: not self._stopped, starts)
 
@@ -39,28 +39,17 @@ class Submitter:
         self._stopped = True
 
     async def run(self) -> None:
-        stalls = asyncio.create_task(self._stall())
         async with asyncio.TaskGroup() as lanes:
             for _ in range(self._order.at_a_time):
                 lanes.create_task(self._lane())
-        stalls.cancel()
-
-    async def _stall(self) -> None:
-        while self._order.stall:
-            await asyncio.sleep(STALL_EVERY)
-            while not self._under_way:  # noqa: ASYNC110 - the stall is to begin just after a submission does
-                await asyncio.sleep(0)
-            time.sleep(self._order.stall)  # noqa: ASYNC251 - that nothing else gets its turn is the point
 
     async def _lane(self) -> None:
         for start in self._starts:
             jobs = self._jobs(start)
             for job in jobs:
                 tasks.pen.write(Entry.INTENDED, number=job.number)
-            self._under_way += 1
             while not await self._submitted(jobs):  # noqa: ASYNC110 - it is what a client does
                 await asyncio.sleep(RETRY_PAUSE)
-            self._under_way -= 1
             await asyncio.sleep(self._order.pause)
 
     def _jobs(self, start: int) -> list[Job]:
@@ -109,6 +98,8 @@ class Submitter:
 
 async def main(order: Order, kind: type[Docket] = Docket) -> None:
     """Submit what is ordered; SIGINT ends it early, and in peace."""
+    if order.stall:
+        taskctx.configure(observers=[Stall(Save, order.stall, every=order.stall + BETWEEN_STALLS)])
     async with kind(name=order.docket, url=order.url) as docket:
         for task in tasks.collection:
             docket.register(task)

@@ -17,6 +17,7 @@ from taskctx.operations import Operation, Restore, Save
 from tests.faults.case import PATIENT, SETTLING, Case, Worker
 from tests.faults.orders import BETWEEN_RUNS, RUNS
 from tests.faults.stage import Stage
+from tests.faults.stall import Stall
 from tests.helpers import wait_until
 from tests.processes.support import scrape, value
 
@@ -149,21 +150,6 @@ async def test_stalled_submitter(case: Case) -> None:
     assert all(case.ledger.slow_saves[submitter.pid] > 0 for submitter in submitters)
 
 
-class Stall:
-    """Blocks the event loop when an operation has asked the server, for longer than it may take."""
-
-    def __init__(self, kind: type[Operation]) -> None:
-        self._kind = kind
-
-    def on_start(self, operation: Operation) -> None:
-        if isinstance(operation, self._kind):
-            asyncio.get_running_loop().call_soon(time.sleep, LONG_STALL)
-
-    def on_end(self, operation: Operation, state: None) -> None: ...
-
-    def on_event(self, event: Any) -> None: ...
-
-
 @pytest.mark.parametrize("kind", [Save, Restore], ids=["save", "restore"])
 async def test_stalls_are_not_the_servers(case: Case, stage: Stage, kind: type[Operation]) -> None:
     """A stall during a save or a restore to which the server had answered in time.
@@ -171,7 +157,7 @@ async def test_stalls_are_not_the_servers(case: Case, stage: Stage, kind: type[O
     Nothing is refused: the answer is there when the loop goes on.
     """
     await stage.as_caller(stage.next_number(), 0, stage.add)
-    stage.configure(Stall(kind), backend_timeout=LONG_BOUND)
+    stage.configure(Stall(kind, LONG_STALL), backend_timeout=LONG_BOUND)
     await stage.as_caller(stage.next_number(), 0, stage.add)
     await stage.work_off()
     assert case.ledger.refresh().ended == 2

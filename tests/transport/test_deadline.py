@@ -165,6 +165,17 @@ async def test_a_loop_that_stood_still_is_not_the_servers_slowness(deadline: Dea
     await asyncio.sleep(3 * SHORT)  # and nothing comes after it
 
 
+async def test_a_loop_that_stands_still_again(deadline: Deadlines) -> None:
+    """While it waits once more: the answer is there when the loop goes on, and is read as the first time."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[str] = loop.create_future()
+    loop.call_later(2.5 * SHORT, time.sleep, 3 * SHORT)
+    loop.call_later(4 * SHORT, in_steps, loop, answer)
+    with deadline():
+        time.sleep(2 * SHORT)  # noqa: ASYNC251 - what is tested
+        assert await answer == "in time"
+
+
 async def test_a_cancellation_after_the_loop_stood_still(deadline: Deadlines) -> None:
     """Before the extension is over, it is somebody else's."""
     loop = asyncio.get_running_loop()
