@@ -1,1 +1,1 @@
-"""Who asks: the caller, its token, headers, carried variables and trace context."""
+"""The caller: its token, headers, carried variables and trace context."""

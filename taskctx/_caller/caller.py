@@ -1,6 +1,6 @@
-"""The current caller: who asked, in a request handler and in the task it submitted alike.
+"""The current caller, in a request handler and in the tasks that the handler submits.
 
-It is one frozen :class:`Caller`, bound by a block or held by the request, so it changes as a whole or not at all.
+The caller is one frozen :class:`Caller`, bound by a ``with`` block or held by the request.  So it changes as a whole.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from ..errors import InvalidType
 from .token import AccessToken, Credential
 
 CredentialSource = Callable[[], Credential | None]
-"""Gives the caller's credential when it is asked for: an authenticator may run after the caller was bound."""
+"""Returns the caller's credential at the time of the call: an authenticator may run after the caller was bound."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Everything known of a caller.  ``repr`` shows nothing of it.
+    """Everything that is known about a caller.  ``repr`` shows none of it.
 
-    ``anonymity_is_meant`` where it is anonymous on purpose: it counts only without a token.
+    ``anonymity_is_meant`` says that the caller is anonymous on purpose.  It counts only where there is no token.
     """
 
     credential_source: CredentialSource | None = field(default=None, repr=False)
@@ -43,20 +43,20 @@ MEANT_ANONYMOUS: Final = Caller(anonymity_is_meant=True)
 
 
 class HoldsCaller(Protocol):
-    """A request, whose caller may be named at any time until it is over."""
+    """A request.  Its caller may be named at any time until the request ends."""
 
     caller: Caller
 
 
 class _CurrentRequest:
-    """A ContextVar of the request, beside a framework that handles requests in the context of an earlier one."""
+    """A ContextVar of the request; a framework that runs a request in an earlier one's context is asked first."""
 
     def __init__(self) -> None:
         self._begun: ContextVar[HoldsCaller | None] = ContextVar("taskctx_request", default=None)
         self._look_first: Callable[[], HoldsCaller | None] | None = None
 
     def look_first(self, handled: Callable[[], HoldsCaller | None]) -> None:
-        """Ask the framework which request it handles; None where it does not say."""
+        """Ask ``handled`` first for the request that the framework handles; it returns None where it does not know."""
         self._look_first = handled
 
     def get(self) -> HoldsCaller | None:
@@ -76,7 +76,7 @@ current_request: Final = _CurrentRequest()
 
 
 class CallerSource(Protocol):
-    """A framework that keeps the caller of its requests by itself (FastMCP)."""
+    """A framework that stores the caller of its requests itself (FastMCP)."""
 
     def bind(self, caller: Caller) -> Caller:
         """The caller in the form in which it is bound here and now."""
@@ -88,11 +88,11 @@ class CallerSource(Protocol):
 
 
 _Bound = tuple[Caller | None, Execution | None]
-"""A caller, or None for the request's; and the run of a Docket task in which it was bound, None outside of any."""
+"""A caller, or None for the request's caller; and the Docket execution that bound it, or None outside of a task."""
 
 
 class _CurrentCaller:
-    """The caller that a block bound last, or else the request's; a :class:`CallerSource` may look into either."""
+    """The caller that a block bound last, or else the request's; a :class:`CallerSource` may replace either."""
 
     def __init__(self) -> None:
         self._bound: ContextVar[_Bound] = ContextVar("taskctx_caller", default=(None, None))
@@ -103,17 +103,17 @@ class _CurrentCaller:
         self._source = source
 
     def ask_before_others(self, was_never_restored: Callable[[], bool]) -> None:
-        """Say who tells of a run of a task that sees what was not bound in this run: whether it lost its caller."""
+        """Set the function that says whether a task lost its caller; it is called where the task bound no caller."""
         self._was_never_restored = was_never_restored
 
     def get(self, *, quietly: bool = False) -> Caller:
         """The caller of the code that runs here.
 
         Args:
-            quietly: for a log line, which asks nothing of the caller: a run that lost its caller is not told of.
+            quietly: for a log line: do not report that the task lost its caller.
 
         Raises:
-            RestoreError: (``not_restored``) this is a task whose caller was never restored, which fails the task.
+            RestoreError: (``not_restored``) the caller of this task was never restored, so the task fails.
         """
         bound, execution = self._bound.get()
         if execution is not current_execution.get(None) and not quietly and self._was_never_restored():
@@ -124,8 +124,8 @@ class _CurrentCaller:
         return bound if self._source is None else self._source.resolve(bound)
 
     def set(self, caller: Caller | None) -> Token[_Bound]:
-        """Bind a caller, or None for whoever the request's caller is."""
-        # as in_form, on the way of every task
+        """Bind a caller; None binds the request's caller."""
+        # in_form, written out: every task passes here
         bound = caller if caller is None or self._source is None else self._source.bind(caller)
         return self._bound.set((bound, current_execution.get(None)))
 
@@ -137,7 +137,7 @@ class _CurrentCaller:
         return caller if self._source is None else self._source.bind(caller)
 
     def would_be(self, bound: Caller) -> bool:
-        """Whether this is the caller here, where it is bound last."""
+        """Whether ``bound`` would be the current caller here, if it was bound now."""
         return self._source is None or self._source.resolve(bound) is bound
 
 
@@ -145,7 +145,7 @@ current_caller: Final = _CurrentCaller()
 
 
 class Unset(Enum):
-    """The default of arguments for which None means something."""
+    """The default of arguments for which None has a meaning of its own."""
 
     UNSET = "unset"
 
@@ -165,22 +165,22 @@ def bind_caller(
 ) -> Generator[None]:
     """Bind the current caller for the length of a ``with`` block.
 
-    What is not given stays as an enclosing block (or the middleware) bound it; an explicit None clears it.
+    An argument that is not given keeps the value of the enclosing block or of the middleware; None clears that value.
     So a handler that authenticates by itself adds the token to what the middleware knows::
 
         with bind_caller(access_token=token):
             await taskctx.add(docket, make_report)(42)
 
-    An authentication dependency says it with :func:`taskctx.identify`, which needs no block.
+    An authentication dependency calls :func:`taskctx.identify` instead, which needs no block.
 
     Args:
         access_token: a :class:`taskctx.AccessToken`, or any object with its attributes (the MCP SDK's,
-            FastMCP's).  It must have been verified: it decides the task's authorization scope.
+            FastMCP's).  Verify the token first: it decides the task's authorization scope.
         headers: HTTP headers; names are lower-cased.
         request_id: the request's id, ``x-request-id`` as a rule.
         session_id: the session's id, ``mcp-session-id`` as a rule.
         session: the live session object; ``add`` registers it, so that workers in this process find it with
-            :func:`taskctx.get_task_session`.  Held weakly there.
+            :func:`taskctx.get_task_session`.  The registry holds a weak reference.
         server: the live server object, found with :func:`taskctx.get_task_server`.
 
     Raises:
@@ -216,7 +216,7 @@ def changed(
     session: object = UNSET,
     server: object = UNSET,
 ) -> Caller:
-    """A caller with what is given in place of its own.  As :func:`bind_caller`."""
+    """A copy of ``outer`` with the given values.  The arguments are those of :func:`bind_caller`."""
     try:
         return Caller(
             credential_source=outer.credential_source if access_token is UNSET else _source_of(access_token),
@@ -233,7 +233,7 @@ def changed(
 
 @contextmanager
 def use_caller(caller: Caller) -> Generator[None]:
-    """Make ``caller`` the current one, as a whole, for the length of a ``with`` block."""
+    """Make ``caller`` the current caller, as a whole, for the length of a ``with`` block."""
     token = current_caller.set(caller)
     try:
         yield
@@ -248,15 +248,15 @@ def anonymous() -> Generator[None]:
         with taskctx.anonymous():
             await taskctx.add(docket, clean_up)()
 
-    Nothing of the caller goes along: no token, headers, request or session id; trace context, baggage and carried
-    variables do.  ``on_anonymous`` leaves such submissions alone, and those that their tasks make in turn.
+    The task gets no token, headers, request id or session id; it gets trace context, baggage and carried variables.
+    ``on_anonymous`` does not apply to such submissions, nor to those that their tasks make in turn.
     """
     with use_caller(MEANT_ANONYMOUS):
         yield
 
 
 def get_access_token() -> AccessToken | None:
-    """The current caller's access token: in a handler the one presented, in a worker the one captured.
+    """The current caller's access token: in a handler the presented token, in a worker the captured token.
 
     None for an anonymous caller, and in a task whose token expired while it was queued and was not refreshed.
     """
@@ -265,12 +265,12 @@ def get_access_token() -> AccessToken | None:
 
 
 def get_http_headers() -> dict[str, str]:
-    """The current caller's HTTP headers, names in lower case; in a worker, those the header policy let through."""
+    """The current caller's HTTP headers, names in lower case; in a worker, those that the header policy let through."""
     return dict(current_caller.get().headers)
 
 
 def get_request_id() -> str | None:
-    """The id of the request that the current code, or the task it runs in, comes from."""
+    """The id of the request that runs the current code, or that submitted the current task."""
     return current_caller.get().request_id
 
 
@@ -278,7 +278,7 @@ def get_task_scope() -> str | None:
     """The current caller's authorization scope.
 
     ``client_id|sub`` when the token has a non-empty ``sub`` claim, else ``client_id``; None for an anonymous
-    caller.  The raw value: it is encoded only where keys are built.
+    caller.  This is the raw value: taskctx percent-encodes it only in keys.
     """
     credential = _credential()
     return None if credential is None else credential.scope
@@ -300,7 +300,7 @@ def lowered(headers: Mapping[str, str] | None) -> dict[str, str]:
     """Headers with their names in lower case; empty for None.
 
     Raises:
-        InvalidType: they are no mapping of strings to strings.
+        InvalidType: the headers are not a mapping of strings to strings.
     """
     if headers is None:
         return {}
@@ -309,7 +309,7 @@ def lowered(headers: Mapping[str, str] | None) -> dict[str, str]:
         del headers
         raise InvalidType(f"headers must be a mapping of names to values, not {kind}")
     try:
-        # str's own methods take nothing but strings
+        # str's own methods accept only strings
         return dict(zip(map(str.lower, headers), map(str.__str__, headers.values()), strict=True))
     except (TypeError, ValueError):
         raise InvalidType("headers must map strings to strings") from None
@@ -318,10 +318,10 @@ def lowered(headers: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def optional_text(name: str, value: object) -> str | None:
-    """A text that may be missing, as it is.
+    """The value unchanged: a string or None.
 
     Raises:
-        InvalidType: it is something else.
+        InvalidType: the value has another type.
     """
     if value is None or isinstance(value, str):
         return value

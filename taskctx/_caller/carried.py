@@ -1,4 +1,4 @@
-"""ContextVars of the user's that ride along with a task."""
+"""The user's ContextVars that travel with a task."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .resets import Resets
 
 
 class CarriedVar(Protocol):
-    """What :func:`carry` needs of a variable: a ``contextvars.ContextVar`` has it, and so can an adapter of yours."""
+    """The methods that :func:`carry` needs of a variable.  A ``contextvars.ContextVar`` has them; an adapter can."""
 
     def get(self) -> Any: ...
     def set(self, value: Any, /) -> Any: ...
@@ -44,7 +44,7 @@ class _Carried:
 
 
 carried_variables: dict[str, _Carried] = {}
-"""By name: what this process carries."""
+"""The variables that this process carries, by name."""
 
 
 def carry(
@@ -61,16 +61,16 @@ def carry(
 
     Args:
         var: a ``ContextVar``, or an object with its ``get``, ``set`` and ``reset``.
-        name: under which it is stored; a ContextVar's own name by default.
-        type: what pydantic validates the value as on the far side.
-        required: no task is to run without the value.  A submission where it is unset or None raises
+        name: the name under which the value is stored; by default the ContextVar's own name.
+        type: the type as which pydantic validates the value in the worker.
+        required: no task may run without the value.  A submission where the value is unset or None raises
             :class:`CaptureError`, and nothing is scheduled.  A restore fails (``carried_required``) where the snapshot
-            does not hold it, where it is not valid, and where the worker does not carry what the submitter required.
+            does not hold the value, where the value is not valid, and where the worker does not carry the variable.
 
     Raises:
         ConfigurationError: another variable is carried under this name.
-        InvalidArgument: there is no name.
-        InvalidType: ``var`` is not such an object, or ``type`` is none that pydantic can validate.
+        InvalidArgument: the variable has no name.
+        InvalidType: ``var`` lacks one of these methods, or pydantic cannot validate ``type``.
     """
     if not all(callable(getattr(var, method, None)) for method in ("get", "set", "reset")):
         raise InvalidType("carry takes a ContextVar, or an object with its get, set and reset")
@@ -80,18 +80,18 @@ def carry(
     known = carried_variables.get(name)
     if known is not None and known.var is not var:
         raise ConfigurationError(f"another variable is already carried under the name {name!r}")
-    # an empty Context shows the variable as no one has set it
+    # in an empty Context the variable has its default
     default = Context().run(_value, var)
     adapter = _adapter(type)
     carried_variables[name] = _Carried(name, var, adapter, default, _as_json(adapter, default), required)
 
 
 def _adapter(kind: Any) -> TypeAdapter[Any]:
-    """What validates values of a type, made in full: pydantic puts it off for a name that it does not find."""
+    """The validator of a type, built now: pydantic delays the build when it does not find a name."""
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(kind)
         adapter.rebuild()
-    except Exception as error:  # pydantic's own are of no one kind
+    except Exception as error:  # pydantic's errors here have no common class
         raise InvalidType(
             "carry needs a type that pydantic can validate: carry(var, type=dict[str, str]), or a pydantic model"
         ) from error
@@ -106,12 +106,12 @@ def stop_carrying(name: str) -> None:
 def capture_carried() -> dict[str, Any]:
     """The carried variables that are set to something other than their defaults, as JSON values by name.
 
-    The default of a required one travels too, unless that is None: the worker's may be another.
+    The default of a required variable travels too, unless it is None: the worker's default may differ.
 
     Raises:
         CaptureError: a value has no JSON form; the message names the variable, not the value.
     """
-    # what was captured of one variable is in no local when another one's type raises an error of its own
+    # no local holds a captured value when the type of another variable raises an error of its own
     return dict(filter(None, map(_captured, carried_variables.values())))
 
 
@@ -128,16 +128,16 @@ def _captured(carried: _Carried) -> tuple[str, Any] | None:
         ) from None
     finally:
         del value
-    # compared as JSON, because to Python 0, 0.0 and False are equal
+    # compare as JSON, because in Python 0, 0.0 and False are equal
     is_default = dumped == carried.default_json and not carried.required
     return None if is_default else (carried.name, from_json(dumped))
 
 
 def required_names(captured: Mapping[str, Any]) -> tuple[str, ...]:
-    """The names of the required variables, all of which are among the captured values.
+    """The names of the required variables; each of them has a captured value.
 
     Raises:
-        CaptureError: (``carried_required``) one has no value here; the message names it.
+        CaptureError: (``carried_required``) a required variable has no value here; the message names it.
     """
     names = tuple(carried.name for carried in carried_variables.values() if carried.required)
     missing = [name for name in names if captured.get(name) is None]
@@ -160,12 +160,12 @@ def _as_json(adapter: TypeAdapter[Any], value: Any) -> bytes | None:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Carried values as validated in the worker.
+    """Carried values, validated in the worker.
 
     Attributes:
-        values: by name.
-        invalid: the names of those that were not valid.
-        lost: the names of those that are required, by the submitter or here, and have no valid value here.
+        values: the valid values, by name.
+        invalid: the names of the variables with a value that is not valid.
+        lost: the names of the variables that the submitter or this worker requires, and that have no valid value here.
     """
 
     values: Mapping[str, Any] = field(repr=False)
@@ -174,7 +174,7 @@ class Loaded:
 
 
 def load_carried(stored: Mapping[str, Any], required: Iterable[str] = ()) -> Loaded:
-    """Validate what a snapshot holds and requires.  Other names that this process does not carry are left alone."""
+    """Validate a snapshot's carried values.  Names that this process does not carry are ignored, unless required."""
     values: dict[str, Any] = {}
     invalid: set[str] = set()
     for name, carried in carried_variables.items():
@@ -189,11 +189,11 @@ def load_carried(stored: Mapping[str, Any], required: Iterable[str] = ()) -> Loa
 
 
 def set_carried(values: Mapping[str, Any], resets: Resets) -> None:
-    """Give every carried variable its value from ``values``, or else its default; ``resets`` takes it back."""
+    """Give every carried variable its value from ``values``, or else its default; ``resets`` undoes it."""
     for carried in carried_variables.values():
         value = values.get(carried.name, carried.default)
         if value is _UNSET:
-            # A ContextVar cannot be unset.  None is the nearest to "no value" for one that has no default
+            # A ContextVar cannot be unset.  None is the nearest to "no value" for a variable that has no default
             # and was set before the worker started.
             if _value(carried.var) is _UNSET:
                 continue

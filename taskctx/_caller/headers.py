@@ -1,4 +1,4 @@
-"""Which of a request's headers travel with a task."""
+"""The policy that says which of a request's headers travel with a task."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from functools import lru_cache
 from itertools import compress
 
 REMEMBERED_NAMES = 1024
-"""Names of headers come over the wire: what was decided of them is remembered for so many."""
+"""The policy's decision is cached for this many header names: clients choose the names, so the cache has a limit."""
 
 HeaderPolicy = Callable[[str], bool]
 """Whether the header of this (lower-case) name may be captured."""
 
 
 def header_policy(allow: tuple[str, ...], deny: tuple[str, ...]) -> HeaderPolicy:
-    """Captured are the headers that a pattern in ``allow`` names and none in ``deny``."""
+    """A policy that captures the headers that match a pattern in ``allow`` and none in ``deny``."""
     allowed, denied = _any_of(allow), _any_of(deny)
 
     @lru_cache(maxsize=REMEMBERED_NAMES)

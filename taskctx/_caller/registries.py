@@ -1,7 +1,7 @@
 """Live sessions and servers of this process, found by id from the tasks they submitted.
 
-A worker in the server's own process can hand a task the live object; a worker elsewhere finds nothing here, by
-design.  Objects are held weakly, and no more of them than the settings allow.
+A worker in the server's own process can give a task the live object; a worker in another process finds nothing here,
+by design.  The registries hold weak references, and no more of them than the settings allow.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from ..operations import Registry, RegistryEviction, RegistryLookup, RegistrySiz
 from ..telemetry.observe import notify
 
 _REMEMBERED_DEAD = 1_000
-"""Ids of dead objects kept so that a lookup can say "dead" instead of "miss"."""
+"""How many ids of dead objects are kept, so that a lookup can say "dead" instead of "miss"."""
 
 
 class _Entry(weakref.ref[Any]):
-    """A weak reference that knows its id, so that its death can be told from its successor's."""
+    """A weak reference with its id, so that a later object under the same id is not removed in its place."""
 
     __slots__ = ("id",)
     id: str
 
 
 class WeakRegistry:
-    """Objects by id: weak, bounded (oldest out), safe under threads."""
+    """Weak references to objects by id; bounded (the oldest is removed first) and thread-safe."""
 
     def __init__(self, name: Registry) -> None:
         self._name: Registry = name
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._dead: OrderedDict[str, None] = OrderedDict()
-        # A weak reference's callback runs wherever the garbage collector does, maybe inside one of our own
-        # methods: it only notes the entry, and the next call clears it away.
+        # A weak reference's callback runs wherever the garbage collector runs, maybe inside one of our own
+        # methods: the callback only notes the entry, and the next call removes the entry.
         self._died: deque[_Entry] = deque()
-        # re-entrant, because collecting garbage may run a finalizer of the user's that calls back here
+        # re-entrant, because garbage collection may run a user's finalizer that calls this registry
         self._lock = threading.RLock()
 
     def register(self, id: str, thing: object) -> None:  # noqa: A002
@@ -76,7 +76,7 @@ class WeakRegistry:
         return thing
 
     def remove(self, id: str, thing: object) -> None:  # noqa: A002
-        """Forget ``thing`` if it is what stands under ``id``."""
+        """Remove ``id`` if ``thing`` is the object registered under it."""
         with self._lock:
             self._clear_dead()
             entry = self._entries.get(id)
@@ -100,7 +100,7 @@ class WeakRegistry:
         cleared = 0
         while self._died:
             entry = self._died.popleft()
-            # a later registration under the same id is another entry, and stays
+            # a later registration under the same id is another entry, and stays registered
             if self._entries.get(entry.id) is not entry:
                 continue
             del self._entries[entry.id]
@@ -113,7 +113,7 @@ class WeakRegistry:
             self._tell_size()
 
     def _tell_size(self) -> None:
-        # under the lock, so that two threads cannot report their sizes in the wrong order
+        # while the lock is held, so that two threads cannot report their sizes in the wrong order
         notify(RegistrySize(self._name, len(self._entries), self._capacity()))
 
     def _capacity(self) -> int:
@@ -128,8 +128,8 @@ servers = WeakRegistry("server")
 def register_task_session(session_id: str, session: object) -> None:
     """Let tasks that run in this process find a live session by its id.
 
-    ``add`` does it for the session bound with :func:`taskctx.bind_caller`.  The session is held weakly; a later
-    registration under the same id replaces it.
+    ``add`` calls this for the session bound with :func:`taskctx.bind_caller`.  The registry holds a weak reference; a
+    later registration under the same id replaces it.
 
     Raises:
         InvalidType: the session cannot be referenced weakly, or the id is not a string.
@@ -139,15 +139,15 @@ def register_task_session(session_id: str, session: object) -> None:
 
 
 def get_task_session(session_id: str) -> Any | None:
-    """The live session registered under an id, or None: it is gone, or belongs to another process."""
+    """The live session registered under an id; None where the session is gone or belongs to another process."""
     return sessions.find(session_id)
 
 
 def register_task_server(task_id: str, server: object) -> None:
     """Let a task that runs in this process find the server that submitted it.
 
-    ``add`` does it for the server bound with :func:`taskctx.bind_caller`.  The server is held weakly, and the
-    oldest of more than ``server_registry_size`` entries goes out.
+    ``add`` calls this for the server bound with :func:`taskctx.bind_caller`.  The registry holds a weak reference, and
+    removes the oldest entry when there are more than ``server_registry_size``.
 
     Raises:
         InvalidType: the server cannot be referenced weakly, or the id is not a string.
@@ -157,5 +157,5 @@ def register_task_server(task_id: str, server: object) -> None:
 
 
 def get_task_server(task_id: str) -> Any | None:
-    """The live server that submitted a task, or None: it is gone, or belongs to another process."""
+    """The live server that submitted a task; None where the server is gone or belongs to another process."""
     return servers.find(task_id)

@@ -1,4 +1,4 @@
-"""The caller of one request, who may be named until the request is over, from wherever code of it runs."""
+"""The caller of one request.  Any code of the request may name the caller until the request ends."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from .caller import UNSET, Caller, CredentialSource, Unset, changed, current_cal
 from .token import Credential
 
 _naming: Final = Lock()
-"""Of two threads of a request, one at a time says who its caller is."""
+"""Only one thread at a time names a request's caller."""
 
 
 class RequestCaller:
-    """Holds the caller of one request.  Threads and tasks that the request starts share it.  ``repr`` shows nothing.
+    """Holds the caller of one request, for all threads and asyncio tasks of that request.  ``repr`` shows nothing.
 
     Attributes:
-        caller: who it is, as far as it is known by now.
-        authenticated: gives the credential of one whom :func:`identify` has not named.
+        caller: the request's caller, as far as it is known by now.
+        authenticated: returns the caller's credential where :func:`identify` has not given one.
     """
 
     __slots__ = ("_identified", "_is_over", "authenticated", "caller")
@@ -34,7 +34,7 @@ class RequestCaller:
 
     @property
     def is_identified(self) -> bool:
-        """Whether :func:`identify` has said who it is."""
+        """Whether :func:`identify` has named the caller."""
         return self._identified is not UNSET
 
     def _credential(self) -> Credential | None:
@@ -43,7 +43,7 @@ class RequestCaller:
 
     @contextmanager
     def current(self) -> Generator[None]:
-        """Handle the request: from its beginning to its end, this is the current caller."""
+        """Make this the current caller from the beginning of the request to its end."""
         request, bound = current_request.set(self), current_caller.set(None)
         try:
             yield
@@ -53,11 +53,11 @@ class RequestCaller:
             current_request.reset(request)
 
     def identify(self, caller: Caller, credential: Credential | Unset | None) -> None:
-        """Say who it is.
+        """Name the request's caller.
 
         Raises:
-            ConfigurationError: the request is over, or FastMCP says who its caller is.
-            InvalidArgument: it is somebody else already.
+            ConfigurationError: the request is over, or FastMCP decides who its caller is.
+            InvalidArgument: the request has another caller already.
         """
         if self._is_over:
             raise ConfigurationError(
@@ -88,35 +88,35 @@ def identify(
     session: object = UNSET,
     server: object = UNSET,
 ) -> None:
-    """Say who the caller of this request is, until its very end.
+    """Name the caller of this request, until the request ends.
 
-    For an authentication dependency, a decorator or a handler, inside of
+    Call it in an authentication dependency, a decorator or a handler, inside of
     :class:`taskctx.asgi.TaskContextMiddleware`::
 
         def authenticated(credentials: Annotated[HTTPAuthorizationCredentials, Depends(HTTPBearer())]) -> None:
             taskctx.identify(access_token=verified(credentials.credentials))
 
-    There is no block to leave: it holds in whatever thread or task of the request calls it, for all of the request
-    that comes after, background tasks, streamed bodies and exception handlers too.  (A handler for ``Exception``
-    runs outside of Starlette's middleware: where one submits tasks, wrap the whole application,
+    Any thread or asyncio task of the request may call it.  The caller then holds for the rest of the request, in
+    background tasks, streamed bodies and exception handlers too.  (A handler for ``Exception`` runs outside of
+    Starlette's middleware: where such a handler submits tasks, wrap the whole application,
     ``TaskContextMiddleware(app)``.)
 
-    The token counts before the one that the middleware finds in ``scope["user"]``.  Named again, the same caller may
-    have a new token; another caller is refused, and so is None.  Within a block of :func:`taskctx.bind_caller`, what
-    the block gives stays in force until the block ends, and so do the headers, ids and live objects it found.
+    The token takes the place of the one that the middleware finds in ``scope["user"]``.  A second call may give the
+    same caller a new token; it may not name another caller, nor None.  A block of :func:`taskctx.bind_caller` keeps the
+    values that it was given, and the headers, ids and live objects that it found, until the block ends.
 
     Args:
         access_token: a :class:`taskctx.AccessToken`, or any object with its attributes (the MCP SDK's, FastMCP's).
-            It must have been verified: it decides the scope of the tasks that the request submits.
+            Verify the token first: it decides the scope of the tasks that the request submits.
         headers: HTTP headers, in place of the request's own; names are lower-cased.
-        request_id: in place of ``x-request-id``.
-        session_id: in place of ``mcp-session-id``.
+        request_id: the request's id, in place of ``x-request-id``.
+        session_id: the session's id, in place of ``mcp-session-id``.
         session: the live session object, found with :func:`taskctx.get_task_session`.
         server: the live server object, found with :func:`taskctx.get_task_server`.
 
     Raises:
-        ConfigurationError: there is no request here, or it is over, or FastMCP says who its caller is.
-        InvalidArgument: the request's caller was named already, and is another one.
+        ConfigurationError: there is no request here, or it is over, or FastMCP decides who its caller is.
+        InvalidArgument: another caller of the request was named before.
         InvalidType: a value has the wrong type.
     """
     try:

@@ -1,4 +1,4 @@
-"""What was set for the length of a task, to be reset at its end."""
+"""Variables that are set for the length of a task and reset at its end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Protocol, Self
 
 
 class Resettable(Protocol):
-    """A ``ContextVar``, and what looks like one."""
+    """A ``ContextVar``, or an object with its ``set`` and ``reset``."""
 
     def set(self, value: Any, /) -> Any: ...
     def reset(self, token: Any, /) -> None: ...
@@ -25,15 +25,15 @@ class Resets(list[tuple[Callable[[Any], object], Any]]):
         self.run()
 
     def set(self, variable: Resettable, value: Any) -> None:
-        """Give a variable a value; its earlier one comes back."""
+        """Set a variable; :meth:`run` gives it its earlier value."""
         self.append((variable.reset, variable.set(value)))
 
     def later(self, step: Callable[[Any], object], argument: Any) -> None:
-        """Have this called."""
+        """Let :meth:`run` call ``step`` with ``argument``."""
         self.append((step, argument))
 
     def run(self) -> None:
-        """Reset everything, the latest first.  A step that raises keeps none of the others from being done."""
+        """Undo everything, the latest step first.  When a step raises, the other steps still run."""
         try:
             while self:
                 step, argument = self.pop()

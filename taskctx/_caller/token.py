@@ -1,4 +1,4 @@
-"""The access token: what it is, the scope that it gives, when it expires."""
+"""The access token: its fields, its scope, its expiry."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class AccessToken(BaseModel):
         resource: RFC 8707 resource indicator.
         claims: the token's claims; ``sub`` is part of the task scope.
 
-    Fields beyond these (an issuer's own, or a newer SDK's) are carried along untouched.
+    Other fields (an issuer's own, or those of a newer SDK) are kept unchanged.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
@@ -41,13 +41,13 @@ class AccessToken(BaseModel):
 
     @classmethod
     def coerce(cls, value: object) -> AccessToken:
-        """``value``, any object with a token's attributes, as the AccessToken that a worker will find restored.
+        """The AccessToken that a worker will restore for ``value``, which is any object with a token's attributes.
 
-        So it goes to JSON and back: what has no JSON form is refused here, not when a task is submitted.
+        The value goes to JSON and back, so a value without a JSON form is refused here, not when a task is submitted.
 
         Raises:
-            InvalidArgument: its ``client_id`` contains ``|``, so that its scope could be another caller's.
-            InvalidType: ``value`` is neither; the message names the attributes at fault.
+            InvalidArgument: the ``client_id`` contains ``|``, so its scope could equal another caller's scope.
+            InvalidType: ``value`` lacks a token's attributes; the message names the attributes at fault.
         """
         try:
             return Credential.of(value).token
@@ -56,9 +56,9 @@ class AccessToken(BaseModel):
 
 
 class Credential:
-    """A caller's access token, read once: the token, its JSON as it is stored, and the scope that it gives.
+    """A caller's access token, read once: the token, its stored JSON, and its scope.
 
-    ``repr`` shows nothing of it.
+    ``repr`` shows none of them.
     """
 
     __slots__ = ("json", "scope", "token")
@@ -69,12 +69,12 @@ class Credential:
         self.scope = scope_of(token)
 
     def present(self) -> Credential:
-        """Itself, where a source of a credential is asked for."""
+        """The credential itself, as a :data:`CredentialSource` returns it."""
         return self
 
     @classmethod
     def of(cls, value: object) -> Credential:
-        """The credential of any object with a token's attributes.  As :meth:`AccessToken.coerce`."""
+        """The credential of any object with a token's attributes.  Errors are those of :meth:`AccessToken.coerce`."""
         kind = type(value).__name__
         json: str | None = None
         token: AccessToken | None = None
@@ -132,7 +132,7 @@ def scope_of(token: AccessToken) -> str:
 
 
 def token_scope(token: AccessToken | None) -> str | None:
-    """As :func:`scope_of`; None without a token."""
+    """The scope of a token (see :func:`scope_of`); None without a token."""
     return None if token is None else scope_of(token)
 
 
@@ -146,16 +146,16 @@ def token_from_json(text: str | None) -> AccessToken | None:
 
 
 def is_expired(token: AccessToken, now: float) -> bool:
-    """Whether the token's life is over at ``now`` (seconds since the epoch), as the MCP SDK judges it."""
+    """Whether the token is expired at ``now`` (seconds since the epoch), by the rule of the MCP SDK."""
     return token.expires_at is not None and token.expires_at < int(now)
 
 
 def life_left(token: AccessToken, now: float) -> float | None:
-    """Seconds that the token has left at ``now``, negative when it is past; None when it does not expire."""
+    """Seconds from ``now`` until the token expires, negative after that; None when it does not expire."""
     return None if token.expires_at is None else token.expires_at - now
 
 
 def bearer(authorization: str | None) -> str | None:
-    """The token in an ``Authorization: Bearer …`` header (RFC 6750), if that is what it is."""
+    """The token in an ``Authorization: Bearer …`` header (RFC 6750); None for any other header."""
     scheme, _, credentials = (authorization or "").partition(" ")
     return credentials.strip() or None if scheme.lower() == "bearer" else None

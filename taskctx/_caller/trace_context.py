@@ -1,7 +1,7 @@
 """W3C trace context and baggage, between OpenTelemetry's current context and a snapshot's carrier.
 
-The two W3C propagators are used whatever ``OTEL_PROPAGATORS`` says: a snapshot is read by other processes,
-whose settings need not be the same.
+taskctx uses the two W3C propagators whatever ``OTEL_PROPAGATORS`` says: other processes read the snapshot, and their
+settings may differ.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ TRACESTATE = "tracestate"
 _trace_context = TraceContextTextMapPropagator()
 _baggage = W3CBaggagePropagator()
 _USUAL = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
-"""What nearly all traceparents are.  OpenTelemetry judges the others, which takes it ten times as long."""
+"""Matches nearly all traceparents.  OpenTelemetry parses the others, ten times as slowly."""
 _BLANKS = re.compile(r"[ \t]+")
 _MOST_BYTES, _MOST_MEMBERS, _MOST_BYTES_OF_A_MEMBER = 8192, 180, 4096
-"""What OpenTelemetry's propagator reads of a carrier's baggage; longer baggage is no baggage to it."""
+"""The limits of OpenTelemetry's baggage propagator; it ignores baggage that exceeds them."""
 
 
 class Baggage(NamedTuple):
-    """The baggage that may travel, as a W3C carrier, and whether some of it may not."""
+    """The baggage that may travel, as a W3C carrier, and whether other entries were dropped."""
 
     carrier: dict[str, str]
     dropped: bool
 
 
 def current_baggage(keys: tuple[str, ...]) -> Baggage:
-    """The current baggage, as far as its keys match one of the patterns and W3C's limits hold it."""
+    """The entries of the current baggage whose keys match one of the patterns, within W3C's limits."""
     entries = baggage.get_all()
     if not entries:
         return Baggage({}, dropped=False)
-    # not by OpenTelemetry's propagator, which up to 1.41 writes more than it reads
+    # OpenTelemetry's propagator is not used: up to 1.41 it writes more than it reads
     members: list[str] = []
     room = _MOST_BYTES
     for key, value in entries.items():
@@ -74,7 +74,7 @@ def current_trace() -> dict[str, str]:
         carrier: dict[str, str] = {}
         _trace_context.inject(carrier)
         return carrier
-    # what the propagator makes of most spans, which takes it five times as long
+    # the propagator writes the same text for most spans, five times as slowly
     return {TRACEPARENT: f"00-{current.trace_id:032x}-{current.span_id:016x}-{current.trace_flags:02x}"}
 
 
@@ -85,7 +85,7 @@ def current_trace_id() -> str | None:
 
 
 def span_context(carrier: Mapping[str, str]) -> trace.SpanContext | None:
-    """The span context in a carrier, or None when there is none or it is not valid."""
+    """The span context in a carrier; None when the carrier holds none, or one that is not valid."""
     if TRACEPARENT not in carrier:
         return None
     usual = None if TRACESTATE in carrier else _USUAL.fullmatch(carrier[TRACEPARENT])
@@ -99,7 +99,7 @@ def span_context(carrier: Mapping[str, str]) -> trace.SpanContext | None:
 
 
 def parent_context(carrier: Mapping[str, str]) -> context.Context:
-    """The current context with the carrier's span as its current span, to start a child of it."""
+    """The context in which a new span becomes a child of the carrier's span."""
     found = span_context(carrier)
     if found is None:
         return context.get_current()
@@ -107,18 +107,18 @@ def parent_context(carrier: Mapping[str, str]) -> context.Context:
 
 
 def clear_baggage(resets: Resets) -> None:
-    """Have no baggage be current; ``resets`` takes it back."""
+    """Clear the current baggage; ``resets`` restores it."""
     if baggage.get_all():
         resets.later(context.detach, context.attach(baggage.clear()))
 
 
 def leave_trace(resets: Resets) -> None:
-    """Have neither a span nor baggage be current; ``resets`` takes it back."""
+    """Clear the current span and baggage; ``resets`` restores them."""
     resets.later(context.detach, context.attach(context.Context()))
 
 
 def use_baggage(carrier: Mapping[str, str], resets: Resets) -> None:
-    """Make the carrier's baggage, if it has any, current in place of what is; ``resets`` takes it back."""
+    """Replace the current baggage by the carrier's, if the carrier has any; ``resets`` undoes it."""
     if BAGGAGE not in carrier:
         return
     cleared = baggage.clear()
@@ -131,7 +131,8 @@ def use_baggage(carrier: Mapping[str, str], resets: Resets) -> None:
 def use_remote_context(carrier: Mapping[str, str]) -> Generator[None]:
     """Make the carrier's trace context and baggage current, unless a span of this process is current.
 
-    A remote span that is current is no instrumentation's.  A carrier that has its own takes nothing of it over.
+    No instrumentation made a current span that is remote.  A carrier with a traceparent of its own replaces that span,
+    its trace state and its baggage.
     """
     current, surroundings = trace.get_current_span().get_span_context(), context.get_current()
     if current.is_valid and not current.is_remote:
@@ -149,9 +150,9 @@ def use_remote_context(carrier: Mapping[str, str]) -> Generator[None]:
 
 
 def _without_runs(carrier: Mapping[str, str]) -> dict[str, str]:
-    """A carrier's baggage with one blank for several.
+    """A carrier's baggage with one blank in place of several.
 
-    OpenTelemetry splits it by a pattern that takes time quadratic in a run of blanks: 40 ms for a header of 8 KiB.
+    OpenTelemetry splits baggage with a pattern that takes quadratic time in a run of blanks: 40 ms for 8 KiB.
     """
     found = carrier.get(BAGGAGE)
     return {} if found is None else {BAGGAGE: _BLANKS.sub(" ", found)}
@@ -166,15 +167,15 @@ def _is_utf8(text: str) -> bool:
 
 
 def message_carrier() -> dict[str, str] | None:
-    """What a task's message is to hold of the current trace; None where only Docket itself can write it.
+    """The trace fields for a task's Docket message; None where only Docket itself can write them.
 
-    That is where Docket's span of this submission is recorded, or would begin a trace that may be; and where
-    propagators other than W3C's are in use, which may take more than this from where they are called.
+    Docket itself must write them where its span of this submission is recorded, or would begin a trace that may be
+    recorded; and where propagators other than W3C's are in use, because they may inject more than the trace context.
     """
     span, fields = trace.get_current_span(), _fields(propagate.get_global_textmap())
     if span.is_recording() or not fields <= {TRACEPARENT, TRACESTATE, BAGGAGE}:
         return None
-    # private, because get_tracer_provider() makes a provider of what the environment says, as upstream tests hold
+    # the private name, because get_tracer_provider() creates a provider from the environment (see tests/upstream)
     is_traced = trace._TRACER_PROVIDER is not None  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     current = span.get_span_context()
     if is_traced and (current.trace_flags.sampled or not current.is_valid):
@@ -189,7 +190,7 @@ def _fields(propagator: TextMapPropagator) -> set[str]:
 
 @contextmanager
 def continuing(span: Span) -> Generator[None]:
-    """Make a span, though it has ended, the current one where there is none."""
+    """Make a span, even one that has ended, the current span where no span is current."""
     if trace.get_current_span().get_span_context().is_valid:
         yield
         return
@@ -202,7 +203,7 @@ def continuing(span: Span) -> Generator[None]:
 
 @contextmanager
 def inside_of(carrier: Mapping[str, str]) -> Generator[None]:
-    """Make the carrier's span the current one."""
+    """Make the carrier's span the current span."""
     token = context.attach(parent_context(carrier))
     try:
         yield
@@ -211,18 +212,18 @@ def inside_of(carrier: Mapping[str, str]) -> Generator[None]:
 
 
 def suppress_instrumentation() -> Token[context.Context]:
-    """Have instrumented libraries make no spans of our own Redis calls, until this token is detached."""
+    """Stop instrumented libraries from making spans of taskctx's own Redis calls, until the token is detached."""
     return context.attach(context.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
 
 
 resume_instrumentation = context.detach
-"""What :func:`suppress_instrumentation` began ends."""
+"""Ends the suppression that :func:`suppress_instrumentation` began."""
 
 
 class _Quiet(logging.Filter):
-    """Keeps the propagators from logging what they refuse: their warnings quote baggage and tracestate.
+    """Stops the propagators' warnings about invalid headers: these warnings quote baggage and tracestate.
 
-    It acts only inside :meth:`applied`.  Can go when opentelemetry-api logs neither.
+    The filter acts only inside :meth:`applied`.  Remove it when opentelemetry-api logs neither.
     """
 
     _active: ContextVar[bool] = ContextVar("taskctx_quiet", default=False)

@@ -1,1 +1,1 @@
-"""What travels: the snapshot, its keys, its stored form and its lifetime."""
+"""The snapshot: its fields, its keys, its stored form and its lifetime."""

@@ -1,4 +1,4 @@
-"""Capturing: the caller's context as it is now, by the names of a snapshot's fields."""
+"""Capturing: the caller's current context, by the names of a snapshot's fields."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def present_parts(
 def capture_results(
     present: tuple[Field, ...], *, headers_dropped: bool, baggage_dropped: bool
 ) -> tuple[Mapping[Field, frozenset[FieldResult]], Outcome]:
-    """For each part of the context: was it there, and did all of it come along?  Some can be both.  And the outcome.
+    """The results of a capture for each part (captured, dropped, absent; one part may have two), and the outcome.
 
-    Captures are alike in this in some hundreds of ways, each of which is found out once.
+    There are only some hundreds of combinations, so each is computed once.
     """
     results = dict.fromkeys(FIELDS, _ABSENT) | dict.fromkeys(present, _CAPTURED)
     if headers_dropped:
@@ -58,40 +58,40 @@ _NOTHING = frozenset({_ABSENT})
 
 
 def _capture_outcome(results: frozenset[frozenset[FieldResult]]) -> Outcome:
-    """Partial when a part was there and nothing of it came along; empty when there was nothing at all."""
+    """Partial when a part was dropped as a whole; empty when every part was absent."""
     if _DROPPED in results:
         return Outcome.PARTIAL
     return Outcome.EMPTY if results == _NOTHING else Outcome.OK
 
 
 SCHEMA_VERSION = 1
-"""Written into every snapshot; raised when an older taskctx could not make sense of a new one."""
+"""Written into every snapshot.  Increase it when an older taskctx could not read a new snapshot."""
 
 
 @dataclass(slots=True, repr=False)
 class Values:
-    """What is stored, by the names of a snapshot's fields.  ``repr`` shows nothing of it.
+    """The values to store, by the names of a snapshot's fields.  ``repr`` shows none of them.
 
-    Error reporters send the locals of every frame that an exception passes, and write out every dict among them.
+    Error reporters send the locals of every frame that an exception passes, and the content of every dict among them.
     """
 
     by_name: dict[str, Any]
 
 
 class Origin:
-    """Where a task comes from: the runtime, the caller and its token, each read once, and what was captured.
+    """The submitter of a task: the runtime, the caller and its token, each read once, and the captured context.
 
     Attributes:
         expires_at: when the caller's token expires, in seconds since the epoch; None when it does not.
         scope: the caller's authorization scope; None for an anonymous caller.
         values: the captured context, by the names of a snapshot's fields.
-        parts: the names of what it holds.
+        parts: the names of the parts that the context holds.
     """
 
     __slots__ = ("caller", "expires_at", "parts", "runtime", "scope", "values")
 
     baggage = staticmethod(current_baggage)
-    """The current baggage, as far as it may travel."""
+    """The part of the current baggage that may travel."""
 
     def __init__(self) -> None:
         self.runtime = runtime()
@@ -102,13 +102,13 @@ class Origin:
         self.parts: tuple[Field, ...] = ()
 
     def capture(self, docket_name: str, docket_task: str = "", count: int = 1) -> None:
-        """Capture the context of the current caller for ``count`` tasks, counted under a docket's name.
+        """Capture the current caller's context for ``count`` tasks, and count the capture under a docket's name.
 
         Raises:
-            CaptureError: a carried value has no JSON form, a required one is not there, or there is no caller, which
-                ``on_anonymous`` refuses.
+            CaptureError: a carried value has no JSON form, a required value is missing, or there is no caller and
+                ``on_anonymous`` is ``refuse``.
             InvalidArgument: the client_id of the access token contains ``|``.
-            InvalidType: what the authenticator left as the access token is none.
+            InvalidType: the authenticator's access token lacks the attributes of a token.
         """
         if docket_name and docket_name not in self.runtime.observers.dockets_seen:
             docket_seen(docket_name, within=self.runtime)
@@ -116,7 +116,7 @@ class Origin:
             headers_dropped = self.read_caller()
             if self.values["access_token_json"] is None:
                 self._judge_anonymous(operation)
-            # whatever raises an error of others' is asked before a local of this frame has anything of the caller's
+            # code that may raise a foreign error runs before this frame has the caller's values in its locals
             self.values["carried"] = capture_carried() if carried_variables else {}
             if carried_variables and (required := required_names(self.values["carried"])):
                 self.values["required"] = required
@@ -136,13 +136,13 @@ class Origin:
             operation.fields, operation.outcome = capture_results(
                 self.parts, headers_dropped=headers_dropped, baggage_dropped=baggage.dropped
             )
-            # a token that is over is captured all the same: the worker judges it, and the task may do without
+            # an expired token is captured too: the worker decides about it, and the task may not need it
             operation.credential_ttl = None if self.expires_at is None else self.expires_at - now
-            # what is logged of the operation has this frame in its stack
+            # a log record of the operation has this frame in its stack
             del values, baggage
 
     def _judge_anonymous(self, operation: Capture) -> None:
-        """There is no caller: that is meant, or ``on_anonymous`` has a say in it."""
+        """Apply ``on_anonymous``, unless the caller is anonymous on purpose."""
         operation.is_anonymous, operation.is_meant = True, self.caller.anonymity_is_meant
         if operation.is_meant:
             self.values["anonymity_is_meant"] = True
@@ -154,17 +154,17 @@ class Origin:
             operation.reason = reason
 
     def read_caller(self) -> bool:
-        """Read who asks; says whether the header policy kept some of its headers back."""
+        """Read the current caller; returns whether the header policy dropped some of its headers."""
         self.caller = caller = current_caller.get()
         credential = None if caller.credential_source is None else caller.credential_source()
         if credential is not None:
             if "|" in credential.token.client_id:
-                # a token of a task that FastMCP itself submitted; every other has been asked before
+                # a token of a task that FastMCP itself submitted; every other token was checked before
                 raise ambiguous_client()
             self.scope, self.expires_at = credential.scope, credential.token.expires_at
         self.values = {
             "access_token_json": None if credential is None else credential.json,
-            # as headers.allowed_headers, on the way of every task
+            # headers.allowed_headers, written out: every task passes here
             "http_headers": dict(compress(caller.headers.items(), map(self.runtime.may_travel, caller.headers)))
             or None,
             "origin_request_id": caller.request_id,

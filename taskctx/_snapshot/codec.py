@@ -1,19 +1,18 @@
-"""How a snapshot's JSON becomes the bytes in Redis, and back.
+"""Encodes a snapshot's JSON as the bytes in Redis, and decodes these bytes.
 
-Plain, it is the JSON itself, which starts with ``{``.  Sealed, it is an envelope::
+A plain snapshot is the JSON itself, which starts with ``{``.  A sealed snapshot is an envelope::
 
     TCX 1 | length of key id | key id | nonce (12 bytes) | AES-256-GCM ciphertext and tag
 
-whose associated data is everything before the nonce and the full Redis key.  So a sealed value opens only under the
-key where it was stored, and nothing of its header can be changed.
+The associated data is everything before the nonce, and the full Redis key.  So a sealed value opens only under the
+Redis key where it was stored, and its header cannot be changed.
 
-The envelope has a second form, as text that passes for a Fernet token.  It is that of FastMCP's snapshots that our
-keyring seals: a FastMCP that knows nothing of taskctx takes it for a token that it has no key for, and fails the task.
-It is the envelope as URL-safe base64, behind the six characters that begin every Fernet token.
+The envelope has a second form, as text that looks like a Fernet token.  taskctx's keyring seals FastMCP's snapshots in
+this form: a FastMCP without taskctx takes the text for a token that it has no key for, and fails the task.  The text is
+the envelope in URL-safe base64, after the six characters that begin every Fernet token.
 
-FastMCP 3 knows no such token, and runs a task whose snapshot it cannot read for an anonymous caller.  For it the text
-stands in the place of a snapshot's token, in a JSON object of which nothing is what it should be: whoever asks for a
-part of it gets an error.
+FastMCP 3 does not know Fernet tokens, and runs a task anonymously when it cannot read the task's snapshot.  For FastMCP
+3 the text is the token in a JSON object in which every member is invalid: reading any member of it is an error.
 """
 
 from __future__ import annotations
@@ -32,14 +31,14 @@ from ..settings.keyring import Keyring
 
 FAMILY = b"TCX"
 MAGIC = FAMILY + b"1"
-"""Begins every sealed value: three letters and the version of the envelope."""
+"""The first bytes of every sealed value: three letters and the version of the envelope."""
 
 NONCE_BYTES = 12
 TAG_BYTES = 16
 
 
 class PlaintextCodec:
-    """The JSON as it is.  A sealed value is one that this process has no key for."""
+    """Stores the JSON unchanged.  It has no key for a sealed value."""
 
     sealing_key_id = None
 
@@ -60,7 +59,7 @@ class PlaintextCodec:
 
 
 class SealingCodec:
-    """Seals with the keyring's first key, opens with any; refuses plaintext unless told to accept it."""
+    """Seals with the keyring's first key, opens with any key; refuses plaintext unless ``accept_plaintext`` is set."""
 
     def __init__(self, keyring: Keyring, *, accept_plaintext: bool) -> None:
         self._ciphers = {key_id: AESGCM(key) for key_id, key in keyring.keys.items()}
@@ -101,7 +100,7 @@ class SealingCodec:
 
 @lru_cache(maxsize=4)
 def make_codec(keyring: Keyring | None, *, accept_plaintext: bool) -> SnapshotCodec:
-    """The codec of a keyring; without one, snapshots are plain."""
+    """The codec for a keyring; without a keyring, snapshots are plain."""
     return PlaintextCodec() if keyring is None else SealingCodec(keyring, accept_plaintext=accept_plaintext)
 
 
@@ -111,25 +110,25 @@ def is_sealed(stored: bytes) -> bool:
 
 
 def sealing_key_id(stored: bytes) -> str | None:
-    """The id of the key that a value says it is sealed with, None where it is not sealed or is damaged."""
+    """The id of the key in a sealed value's header; None where the value is not sealed or is damaged."""
     envelope = _opened_envelope(stored) if is_sealed(stored) else None
     return None if envelope is None else envelope[0]
 
 
 FERNET = b"gAAAAA"
-"""Begins every Fernet token: the version of the format, and the leading zeros of a timestamp."""
+"""The first characters of every Fernet token: the version of the format, and the leading zeros of a timestamp."""
 
 SEALED_AS_TEXT = FERNET + base64.urlsafe_b64encode(MAGIC)[:5]
-"""Begins every envelope as text.  A Fernet token has a timestamp there, which gets to this in the year 2650 or so."""
+"""The first characters of every envelope as text.  A Fernet timestamp has this value only about the year 2650."""
 
 _JSON = (
     b'{"session_id":["sealed by taskctx"],"http_headers":["sealed by taskctx"],"access_token_json":"',
     b'"}',
 )
-"""Around an envelope as text, for FastMCP 3."""
+"""The JSON before and after an envelope as text, for FastMCP 3."""
 
 _GROUP = 4
-"""Characters of base64 that hold whole bytes."""
+"""So many characters of base64 hold whole bytes."""
 
 
 def as_text(envelope: bytes) -> bytes:
@@ -138,15 +137,15 @@ def as_text(envelope: bytes) -> bytes:
 
 
 def as_json(envelope: bytes) -> bytes:
-    """The envelope as text, as a member of a JSON object."""
+    """The envelope as text, in a JSON object."""
     return as_text(envelope).join(_JSON)
 
 
 def from_text(stored: bytes) -> bytes:
-    """The envelope in a text, or in a JSON object with one.
+    """The envelope in a text, or in a JSON object that holds the text.
 
     Raises:
-        SnapshotError: (``decrypt_failed``) what is behind the first six characters was altered.
+        SnapshotError: (``decrypt_failed``) the text after the first six characters was altered.
     """
     try:
         return base64.b64decode(_text(stored)[len(FERNET) :], altchars=b"-_", validate=True)
@@ -155,19 +154,19 @@ def from_text(stored: bytes) -> bytes:
 
 
 def beginning_from_text(beginning: bytes) -> bytes:
-    """As :func:`from_text`, as far as it goes, of a value of which only the beginning was read."""
+    """The beginning of the envelope, from the beginning of its text.  See :func:`from_text`."""
     text = _text(beginning)
     whole = (len(text) - len(FERNET)) // _GROUP * _GROUP
     return from_text(text[: len(FERNET) + whole])
 
 
 def is_sealed_as_text(stored: bytes) -> bool:
-    """Whether a stored value claims to be an envelope as text, or to hold one."""
+    """Whether a stored value claims to be an envelope as text, or a JSON object with such a text."""
     return _text(stored).startswith(SEALED_AS_TEXT)
 
 
 def is_fernet(stored: bytes) -> bool:
-    """Whether it is a Fernet token in truth: FastMCP's own key sealed it."""
+    """Whether a stored value is a real Fernet token, which FastMCP's own key sealed."""
     return stored.startswith(FERNET) and not is_sealed_as_text(stored)
 
 

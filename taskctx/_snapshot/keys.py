@@ -20,21 +20,21 @@ from urllib.parse import quote, unquote
 from ..errors import InvalidArgument, InvalidType
 
 PLAIN_TASK = "task"
-"""The type segment of a plain Docket task, whose component is the function's name."""
+"""The type segment of a plain Docket task.  The component of such a task is the function's name."""
 
 
 REMEMBERED = 1024
-"""Scopes and functions, and segments that need quoting, come again and again."""
+"""How many scopes, functions and quoted segments are cached: they repeat."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.~-]+")
-"""What quoting leaves as it is (RFC 3986's unreserved characters): most ids, and all that are made for a task."""
+"""Segments that need no quoting (RFC 3986's unreserved characters): most ids, and every id that taskctx makes."""
 
 _SEGMENT = r"([A-Za-z0-9_.~%-]+)"
 _TASK_KEY = re.compile(f"(?:anon|auth:{_SEGMENT}):{_SEGMENT}:{_SEGMENT}:{_SEGMENT}")
 
 
 class TaskKeyParts(NamedTuple):
-    """A task key, decoded."""
+    """The decoded parts of a task key."""
 
     task_scope: str | None
     task_id: str
@@ -43,7 +43,7 @@ class TaskKeyParts(NamedTuple):
 
 
 def build_task_key(task_scope: str | None, task_id: str, task_type: str, component: str) -> str:
-    """The Docket task key of a task; ``task_scope`` None is an anonymous caller's.
+    """The Docket key of a task; ``task_scope`` is None for an anonymous caller.
 
     Raises:
         InvalidArgument: a segment is empty or cannot be written as UTF-8.
@@ -54,20 +54,20 @@ def build_task_key(task_scope: str | None, task_id: str, task_type: str, compone
     try:
         return f"{_owner(task_scope)}:{quoted}:{_kind(task_type, component)}"
     except TypeError:
-        # what has no hash is no string: quoting says which segment it is
+        # a segment without a hash is not a string: quoting finds which segment it is
         for name, segment in (("task scope", task_scope or "-"), ("task type", task_type), ("component", component)):
             _quoted(name, segment)
         raise
 
 
 def parse_task_key(key: str) -> TaskKeyParts | None:
-    """The parts of a task key of ours, or None for any other key."""
+    """The parts of a taskctx task key; None for any other key."""
     found = _TASK_KEY.fullmatch(key)
     if found is None:
         return None
     scope, task_id, task_type, component = found.groups()
     if "%" in key:
-        # the scope is None where there is none
+        # an anonymous task has no scope
         if scope is not None and "%" in scope:
             scope = _decoded(scope)
         if "%" in task_id:
@@ -79,7 +79,7 @@ def parse_task_key(key: str) -> TaskKeyParts | None:
 
 
 def snapshot_key(prefix: str, task_scope: str | None, task_id: str) -> str:
-    """Where a task's snapshot is stored, to be passed through ``docket.key()``."""
+    """The key of a task's snapshot, without the docket's prefix: pass it to ``docket.key()``."""
     return f"{prefix}:task:{_owner(task_scope)}:{_quoted('task id', task_id)}:snapshot"
 
 
@@ -108,6 +108,6 @@ def _quoted(name: str, segment: object) -> str:
 
 @lru_cache(REMEMBERED)
 def _decoded(segment: str) -> str:
-    """The segment's text; nothing unless quoting that text gives the segment again."""
+    """The segment's text; empty unless quoting that text gives the same segment."""
     text = unquote(segment)
     return text if quote(text, safe="") == segment else ""

@@ -1,4 +1,4 @@
-"""How long a snapshot lives, in whole seconds."""
+"""The lifetime of a snapshot, in whole seconds."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def whole_seconds(ttl: object) -> int:
     """A TTL argument (seconds or a timedelta) in whole seconds, rounded up.
 
     Raises:
-        InvalidArgument: it is below one second, or beyond reason.
-        InvalidType: it is neither a number nor a timedelta.
+        InvalidArgument: the TTL is below one second, or above ``LONGEST_TTL``.
+        InvalidType: the TTL is neither a number nor a timedelta.
     """
     if isinstance(ttl, timedelta):
         ttl = ttl.total_seconds()
@@ -28,7 +28,7 @@ def whole_seconds(ttl: object) -> int:
 
 
 def seconds_until(when: datetime | None) -> float:
-    """Seconds from now to ``when``, 0 when it is past or None."""
+    """Seconds from now until ``when``; 0 when ``when`` is past or None."""
     if when is None:
         return 0.0
     return max(0.0, (when - datetime.now(when.tzinfo or UTC)).total_seconds())

@@ -1,4 +1,4 @@
-"""A caller's context at the moment a task was submitted: the model of what is stored, and its JSON."""
+"""The snapshot: a caller's context at the moment of a task's submission.  Its model and its JSON."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ READABLE_SCHEMAS = range(1, SCHEMA_VERSION + 1)
 
 
 class _EmptyForNull:
-    """Metadata of a mapping or tuple that may be null in JSON, and is empty then."""
+    """Pydantic metadata: the mapping or tuple may be null in JSON, which means empty."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         kind = get_origin(source)
@@ -45,7 +45,7 @@ _Seconds = Annotated[float | None, Field(allow_inf_nan=False)]
 
 @dataclass(frozen=True, slots=True)
 class TaskContextSnapshot:
-    """Who asked, as captured when a task was submitted.  ``repr`` shows no credential.
+    """A caller's context, captured when a task was submitted.  ``repr`` shows no credential.
 
     Attributes:
         access_token_json: the caller's :class:`taskctx.AccessToken` as JSON.
@@ -55,12 +55,12 @@ class TaskContextSnapshot:
         trace_context: W3C carrier: ``traceparent``, ``tracestate``, ``baggage``.
         carried: JSON values of the registered ContextVars, by name.
         captured_at: seconds since the epoch, by the submitter's clock.
-        schema_version: of the stored form.
+        schema_version: the version of the stored form.
         required: names of the carried values without which the task must not run.
-        anonymity_is_meant: it was captured inside :func:`taskctx.anonymous`.
+        anonymity_is_meant: the snapshot was captured inside :func:`taskctx.anonymous`.
     """
 
-    # pydantic reads snapshots, and coerces nothing; a newer taskctx may have written more fields
+    # pydantic reads snapshots and coerces nothing; it ignores fields that a newer taskctx may have written
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="ignore", strict=True, hide_input_in_errors=True)
 
     access_token_json: str | None = field(default=None, repr=False)
@@ -79,25 +79,25 @@ class TaskContextSnapshot:
         """The context of the current caller, with the current OpenTelemetry trace context and baggage.
 
         Raises:
-            CaptureError: a carried value has no JSON form, a required one is not there, or there is no caller, which
-                ``on_anonymous`` refuses.
-            InvalidType: what the authenticator left as the access token is not one.
+            CaptureError: a carried value has no JSON form, a required value is missing, or there is no caller and
+                ``on_anonymous`` is ``refuse``.
+            InvalidType: the authenticator's access token lacks the attributes of a token.
         """
         docket, origin = current_docket.get(None), Origin()
         origin.capture("" if docket is None else docket.name)
         return cls(**origin.values)
 
     def to_json(self) -> str:
-        """The snapshot as a JSON object whose keys are the field names.
+        """The snapshot as a JSON object; its keys are the field names.
 
         Raises:
-            CaptureError: something in it has no JSON form.
+            CaptureError: a value in the snapshot has no JSON form.
         """
         return dump_json(Values(self._by_name())).decode()
 
     @classmethod
     def from_json(cls, raw: str | bytes) -> TaskContextSnapshot:
-        """The snapshot in a JSON object: fields it does not know are ignored, header names lower-cased.
+        """The snapshot in a JSON object.  Unknown fields are ignored, and header names become lower case.
 
         Raises:
             SnapshotError: ``malformed``, or ``schema_unsupported`` when a newer taskctx wrote it.
@@ -111,19 +111,19 @@ class TaskContextSnapshot:
     async def save(self, docket: Docket, task_scope: str | None, task_id: str, ttl_seconds: float | timedelta) -> None:
         """Store the snapshot as one Redis key that lives for ``ttl_seconds``.
 
-        The trace context stored is that of the ``taskctx.save`` span, where there is one.
+        The stored trace context is that of the ``taskctx.save`` span, where this span exists.
 
         Args:
             docket: an open docket.
             task_scope: the authorization scope of the task; None for an anonymous caller.
-            task_id: the caller's own id of the task.
+            task_id: the caller's own id for the task.
             ttl_seconds: seconds, or a timedelta; at least one second.
 
         Raises:
             InvalidArgument: the TTL is below one second, or an id is empty.
             InvalidType: an argument is of the wrong type.
-            CaptureError: something in the snapshot has no JSON form.
-            SaveError: the snapshot is too large, or the server did not take it.
+            CaptureError: a value in the snapshot has no JSON form.
+            SaveError: the snapshot is too large, or the server did not store it.
         """
         check_docket(docket)
         check_open(docket)
@@ -135,7 +135,7 @@ class TaskContextSnapshot:
             )
         except (SnapshotError, BackendError) as error:
             failure = SaveError(error.reason, error.cause)
-        # out here, it does not come from that error, nor from the frames that one has passed
+        # raised outside of the except block, so that it has neither that error as its context nor that error's frames
         raise failure
 
     async def _save(self, connection: Connection, key: str, ttl: int, saving: Save, within: Runtime) -> None:
@@ -165,11 +165,11 @@ class TaskContextSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class StoredSnapshot(TaskContextSnapshot):
-    """A snapshot with the stamp of its save.
+    """A snapshot with the time and TTL of its save.
 
     Attributes:
-        stored_at: seconds since the epoch by the server's clock, so that age needs no two hosts to agree.
-        ttl: seconds the key was given then.
+        stored_at: seconds since the epoch by the Redis server's clock, so that a snapshot's age depends on one clock.
+        ttl: the key's TTL at its save, in seconds.
     """
 
     stored_at: _Seconds = None
@@ -184,17 +184,17 @@ _stored_snapshots = TypeAdapter(StoredSnapshot)
 Snapshot = TypeVar("Snapshot", bound=TaskContextSnapshot)
 
 _NO_SNAPSHOT = (ValueError, TypeError, RecursionError)
-"""A TypeError is what pydantic makes of text with lone surrogates."""
+"""The errors for JSON that is no snapshot.  Pydantic raises TypeError for text with lone surrogates."""
 
 
 def stored_from(values: object) -> StoredSnapshot:
-    """The snapshot in a JSON value that is parsed already.
+    """The snapshot in a parsed JSON value.
 
     Raises:
-        SnapshotError: as :func:`parse_stored`.
+        SnapshotError: see :func:`parse_stored`.
     """
     try:
-        # to pydantic, a dataclass that coerces nothing is a mapping in JSON only
+        # a strict pydantic dataclass accepts a mapping from JSON only
         raw = pydantic_core.to_json(values, inf_nan_mode="constants")
     except _NO_SNAPSHOT:
         raise SnapshotError(Reason.MALFORMED) from None
@@ -205,7 +205,7 @@ def dump_json(values: Values) -> bytes:
     """A snapshot's values as JSON.
 
     Raises:
-        CaptureError: something in it has no JSON form.
+        CaptureError: one of the values has no JSON form.
     """
     try:
         return pydantic_core.to_json(values.by_name)
@@ -233,7 +233,7 @@ def _parsed(adapter: TypeAdapter[Snapshot], raw: str | bytes) -> Snapshot:
 
 
 def _objection(values: object) -> Reason:
-    """Why it is no snapshot.  A newer schema may have changed the fields' types: it is told by its version alone."""
+    """Why a JSON value is no snapshot.  Only the version identifies a newer schema: its field types may differ."""
     version = cast("dict[str, object]", values).get("schema_version") if isinstance(values, dict) else None
     newer = isinstance(version, int) and version not in READABLE_SCHEMAS
     return Reason.SCHEMA_UNSUPPORTED if newer else Reason.MALFORMED
@@ -247,4 +247,4 @@ def _value_in(raw: str | bytes) -> object:
 
 
 parse_stored: Callable[[str | bytes], StoredSnapshot] = partial(_parsed, _stored_snapshots)
-"""The snapshot in a stored JSON text.  As :meth:`TaskContextSnapshot.from_json`."""
+"""The snapshot in a stored JSON text.  Errors are those of :meth:`TaskContextSnapshot.from_json`."""

@@ -1,7 +1,7 @@
-"""The wire: where a snapshot is stored, as which bytes, and how it becomes a caller again.
+"""The wire format: a snapshot's Redis key, its stored bytes, and how a worker makes a caller of it.
 
-taskctx's own is plain; FastMCP's, in ``taskctx.fastmcp``, keeps FastMCP's keys and format.  Whoever submits or restores
-a task does it the same way over either.
+taskctx's own tasks use the plain wire.  FastMCP's tasks use the wire in ``taskctx.fastmcp``, with FastMCP's keys and
+format.  Code that submits or restores a task is the same for both.
 """
 
 from __future__ import annotations
@@ -22,54 +22,54 @@ from .snapshot import StoredSnapshot, dump_json, parse_stored
 
 
 class Wire(Protocol):
-    """How a snapshot is addressed, written, read and put in force.
+    """Addresses, writes, reads and applies a snapshot.
 
     Attributes:
-        keeps_expired_tokens: whether a task may get an expired token at all, where ``on_expired_token`` says so.
-        degraded: why a part of what was decoded was left out.
+        keeps_expired_tokens: whether a task may get an expired token where ``on_expired_token`` allows it.
+        degraded: why decoding left out a part of the snapshot.
     """
 
     keeps_expired_tokens: bool
     degraded: Reason | None
 
     def parse(self, task_key: str, /) -> TaskKeyParts | None:
-        """The parts of a Docket task key; None for a task that is not of this wire."""
+        """The parts of a Docket task key; None for a task that does not use this wire."""
         ...
 
     def key(self, docket: Docket, task_key: str, parts: TaskKeyParts, runtime: Runtime) -> str:
-        """The Redis key of a task's snapshot, complete."""
+        """The full Redis key of a task's snapshot."""
         ...
 
     def encode(self, values: Values, key: str, runtime: Runtime) -> bytes:
-        """The bytes to store: a snapshot's values by field name, ``stored_at`` and ``ttl`` among them.
+        """The bytes to store for a snapshot's values by field name, which include ``stored_at`` and ``ttl``.
 
         Raises:
-            CaptureError: something in it has no JSON form.
+            CaptureError: one of the values has no JSON form.
         """
         ...
 
     def encode_less(self, key: str, runtime: Runtime) -> bytes | None:
-        """What to store in place of more than ``max_snapshot_bytes``; None where that is refused."""
+        """The bytes to store in place of a snapshot above ``max_snapshot_bytes``; None where the save must fail."""
         ...
 
     def decode(self, stored: bytes, key: str, runtime: Runtime) -> StoredSnapshot:
         """The snapshot in stored bytes.
 
         Raises:
-            SnapshotError: with the reason why it cannot be read.
+            SnapshotError: the bytes cannot be read; the error has the reason.
         """
         ...
 
     def sealing_key_id(self, runtime: Runtime, /) -> str | None:
-        """The id of the keyring's key that :meth:`encode` seals with; None where taskctx does not seal."""
+        """The id of the key that :meth:`encode` seals with; None where taskctx does not seal."""
         ...
 
     def envelope(self, stored: bytes) -> bytes | None:
-        """The envelope in stored bytes; None where no keyring of taskctx's sealed them."""
+        """The envelope in stored bytes; None where no taskctx keyring sealed them."""
         ...
 
     def lifetimes(self, snapshot: StoredSnapshot, runtime: Runtime) -> tuple[int, int] | None:
-        """The TTLs that a snapshot gets at its save and at a renewal; None where taskctx did not write it."""
+        """The snapshot's TTLs in seconds, at its save and at a renewal; None where taskctx did not write it."""
         ...
 
     def fails_task(self, reason: Reason, runtime: Runtime) -> bool:
@@ -77,16 +77,16 @@ class Wire(Protocol):
         ...
 
     def caller(self, parts: TaskKeyParts, snapshot: StoredSnapshot, credential: Credential | None) -> Caller:
-        """The snapshot's caller, with this credential, which its framework knows from now on too.
+        """The snapshot's caller, with this credential.  The framework gets the same caller.
 
         Raises:
-            SnapshotError: (``malformed``) the framework refuses it.
+            SnapshotError: (``malformed``) the framework refuses the caller.
         """
         ...
 
 
 class _Plain:
-    """taskctx's own wire."""
+    """The wire of taskctx's own tasks."""
 
     keeps_expired_tokens = True
     degraded: Reason | None = None
@@ -94,7 +94,7 @@ class _Plain:
     sealing_key_id = staticmethod(attrgetter("codec.sealing_key_id"))
 
     def key(self, docket: Docket, task_key: str, parts: TaskKeyParts, runtime: Runtime) -> str:
-        # the key's segments are quoted already: as keys.snapshot_key of its scope and id
+        # gives the same as keys.snapshot_key with the task's scope and id; the key's segments are quoted already
         owner, _, _ = task_key.rsplit(":", 2)
         return docket.key(f"{runtime.settings.key_prefix}:task:{owner}:snapshot")
 
@@ -117,7 +117,7 @@ class _Plain:
         return runtime.settings.fails_task(reason)
 
     def clear(self) -> None:
-        """Taskctx's own caller is cleared anyway."""
+        """Do nothing: the runtime clears taskctx's own caller."""
 
     def caller(self, parts: TaskKeyParts, snapshot: StoredSnapshot, credential: Credential | None) -> Caller:
         return Caller(

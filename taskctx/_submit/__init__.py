@@ -1,1 +1,1 @@
-"""The sending end: a task and its snapshot are submitted together."""
+"""The submitter's side: a task and its snapshot are submitted together."""

@@ -1,4 +1,4 @@
-"""Submitting tasks with their caller's context: Docket's ``add``, ``replace`` and ``add_many``, and a snapshot."""
+"""Submits tasks with their caller's context: Docket's ``add``, ``replace`` and ``add_many``, plus a snapshot."""
 
 from __future__ import annotations
 
@@ -51,25 +51,25 @@ def add(
     key: str | None = None,
     ttl: TTL = None,
 ) -> Callable[..., Awaitable[Execution]]:
-    """Add a task to a docket with the current caller's context.  As ``docket.add``, called in the same two steps::
+    """Add a task to a docket with the current caller's context.  Call it in two steps, like ``docket.add``::
 
         execution = await taskctx.add(docket, make_report)(42)
 
     A live ``session`` and ``server`` bound with :func:`taskctx.bind_caller` are registered for workers in this
-    process.  Tasks that are added at the same time travel together, each with its own answer.
+    process.  Tasks that are added at the same time share round trips; each gets its own answer.
 
     Args:
         docket: an open docket.
         function: the task, or its registered name.
-        when: when it is due, with a time zone; now by default.
-        key: the task's id, a fresh one by default.  It becomes part of the Docket key (``execution.key``) beside the
-            caller's scope, so duplicates are judged per scope.  A duplicate leaves the first submission's context in
-            force, and Docket answers ``ALREADY_SCHEDULED``.
+        when: when the task is due, with a time zone; now by default.
+        key: the task's id; by default a new one.  The Docket key (``execution.key``) consists of this id and the
+            caller's scope, so each scope has its own ids.  A duplicate keeps the first submission's context, and
+            Docket answers ``ALREADY_SCHEDULED``.
         ttl: seconds (or a timedelta) by which the context outlives ``when``; the ``pending_ttl`` setting by default.
 
     Raises:
         CaptureError, SaveError: the context could not be captured or saved, and nothing was scheduled (unless
-            ``on_save_failure`` is ``continue``); or there is no caller, and ``on_anonymous`` is ``refuse``.
+            ``on_save_failure`` is ``continue``); or there is no caller and ``on_anonymous`` is ``refuse``.
         ScheduleError: the context was saved, but Docket could not schedule the task within ``backend_timeout``.
         InvalidArgument, InvalidType: an argument cannot be used.
         KeyError: ``function`` is a name that is not registered on the docket.
@@ -98,10 +98,10 @@ def replace(
 def replace(
     docket: Docket, function: TaskFunction | str, when: datetime, key: str, ttl: TTL = None
 ) -> Callable[..., Awaitable[Execution]]:
-    """Replace a task that is scheduled under ``key`` in the caller's scope, and its context.  As ``docket.replace``.
+    """Replace the task under ``key`` in the caller's scope, and its context.  Like ``docket.replace``.
 
-    A run of the replaced task that a worker claims in the instant between the save and the replacement sees the
-    replacing caller's context; both are of the same scope.  If Docket fails, the first context is put back.
+    When a worker claims the replaced task in the instant between the save and the replacement, that run sees the
+    new caller's context; both callers have the same scope.  If Docket fails, the first context is stored again.
 
     Arguments and errors are those of :func:`add`; ``when`` and ``key`` must be given.
     """
@@ -121,22 +121,22 @@ def replace(
 async def add_many(
     docket: Docket, calls: Iterable[TaskCall], *, chunk_size: int | None = 1000, ttl: TTL = None
 ) -> list[Execution]:
-    """Add a batch of tasks with the current caller's context, in pipelined round trips.  As ``docket.add_many``.
+    """Add a batch of tasks with the current caller's context, in pipelined round trips.  Like ``docket.add_many``.
 
     The context is captured once, and all tasks of the batch share the trace context of one save.  Nothing is
     scheduled when a snapshot of the batch cannot be saved.
 
     Args:
         docket: an open docket.
-        calls: made with ``docket.call(function, when, key)(...)``; each key becomes a task id, as with :func:`add`.
-        chunk_size: how many tasks travel in one round trip; None sends all at once.
-        ttl: as with :func:`add`.
+        calls: made with ``docket.call(function, when, key)(...)``; each key becomes a task id, as in :func:`add`.
+        chunk_size: how many tasks one round trip sends; None sends all at once.
+        ttl: see :func:`add`.
 
     Returns:
         One execution for each call, in order; its ``disposition`` is Docket's answer.
 
     Raises:
-        CaptureError, SaveError, ScheduleError, InvalidArgument, InvalidType: as with :func:`add`.
+        CaptureError, SaveError, ScheduleError, InvalidArgument, InvalidType: see :func:`add`.
     """
     check_docket(docket)
     if chunk_size is not None and chunk_size < 1:
@@ -156,10 +156,10 @@ async def add_many(
 
 
 def check_when(when: object) -> datetime:
-    """A time with a time zone; Docket takes no other.
+    """The value, which must be a datetime with a time zone: Docket accepts no other.
 
     Raises:
-        InvalidType: it is none.
+        InvalidType: the value is no such datetime.
     """
     if not isinstance(when, datetime):
         raise InvalidType(f"when must be a datetime, not {type(when).__name__}")
@@ -171,7 +171,7 @@ def check_when(when: object) -> datetime:
 def _checked(
     docket: Docket, function: TaskFunction | str, when: datetime | None, key: str | None, ttl: TTL
 ) -> tuple[str, int | None]:
-    """The name of a task that is on the docket from now on, and the seconds for which its snapshot outlives it."""
+    """Register the task on the docket; returns its name, and the seconds by which its snapshot outlives ``when``."""
     if not isinstance(docket, Docket):  # pyright: ignore[reportUnnecessaryIsInstance]
         check_docket(docket)
     if when is not None:
@@ -183,7 +183,7 @@ def _checked(
             f"not {type(function).__name__}"
         )
     if not isinstance(function, str) and docket.tasks.get(name) is not function:
-        # what is on it already need not be looked at again: Docket's add does so once more
+        # a registered function is not registered again: Docket's add checks it once more anyway
         docket.register(function)
     if key is not None:
         build_task_key(None, key, PLAIN_TASK, name)  # an id that cannot be used is refused now, not at submission
@@ -193,7 +193,7 @@ def _checked(
 async def _save(
     submission: Submission, task_id: str, outlives: int | None, reserve: Callable[[], Awaitable[None]]
 ) -> None:
-    """Capture the caller's context and store it, as the ``on_save_failure`` setting has it."""
+    """Capture the caller's context and store it; a failure follows the ``on_save_failure`` setting."""
     origin, is_captured = submission.origin, True
     try:
         origin.capture(submission.docket.name, submission.name)
@@ -214,7 +214,7 @@ async def _save(
 async def _save_all(
     docket: Docket, submissions: Sequence[Submission], task_ids: Sequence[str], outlives: int | None, chunk_size: int
 ) -> None:
-    """As :func:`_save`, for all tasks of a batch or none."""
+    """Do :func:`_save` for all tasks of a batch or for none."""
     origin = submissions[0].origin
     is_captured = _is_captured(origin, submissions)
     for submission, task_id in zip(submissions, task_ids, strict=True):
@@ -254,12 +254,12 @@ async def _store_all(docket: Docket, submissions: Sequence[Submission], chunk_si
         failure = SaveError(error.reason, error.cause)
     else:
         return
-    # as in Submission.save
+    # raised here for the reason given in Submission.save
     raise failure
 
 
 def _is_captured(origin: Origin, submissions: Sequence[Submission]) -> bool:
-    """Capture the caller's context; says whether that was possible, where ``on_save_failure`` is ``continue``."""
+    """Capture the caller's context; returns False where that failed and ``on_save_failure`` is ``continue``."""
     names = {each.name for each in submissions}
     try:
         origin.capture(submissions[0].docket.name, names.pop() if len(names) == 1 else "", len(submissions))
@@ -271,8 +271,8 @@ def _is_captured(origin: Origin, submissions: Sequence[Submission]) -> bool:
 
 
 async def _reserve_all(submissions: Sequence[Submission]) -> None:
-    """As :meth:`Submission.reserve`, in one round trip but for those whose key is taken."""
-    # of two tasks with one key, the first is the one that Docket will schedule
+    """Do :meth:`Submission.reserve` for a batch in one round trip; a task whose key is in use needs more."""
+    # of two tasks with the same key, Docket will schedule the first
     first: dict[str, Submission] = {}
     for submission in submissions:
         if first.setdefault(submission.redis_key, submission) is not submission:

@@ -1,4 +1,4 @@
-"""Tasks that were submitted before, by the id that their caller gave to ``add``: cancelled, and looked up."""
+"""Cancels a submitted task, or looks it up, by the id that its caller gave to ``add``."""
 
 from __future__ import annotations
 
@@ -27,53 +27,53 @@ T = TypeVar("T")
 
 
 async def cancel(docket: Docket, key: str) -> bool:
-    """Cancel a task of the current caller's, and take its context away.  As ``docket.cancel``, by the caller's own id.
+    """Cancel a task of the current caller, and remove its context.  Like ``docket.cancel``, by the caller's own id.
 
-    The context of a task that waits is removed.  A task that runs keeps it for ``completed_ttl``, as one that is done:
-    Docket asks its worker to cancel the body, which may go on for a while.
+    The context of a waiting task is removed.  The context of a running task stays for ``completed_ttl``, like that of a
+    finished task: Docket asks the worker to cancel the task's body, which may continue for a while.
 
     Args:
         docket: an open docket.
         key: the id that was given to :func:`add`.
 
     Returns:
-        Whether there was something to cancel.  Nothing is changed where the caller has no task of this id that waits or
-        runs, because the id is unknown, the task is another scope's, or it has ended.
+        True if a task was cancelled.  False, without any change, where the caller has no waiting or running task with
+        this id, because the id is unknown, the task belongs to another scope, or the task has ended.
 
     Raises:
-        ExecutionError: the server could not be asked, or refused.  Ask again: a second call does no harm.
+        ExecutionError: the server could not be reached, or refused.  Call again: a second call does no harm.
         InvalidArgument, InvalidType: an argument cannot be used.
     """
     return await _Task(docket, key).asked(_Task.cancel)
 
 
 async def get_execution(docket: Docket, key: str) -> Execution | None:
-    """A task of the current caller's, with its state.  As ``docket.get_execution``, by the caller's own id.
+    """A task of the current caller, with its state.  Like ``docket.get_execution``, by the caller's own id.
 
     Args:
         docket: an open docket.
         key: the id that was given to :func:`add`.
 
     Returns:
-        None where the caller has no such task, because the id is unknown, the task is another scope's, or Docket has
-        forgotten it (when it ended longer ago than the docket's ``execution_ttl``).
+        None where the caller has no such task, because the id is unknown, the task belongs to another scope, or Docket
+        has deleted its record (when the task ended longer ago than the docket's ``execution_ttl``).
 
     Raises:
-        ExecutionError: the server could not be asked, or refused.
+        ExecutionError: the server could not be reached, or refused.
         InvalidArgument, InvalidType: an argument cannot be used.
     """
     return await _Task(docket, key).asked(_Task.execution)
 
 
 class _Record(NamedTuple):
-    """A task that Docket has a record of."""
+    """Docket's record of a task."""
 
     task_key: str
     claim: Claim
 
 
 class _Task:
-    """A task of the current caller's, of which the id is known but not the function."""
+    """A task of the current caller; its id is known, its function is not."""
 
     def __init__(self, docket: Docket, task_id: str) -> None:
         check_docket(docket)
@@ -85,13 +85,13 @@ class _Task:
         self._stored: Stored | None = None
 
     async def asked(self, ask: Callable[[_Task], Awaitable[T]]) -> T:
-        """What one of the methods below gives.
+        """The result of ``ask``, which is one of the methods below.
 
         Raises:
-            ExecutionError: the server did not do what it was asked.
+            ExecutionError: the server could not be reached, or refused.
         """
         try:
-            # not too many at a time: each takes a connection
+            # a limited number at a time: each uses a connection
             return await scheduler_of(self._docket).alone(partial(ask, self))
         except BackendError as error:
             refused = error
@@ -104,7 +104,7 @@ class _Task:
         for record in live:
             await self._docket.cancel(record.task_key)
         if live:
-            # a context that is left over has a TTL, and workers sweep
+            # a failure here is harmless: a remaining snapshot has a TTL, and workers sweep
             with suppress(BackendError):
                 await self._take_context_away(live)
         return bool(live)
@@ -117,23 +117,23 @@ class _Task:
         return None
 
     async def _records(self) -> list[_Record]:
-        """What Docket has under this id: of one function as a rule, and tasks that wait or run before others."""
+        """Docket's records under this id, usually of one function; waiting and running tasks come first."""
         with self._connection.deadline():
             self._stored = await commands.fetch(self._connection, self._snapshot_key)
         records = await self._records_of([self._key_of(name) for name in self._docket.tasks])
         if not records and self._stored is not None:
-            # a task that this process has not registered
+            # this process may not have registered the task's function
             records = await self._records_of(await self._searched())
         return sorted(records, key=lambda record: record.claim.state not in commands.LIVE)
 
     async def _take_context_away(self, cancelled: Sequence[_Record]) -> None:
-        """Remove the snapshot, or shorten its life if a worker claimed one of these tasks before it was cancelled."""
+        """Remove the snapshot, or shorten its TTL if a worker claimed one of these tasks before the cancellation."""
         if self._stored is None:
             return
         with self._connection.deadline():
             claims = await self._claims([record.task_key for record in cancelled])
             if any(claim.state in commands.LIVE for claim in claims):
-                return  # it was added again
+                return  # the task was added again
             if all(_never_ran(record.claim, now) for record, now in zip(cancelled, claims, strict=True)):
                 await commands.compare_and_set(self._connection, self._snapshot_key, self._stored.value, None)
             else:
@@ -151,7 +151,7 @@ class _Task:
         return await claims_of(self._connection, [self._docket.runs_key(key) for key in task_keys])
 
     async def _searched(self) -> list[str]:
-        """The Docket keys of tasks with this id, whatever their function."""
+        """The Docket keys of all tasks with this id, for any function."""
         prefix = self._docket.runs_key("")
         ours = self._docket.runs_key(self._key_of("-")).removesuffix("-")
         async with aclosing(scan(self._connection, ours)) as steps:
@@ -162,5 +162,5 @@ class _Task:
 
 
 def _never_ran(before: Claim, now: Claim) -> bool:
-    """Whether a task that waited was cancelled before a worker claimed it.  Docket refuses to have it claimed later."""
+    """Whether a waiting task was cancelled before a worker claimed it.  Docket lets no worker claim it after that."""
     return before.state is TaskState.PENDING and now == Claim(TaskState.ENDED, before.started_at)

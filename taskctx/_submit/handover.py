@@ -1,7 +1,7 @@
-"""Handing tasks whose contexts are saved to Docket, until it has them or it is known that it does not.
+"""Gives tasks with a saved context to Docket, until Docket has scheduled them or has certainly not.
 
-An answer of Docket's may be lost, or be "later".  A task's key makes it safe to ask again: Docket takes it once.
-Before that, a look at Docket's record shows whether it has the task already, which may have been run by now.
+Docket's answer may be lost, or the server may answer "later".  Asking again is safe: Docket schedules a key once.
+Before asking again, Docket's record of the task shows whether it was scheduled; it may even have run by now.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ Many = Callable[[Sequence[TaskCall]], Awaitable[Sequence[Execution]]]
 
 
 async def hand_over(submission: Submission, call: TaskCall, schedule: Callable[[], Awaitable[Execution]]) -> Execution:
-    """Have Docket schedule a task, and act on its answer.
+    """Let Docket schedule a task, and act on its answer.
 
     Raises:
-        ScheduleError: the server did not take it, or did not say so.
+        ScheduleError: the server did not accept the task, or did not answer.
     """
     caller = submission.origin.caller
 
@@ -65,7 +65,7 @@ async def hand_over(submission: Submission, call: TaskCall, schedule: Callable[[
 async def hand_over_all(
     submissions: Sequence[Submission], calls: Sequence[TaskCall], schedule: Many
 ) -> list[Execution]:
-    """As :func:`hand_over`, for a batch.  What Docket refuses to single tasks is in their executions, as it has it."""
+    """Do :func:`hand_over` for a batch.  When Docket refuses a single task, that task's execution holds the error."""
     batch = _Batch(submissions, calls, schedule)
     try:
         for submission in submissions:
@@ -94,7 +94,7 @@ async def hand_over_all(
 
 
 class _Batch:
-    """Tasks that are scheduled together, each until it has its answer."""
+    """Tasks that are scheduled together, until each has its answer."""
 
     def __init__(self, submissions: Sequence[Submission], calls: Sequence[TaskCall], schedule: Many) -> None:
         self._submissions = submissions
@@ -103,7 +103,7 @@ class _Batch:
         self._answers: dict[int, Execution] = {}
 
     async def schedule_rest(self) -> list[Execution]:
-        """Have Docket schedule those without an answer; raises one that is "later"."""
+        """Let Docket schedule the tasks without an answer; raises an answer that means "later"."""
         rest, put_off = self._rest(), list[Exception]()
         executions = await self._schedule([self._calls[place] for place in rest])
         for place, execution in zip(rest, executions, strict=True):
@@ -117,7 +117,7 @@ class _Batch:
         return [self._answers[place] for place in range(len(self._calls))]
 
     async def again(self) -> list[Execution]:
-        """As :meth:`schedule_rest`, without those whose answer was lost."""
+        """Do :meth:`schedule_rest`, without the tasks that Docket has scheduled although its answer was lost."""
         rest = self._rest()
         found = await asyncio.gather(
             *(_scheduled_already(self._submissions[place], self._calls[place]) for place in rest)
@@ -130,7 +130,7 @@ class _Batch:
 
 
 async def abandon_all(submissions: Sequence[Submission]) -> None:
-    """As :meth:`Submission.abandon`, for a batch, within one deadline."""
+    """Do :meth:`Submission.abandon` for a batch, within one deadline."""
     with submissions[0].best_effort():
         await asyncio.gather(*(each.take_back_unless_scheduled() for each in submissions), return_exceptions=True)
 
@@ -139,7 +139,7 @@ async def _again(submission: Submission, again: Callable[[], Awaitable[T]], fail
     """Try again within ``backend_timeout``.
 
     Raises:
-        BackendError: it was not to be done.
+        BackendError: no attempt succeeded.
     """
     timers = submission.connection.timers
     with Deadline(timers, submission.origin.runtime.settings.backend_timeout):
@@ -147,7 +147,7 @@ async def _again(submission: Submission, again: Callable[[], Awaitable[T]], fail
 
 
 async def _scheduled_already(submission: Submission, call: TaskCall) -> Execution | None:
-    """The execution, where Docket has scheduled it and its answer was lost.  It may have ended by now."""
+    """The execution, where Docket scheduled the task and its answer was lost.  The task may have ended by now."""
     if not submission.is_own(await commands.record_of(submission.connection, submission.record_key), call.when):
         return None
     found = Execution(
@@ -165,7 +165,7 @@ async def _scheduled_already(submission: Submission, call: TaskCall) -> Executio
 
 
 def _tell(error: BaseException, submissions: Sequence[Submission]) -> None:
-    """Tell the observers that tasks whose contexts were saved were not scheduled; a cancelled request is no failure."""
+    """Tell the observers that tasks with a saved context were not scheduled; a cancelled request is no failure."""
     if isinstance(error, Exception):
         first = submissions[0]
         reason, cause = (error.reason, error.cause) if isinstance(error, BackendError) else (None, None)

@@ -1,7 +1,7 @@
-"""Having Docket schedule tasks: those that are submitted at the same time travel together.
+"""Schedules tasks with Docket; tasks that are submitted at the same time share a batch.
 
-``docket.add`` costs two to three times as much CPU as a task of ``docket.add_many`` does.  So a task whose submitter's
-span is not recorded joins those that are under way, each with its own disposition, error and trace context.
+``docket.add`` costs two to three times as much CPU as one task in ``docket.add_many``.  So a task joins the current
+batch unless its submitter's span is recorded.  Each task keeps its own disposition, error and trace context.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from .docket_messages import carrying
 T = TypeVar("T")
 
 MAX_ALONE = 8
-"""Calls of Docket's own that are under way at a time: redis-py's pool does not queue for connections, it raises."""
+"""How many calls of Docket run at a time: redis-py's pool does not wait for a free connection, it raises."""
 
 MAX_TOGETHER = 64
-"""Tasks that travel together: their arguments, of whatever size, are in memory at the same time."""
+"""The most tasks in a batch: their arguments, of any size, are in memory at the same time."""
 
 CLUSTER = ("redis+cluster:", "rediss+cluster:")
-"""In a cluster tasks go alone: ``add_many`` sends its script to every node, and so schedules none while one is away."""
+"""No batches in a cluster: ``add_many`` sends its script to every node, so it schedules nothing while one is down."""
 
 PATIENCE = 5.0
-"""Seconds for which a submitter that is cancelled waits for the batch that its task is in."""
+"""How many seconds a cancelled submitter waits for the batch that holds its task."""
 
 
 class _Add(NamedTuple):
@@ -53,14 +53,14 @@ class Scheduler:
         self._batch: asyncio.Future[None] | None = None
 
     async def add(self, call: TaskCall) -> Execution:
-        """As ``docket.add``, with what else is being added, unless Docket's own span of it is to be recorded."""
+        """Do ``docket.add``, in a batch with other tasks, unless Docket's own span of this task must be recorded."""
         carrier = message_carrier() if self._may_batch else None
         if carrier is None:
             return await self.alone(partial(self._add_alone, _Add(call, {})))
         try:
             answer = await self._lane.ask(_Add(call, carrier))
         except asyncio.CancelledError:
-            # What becomes of the snapshot depends on whether the task was scheduled: that must be settled by then.
+            # Whether the snapshot stays depends on whether the task was scheduled: wait until that is known.
             if self._batch is not None:
                 with suppress(asyncio.CancelledError):
                     await asyncio.wait([self._batch], timeout=PATIENCE)
@@ -70,7 +70,7 @@ class Scheduler:
         return answer
 
     async def alone(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """Have Docket do something with one task by itself."""
+        """Let Docket do something with one task, outside of a batch."""
         async with self._alone:
             return await ask()
 
@@ -80,8 +80,8 @@ class Scheduler:
         return self._docket.add(function, call.when, call.key)(*call.args, **call.kwargs)
 
     async def _add_batch(self, adds: Sequence[_Add]) -> list[Execution | Exception]:
-        """Add tasks of several submitters.  It runs in a clean context: each message gets its submitter's own trace
-        context, and Docket's span of the batch, inside of one that is not recorded, is not recorded either.
+        """Add tasks of several submitters.  It runs in a clean context: each message gets its own submitter's trace
+        context.  Docket's span of the batch is not recorded, because its parent is not recorded.
         """
         self._batch = asyncio.get_running_loop().create_future()
         parent = next((add.carrier for add in adds if add.carrier), dict[str, str]())
@@ -97,19 +97,19 @@ class Scheduler:
             executions = await self._docket.add_many([add.call for add in adds], chunk_size=None)
         except FAILURES:
             raise
-        except Exception:  # noqa: BLE001 - it is one task's (its arguments cannot be pickled), and nothing was sent
+        except Exception:  # noqa: BLE001 - one task's error (its arguments cannot be pickled): nothing was sent
             return [await self._answer(add) for add in adds]
         return [own_error(execution) or execution for execution in executions]
 
     async def _answer(self, add: _Add) -> Execution | Exception:
         try:
             return await self._add_alone(add)
-        except Exception as error:  # noqa: BLE001 - it is raised where the task was submitted
+        except Exception as error:  # noqa: BLE001 - raised to the task's own submitter
             return error
 
 
 def own_error(execution: Execution) -> Exception | None:
-    """Docket keeps the error of one task of a batch, which its ``add`` would have raised."""
+    """The error of one task of a batch, which Docket keeps in the execution; ``docket.add`` would have raised it."""
     if execution.disposition is not Disposition.FAILED:
         return None
     return cast("Exception | None", execution.schedule_exception)

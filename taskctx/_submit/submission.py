@@ -1,8 +1,8 @@
 """One task and its snapshot, submitted together.
 
 A snapshot is stored before its task is scheduled, because a worker may claim a task the moment it is scheduled.  So a
-task that was not scheduled after all must leave no snapshot behind, and a duplicate must leave the first submission's
-in force: it looks before it writes, and waits while another submitter stands between its own two steps.
+task that is not scheduled must leave no snapshot behind, and a duplicate must not overwrite the first submission's
+snapshot: it reads before it writes, and waits while another submitter is between its save and its scheduling.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from ..operations import Field, Save
 from ..telemetry.observe import observe
 
 IN_FLIGHT = 2
-"""Seconds for which a snapshot without a task is taken to be another submitter's, who is about to schedule it."""
+"""For so many seconds a snapshot without a task is taken for that of a submitter that is about to schedule."""
 
 POLL_INTERVAL = 0.02
 
 
 class Standing(Enum):
-    """What stands under the snapshot's key."""
+    """What is stored under the snapshot's key."""
 
     OURS = "this submission's snapshot"
     OVER_EARLIER = "this submission's snapshot, over one of an earlier run"
@@ -45,17 +45,17 @@ class Standing(Enum):
 
 
 class Submission:
-    """One task on its way: place, save, and when Docket was asked to schedule it, conclude or abandon.
+    """One task that is being submitted: place, save, and after Docket's answer conclude or abandon.
 
     Attributes:
-        unique: the task's id was made for it, so no other submission can have it.
-        record_key: of Docket's record of the task; empty where its scheduling is not taskctx's.
-        lessened: the value was too large, and is stored without what may be left out.
-        fields: the names of what the snapshot holds.
-        value: the snapshot as stored (see ``batch.Value``); None where the task is to run without context.
-        previous: what stood under the key before, to be put back if Docket does not schedule the task.
-        generation: of the task that is being replaced; the replacement has a later one.
-        saved_in: the span of its save, which began a trace where the submitter is in none.
+        unique: taskctx made the task's id, so no other submission can have the same id.
+        record_key: the key of Docket's record of the task; empty where taskctx does not schedule the task.
+        lessened: the value was too large, so its optional parts are not stored.
+        fields: the names of the parts that the snapshot holds.
+        value: the stored bytes of the snapshot (see ``batch.Value``); None where the task runs without context.
+        previous: the value under the key before this submission; it is stored again if Docket does not schedule.
+        generation: the generation of the task that this one replaces; the replacement has a later one.
+        saved_in: the span of the save, which began a trace where the submitter has no trace.
     """
 
     __slots__ = (
@@ -112,7 +112,7 @@ class Submission:
         return self.value is not None and self.standing is not Standing.DEFERRED
 
     def place(self, task_id: str, outlives: int | None) -> None:
-        """Say where the snapshot goes and how long it lives: ``outlives`` seconds (``pending_ttl``) after it is due."""
+        """Set the snapshot's key and TTL: it lives ``outlives`` seconds (default ``pending_ttl``) after ``when``."""
         settings = self.origin.runtime.settings
         if outlives is None:
             outlives = settings.pending_ttl
@@ -124,20 +124,20 @@ class Submission:
         self.ttl = outlives if self.when is None else whole_seconds(seconds_until(self.when) + outlives)
 
     def place_at(self, redis_key: str, parts: TaskKeyParts, ttl: int) -> None:
-        """As :meth:`place`, of a task whose scheduling is not taskctx's."""
+        """Do :meth:`place` for a task that taskctx does not schedule."""
         self.redis_key, self.parts, self.ttl = redis_key, parts, ttl
 
     @contextmanager
     def best_effort(self) -> Generator[None]:
-        """What is done inside may fail, and takes at most ``backend_timeout``: a snapshot left over has a TTL."""
+        """Ignore backend errors of the block, and limit it to ``backend_timeout``: a remaining snapshot has a TTL."""
         with suppress(BackendError), Deadline(self.connection.timers, self.origin.runtime.settings.backend_timeout):
             yield
 
     async def save(self, reserve: Callable[[], Awaitable[None]]) -> None:
-        """Store the captured context by way of ``reserve``, one of the methods below.
+        """Store the captured context with ``reserve``, which is one of the methods below.
 
         Raises:
-            CaptureError, SaveError: it was not stored.
+            CaptureError, SaveError: the context was not stored.
         """
         runtime = self.origin.runtime
         saving = Save(docket_name=self.docket.name, docket_task=self.name, task_id=self.parts.task_id)
@@ -155,20 +155,20 @@ class Submission:
         except (SnapshotError, BackendError) as error:
             failure = SaveError(error.reason, error.cause)
         except asyncio.CancelledError:
-            # the server may have stored it all the same
+            # the server may have stored the snapshot anyway
             await self.abandon()
             raise
         else:
             return
-        # out here, it does not come from that error, nor from the frames that one has passed
+        # raised outside of the except block, so that it has neither that error as its context nor that error's frames
         raise failure
 
     def encode(self, stored_at: float) -> None:
-        """Make the bytes to store, with the current trace context, which inside of a save is that of its own span.
+        """Make the bytes to store, with the current trace context; inside of a save that is the save's own span.
 
         Raises:
             CaptureError: the context has no JSON form.
-            SnapshotError: (``too_large``) they are more than ``max_snapshot_bytes``.
+            SnapshotError: (``too_large``) there are more bytes than ``max_snapshot_bytes``.
         """
         origin = self.origin
         self.fields = origin.parts
@@ -186,7 +186,7 @@ class Submission:
             self.value, self.lessened = memoryview(less), True
 
     def describe(self, operation: Save) -> None:
-        """Tell telemetry what is saved."""
+        """Fill in the operation's fields for telemetry."""
         operation.ttl = self.ttl
         operation.fields = self.fields
         operation.sealed_with = self.wire.sealing_key_id(self.origin.runtime)
@@ -194,7 +194,7 @@ class Submission:
             operation.failed(Reason.TOO_LARGE)
 
     async def reserve(self) -> None:
-        """Store the snapshot of a task to be added, unless the task is there already."""
+        """Store the snapshot of a task that will be added, unless the task is scheduled already."""
         if self.unique:
             if self.value is not None:
                 await commands.put(self.connection, self.redis_key, self.value, self.ttl)
@@ -202,7 +202,7 @@ class Submission:
             await self.reserve_contested()
 
     async def reserve_contested(self) -> None:
-        """There is a snapshot under the key: of a live task, of one that ended, or of one about to be scheduled."""
+        """Reserve a key that holds a snapshot: of a live task, of an ended task, or of a task about to be scheduled."""
         while True:
             stored, record = await commands.look(self.connection, self.redis_key, self.record_key)
             if record.live:
@@ -217,7 +217,7 @@ class Submission:
                 return
 
     async def reserve_over(self) -> None:
-        """Store the snapshot of a task that replaces what is scheduled under its key, to be put back if it does not."""
+        """Store the snapshot of a replacing task; remember the earlier value, to store it again on failure."""
         while True:
             previous, record = await commands.look(self.connection, self.redis_key, self.record_key)
             expected = None if previous is None else previous.value
@@ -226,18 +226,18 @@ class Submission:
                 if await self._swap(expected, self.value, self.ttl):
                     return
             except BaseException:
-                # there is no answer, or the submitter has left: the server may have done it all the same
+                # there is no answer, or the submitter is cancelled: the server may have stored the value anyway
                 await self.abandon()
                 raise
 
     async def reserve_nothing(self, reserve: Callable[[], Awaitable[None]]) -> None:
-        """The task is to run without context: see that it does not find an earlier run's."""
+        """Let the task run without context: remove the snapshot of an earlier run."""
         self.value, self.standing, self.previous, self.generation = None, Standing.OURS, None, -1
         with self.best_effort():
             await reserve()
 
     async def conclude(self, execution: Execution) -> None:
-        """Docket answered.  Never raises: the answer stands, and a snapshot left over has a TTL."""
+        """Act on Docket's answer.  Never raises: the answer is valid, and a remaining snapshot has a TTL."""
         with self.best_effort():
             if execution.disposition is Disposition.FAILED:
                 await self.take_back_unless_scheduled()
@@ -250,19 +250,19 @@ class Submission:
             self.forget_live()
 
     async def abandon(self) -> None:
-        """Docket failed.  Its answer may only have been lost, so the snapshot goes unless the task is there."""
+        """Clean up after Docket failed: remove the snapshot, unless the task is scheduled (its answer was lost)."""
         with self.best_effort():
             await self.take_back_unless_scheduled()
 
     async def take_back_unless_scheduled(self) -> None:
-        """As :meth:`abandon`, which bounds it and keeps its errors."""
+        """Do :meth:`abandon` without its time limit; errors are raised."""
         if self.record_key and (self.written or self.previous is not None):
             record = await commands.record_of(self.connection, self.record_key)
             if not record.live or record.generation <= self.generation:
                 await self._take_back()
 
     def register_live(self) -> None:
-        """Let workers in this process find the caller's live session and server, if this task is the caller's."""
+        """Let workers in this process find the caller's session and server, if this submission saved its snapshot."""
         caller = self.origin.caller
         if not self.written:
             return
@@ -272,22 +272,22 @@ class Submission:
             register_task_server(self.parts.task_id, caller.server)
 
     def forget_live(self) -> None:
-        """The task is not to be.  The session stays: it is the caller's, whatever becomes of this task."""
+        """Unregister the server of a task that is not scheduled.  The session stays: other tasks may use it."""
         server = self.origin.caller.server
         if self.written and server is not None:
             servers.remove(self.parts.task_id, server)
 
     async def _was_asked_twice(self, execution: Execution) -> bool:
-        """Docket knows the task already, because our own command was sent again, whose answer was lost."""
+        """Whether Docket knows the task because the answer to the first command was lost and it was sent again."""
         if self.unique or self.standing is Standing.DEFERRED:
             return self.unique
         return self.is_own(await commands.record_of(self.connection, self.record_key), execution.when)
 
     def is_own(self, record: TaskRecord, when: datetime) -> bool:
-        """Whether Docket's record of the key is of this very submission.
+        """Whether Docket's record of the key belongs to this submission.
 
-        It has the moment, to the microsecond, for which this submission is due, and is none of an earlier submission
-        that was seen to stand there.
+        Its due time then equals this submission's to the microsecond, and its generation is later than that of the
+        earlier submission that was found under the key.
         """
         if self.standing is Standing.DEFERRED or record.state is TaskState.UNKNOWN:
             return False
@@ -297,10 +297,10 @@ class Submission:
         if self.value is None:
             return
         if self.standing is Standing.DEFERRED:
-            # the run that this one deferred to ended in between
+            # the run that this submission deferred to has ended in between
             await commands.put(self.connection, self.redis_key, self.value, self.ttl)
         elif self.standing is Standing.OVER_EARLIER:
-            # the earlier run may have ended in between, and shortened what it took for its own
+            # the earlier run may have ended in between, and shortened the TTL of this snapshot as if it was its own
             await commands.expire(self.connection, self.redis_key, self.ttl)
 
     async def _take_back(self) -> None:
@@ -312,7 +312,7 @@ class Submission:
         return await commands.compare_and_set(self.connection, self.redis_key, expected, value, ttl)
 
     async def _is_in_flight(self, stored: Stored) -> bool:
-        """Whether a snapshot was stored just now, by the server's own clock.  One that cannot be read was not."""
+        """Whether a snapshot was stored just now, by the server's clock.  False for a snapshot that cannot be read."""
         try:
             snapshot = self.wire.decode(bytes(stored.value), self.redis_key, self.origin.runtime)
         except SnapshotError:
