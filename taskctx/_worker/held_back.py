@@ -7,6 +7,7 @@ body, and the snapshot is not read again where it is known to be the one in forc
 from __future__ import annotations
 
 import asyncio
+from contextvars import Context
 from typing import Final, NamedTuple
 
 from docket.dependencies import AdmissionBlocked
@@ -63,7 +64,7 @@ class _HeldBack(dict[tuple[str, str], _Try]):
         while len(self) >= MOST:
             self._forget(next(iter(self)))
         delay = 0.0 if blocked.retry_delay is None else blocked.retry_delay.total_seconds()
-        timer = asyncio.get_running_loop().call_later(delay + KEPT, self._forget, key)
+        timer = asyncio.get_running_loop().call_later(delay + KEPT, self._forget, key, context=Context())
         self[key] = _Try(restoration, execution, execution.attempt, not blocked.handled, timer)
 
     def resume(self, restoration: Restoration, execution: Execution) -> None:

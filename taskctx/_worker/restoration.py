@@ -169,7 +169,7 @@ class Restoration:
         """
         self._asked = earlier._expired
         if is_in_force and 2 * earlier.ttl_left() > self.runtime.settings.pending_ttl:
-            self._wire, self.connection, self.redis_key = earlier._wire, earlier.connection, earlier.redis_key
+            self._wire, self.redis_key = earlier._wire, earlier.redis_key
             self.snapshot, self._ttl, self._read_at = earlier.snapshot, earlier._ttl, earlier._read_at
 
     def renewed(self, ttl: int) -> None:
@@ -191,6 +191,7 @@ class Restoration:
     async def _restored(self, docket: Docket, *, renew: bool) -> Reason | None:
         """Read, open and judge; None when all is ready to take effect, or else the reason why it is not."""
         try:
+            self.connection = connection_of(docket)
             snapshot = self.snapshot or await self._read(docket, renew=renew)
             # a refreshed token takes its time, which is not Redis's
             credential = await self._judge(snapshot)
@@ -221,8 +222,7 @@ class Restoration:
 
     async def _read(self, docket: Docket, *, renew: bool) -> StoredSnapshot:
         """Fetch and open the snapshot; nothing takes effect yet."""
-        within, settings = self.runtime, self.runtime.settings
-        self.connection = connection = connection_of(docket)
+        within, settings, connection = self.runtime, self.runtime.settings, self.connection
         self.redis_key = key = self._wire.key(docket, self._key, self._parts, within)
         with Deadline(connection.timers, settings.backend_timeout):
             renew_to = settings.pending_ttl if renew else None

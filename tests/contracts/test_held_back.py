@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import time
+import weakref
 from collections.abc import Awaitable, Callable
+from contextvars import Context, ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
+from uuid import uuid4
 
 import pytest
 from docket import ConcurrencyLimit, Docket, Execution
@@ -17,9 +22,9 @@ from taskctx import AccessToken
 from taskctx._worker import held_back as module
 from taskctx._worker.held_back import held_back
 from taskctx._worker.restoration import Restoration
-from tests.conftest import make_worker
+from tests.conftest import BACKEND, make_worker
 from tests.contracts.outcomes import counted, failures, restores, work
-from tests.helpers import ADA, Caller, look, running, wait_until
+from tests.helpers import ADA, Caller, look, running, ttl, wait_until
 from tests.secrets import secret
 
 LATE = Caller("late", expires_at=int(time.time()) - 60)
@@ -28,6 +33,7 @@ LATE = Caller("late", expires_at=int(time.time()) - 60)
 NEW = LATE.token.model_copy(update={"token": secret("new"), "expires_at": int(time.time()) + 3600})
 
 TASKS = 4
+COMPLETED = 900
 SOON = timedelta(milliseconds=400)
 """Long enough that four tasks are not so far apart on a busy machine that none is held back."""
 
@@ -199,6 +205,54 @@ async def test_tries_that_are_remembered_are_bounded(docket: Docket, monkeypatch
     assert not held_back
 
 
+async def test_no_context_is_kept(docket: Docket) -> None:
+    """A try that was taken up again, or gave way to others, leaves no timer that keeps its caller until it is due."""
+    who: ContextVar[_Someone] = ContextVar("who")
+    execution = Execution(docket, _noop, (), {}, "anon:a:task:noop", _now(), 1)
+    # asyncio forgets at once a timer that was cancelled and is the next to be due
+    asyncio.get_running_loop().call_later(60, _now, context=Context())
+
+    async def held() -> weakref.ref[_Someone]:
+        someone = _Someone()
+        who.set(someone)
+        held_back.remember(Restoration(execution.key), execution, AdmissionBlocked(execution))
+        return weakref.ref(someone)
+
+    someone = await asyncio.create_task(held())
+    held_back.resume(Restoration(execution.key), execution)
+    await asyncio.sleep(0)  # asyncio itself lets go of a task's context a step after its end
+    gc.collect()
+    assert someone() is None
+
+
+@pytest.mark.skipif(BACKEND != "valkey", reason="memory:// ends with its event loop")
+def test_a_try_in_another_event_loop(backend_url: str, registry: CollectorRegistry) -> None:
+    """What was restored in a loop that is closed serves in the next; the connection of that loop does not."""
+    seen: Seen = []
+    docket = Docket(f"loops-{uuid4()}", backend_url)
+    ended: list[Execution] = []
+
+    async def task(limit: RateLimit = RateLimit(1, per=LATER)) -> None:
+        seen.append(taskctx.get_access_token())
+
+    async def is_held_back() -> None:
+        async with docket, make_worker(docket) as worker, running(worker):
+            with ADA.bound():
+                ended.extend([await taskctx.add(docket, task)() for _ in range(2)])
+            await wait_until(lambda: len(seen) == len(held_back) == 1)
+
+    async def runs() -> None:
+        async with docket, make_worker(docket) as worker:
+            await worker.run_until_finished()
+            assert [await ttl(docket, execution) <= COMPLETED for execution in ended] == [True] * 2
+
+    asyncio.run(is_held_back())
+    asyncio.run(runs())
+
+    assert seen == [ADA.token] * 2
+    assert read(registry) == 2
+
+
 async def test_what_was_configured_since_counts(docket: Docket, registry: CollectorRegistry) -> None:
     """Neither a token nor a snapshot that was restored under other settings is used."""
     seen: Seen = []
@@ -215,6 +269,10 @@ async def test_what_was_configured_since_counts(docket: Docket, registry: Collec
 
     assert (before.asked, after.asked) == (2, 1)
     assert seen == [NEW] * 2
+
+
+class _Someone:
+    """Whoever a context holds."""
 
 
 async def _noop() -> None: ...
