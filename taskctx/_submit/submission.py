@@ -318,7 +318,7 @@ class Submission:
         except SnapshotError:
             return False
         if stored.ttl is not None:
-            return snapshot.ttl is not None and snapshot.ttl - stored.ttl < IN_FLIGHT
+            return snapshot.ttl is not None and 0 <= snapshot.ttl - stored.ttl < IN_FLIGHT
         return snapshot.stored_at is not None and (
             0 <= await self.connection.server_time() - snapshot.stored_at < IN_FLIGHT
         )

