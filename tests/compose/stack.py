@@ -114,7 +114,11 @@ class Stack:
         (found,) = (
             each for each in self.containers() if each["Config"]["Labels"]["com.docker.compose.service"] == service
         )
-        done = self.engine.docker("logs", found["Id"])
+        return self.logs(found)
+
+    def logs(self, container: dict[str, Any], *options: str) -> str:
+        """What one of :meth:`containers` has printed."""
+        done = self.engine.docker("logs", *options, container["Id"])
         return done.stdout + done.stderr
 
     def left(self) -> dict[str, list[str]]:

@@ -119,8 +119,8 @@ def test_the_workers_share_the_work(stack: Stack) -> None:
 def test_it_goes_in_order_and_leaves_nothing(stack: Stack) -> None:
     """``stop`` kills nothing; ``down`` keeps the volumes alone, and with ``--volumes`` nothing."""
     stack.done(*PROFILES, "stop")
-    codes = {each["Name"]: each["State"]["ExitCode"] for each in stack.containers()}
-    assert not [name for name, code in codes.items() if code == KILLED]
+    killed = [each for each in stack.containers() if each["State"]["ExitCode"] == KILLED]
+    assert not killed, [stack.logs(each, "--timestamps", "--tail", "50") for each in killed]
     stack.done(*PROFILES, "down")
     assert set(stack.left()) == {"volumes"}
     stack.done(*PROFILES, "down", "--volumes")

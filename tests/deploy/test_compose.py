@@ -163,10 +163,10 @@ def test_the_service_does_not_need_its_telemetry() -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_stop_is_heard(service: str) -> None:
-    """Programs of ours have an init above them, and workers the time to end their tasks."""
+    """Programs of ours have an init above them.  Workers have time to end their tasks, and the collector for its queue."""
     definition = SERVICES[service]
     assert definition.get("init", False) == (definition["image"] == BUILT)
-    assert ("stop_grace_period" in definition) == (service in WORKERS)
+    assert ("stop_grace_period" in definition) == (service in (*WORKERS, "otel-collector"))
 
 
 def test_health_is_asked_for_without_a_shell() -> None:
