@@ -1,1 +1,1 @@
-"""How a snapshot travels: the only code that speaks to Redis."""
+"""The transport of snapshots: the only code of the core that sends Redis commands."""

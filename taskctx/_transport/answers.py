@@ -1,6 +1,6 @@
-"""What a failure means for what comes next: another try may help, or a command was refused, and which one.
+"""Reads a Redis failure: whether another try may help, and which command was refused.
 
-The server's own text is read and never passed on: it may quote what it was sent.
+The server's own text is never passed on: it may quote the data of a command.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 from redis import exceptions as redis_errors
 
 FAILURES = (redis_errors.RedisError, redis_errors.RedisClusterException, OSError)
-"""All that a Redis client raises when a command is not done."""
+"""All errors that a Redis client raises when a command fails."""
 
 DOCKETS_COMMANDS: Final = (
     *("client|setinfo", "del", "evalsha", "exec", "exists", "expire", "get", "hdel", "hello", "hexists", "hget"),
@@ -21,35 +21,35 @@ DOCKETS_COMMANDS: Final = (
     *("xgroup|create", "xlen", "xpending", "xrange", "xread", "xreadgroup", "zadd", "zcard", "zcount", "zrange"),
     *("zrangebyscore", "zrem", "zremrangebyscore", "zscore"),
 )
-"""What Docket sends, and its scripts call.  taskctx needs no other command."""
+"""The commands that Docket sends and that its scripts call.  taskctx needs no other command."""
 
 EXTRA_COMMANDS: Final = ("scan", "time", "ttl")
-"""What taskctx sends besides, and does without where it is refused."""
+"""The other commands that taskctx sends; it works without them where the server refuses them."""
 
 CLUSTERS_COMMANDS: Final = ("cluster|slots", "command", "eval")
-"""What Docket and the client of a cluster send besides."""
+"""The other commands that Docket and a cluster client send in a cluster."""
 
 _LOOKING = ("config|get", "getrange", "hmget", "info", "strlen", "xinfo|groups")
-"""What the command line sends besides, to look at what there is."""
+"""The other commands that taskctx's command line sends, all of them read-only."""
 
 _KNOWN = {*DOCKETS_COMMANDS, *EXTRA_COMMANDS, *CLUSTERS_COMMANDS, *_LOOKING}
 
 _NAMED = re.compile(r"(?:permissions to run the|unknown command) ['`]([a-z|]+)['`]", re.IGNORECASE)
-"""Where Redis and Valkey name the command that they refuse; up to Redis 6.2 they do not."""
+"""Finds the refused command in an error of Redis or Valkey; up to 6.2 Redis does not name it."""
 
 _LATER: Final = {"BUSY", "LOADING", "READONLY", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN", "NOSCRIPT"}
-"""The answers with which a server says that the same command may be done later."""
+"""The error codes of a server that may accept the same command later."""
 
 _CODES: Final[Mapping[type[Exception], str]] = {
     redis_errors.BusyLoadingError: "LOADING",
     redis_errors.ReadOnlyError: "READONLY",
     redis_errors.MasterDownError: "MASTERDOWN",
     redis_errors.ClusterDownError: "CLUSTERDOWN",
-    redis_errors.ClusterError: "TRYAGAIN",  # redirected too often, in the middle of a move
+    redis_errors.ClusterError: "TRYAGAIN",  # too many redirects while slots move
     redis_errors.TryAgainError: "TRYAGAIN",
     redis_errors.NoScriptError: "NOSCRIPT",
 }
-"""redis-py has a type for some, and takes the code off their text."""
+"""The codes of errors that have a type in redis-py: redis-py removes the code from their text."""
 
 _LOST = (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError)
 _UNWELCOME = (redis_errors.AuthenticationError, redis_errors.AuthorizationError)
@@ -57,7 +57,7 @@ _WRONG_TYPE = "WRONGTYPE"
 
 
 def later(error: Exception) -> str | None:
-    """The code of an answer that says "later"; None where it says something else."""
+    """The code of an error that means "later"; None for any other error."""
     for kind, code in _CODES.items():
         if isinstance(error, kind):
             return code
@@ -68,26 +68,26 @@ def later(error: Exception) -> str | None:
 
 
 def is_lost(error: Exception) -> bool:
-    """Whether there was no answer: the connection broke, or did not come about."""
+    """Whether there was no answer: the connection broke, or was not established."""
     return isinstance(error, _LOST) and not isinstance(error, _UNWELCOME)
 
 
 def is_of_another_type(error: Exception) -> bool:
-    """Whether the key holds a list, a hash, ...: something else writes there."""
+    """Whether the key holds a list, a hash or another type: another program writes there."""
     return isinstance(error, redis_errors.ResponseError) and str(error).startswith(_WRONG_TYPE)
 
 
 def is_refusal(error: Exception) -> bool:
-    """Whether a command was refused for itself: the user may not send it, or the server does not have it."""
+    """Whether the server refused the command itself: the user may not send it, or the server does not know it."""
     if isinstance(error, redis_errors.NoPermissionError) or refused_command(error) is not None:
         return True
-    # in a script, some versions do not name it
+    # some versions do not name a command that a script called
     return isinstance(error, redis_errors.ResponseError) and "script" in str(error) and not later(error)
 
 
 def refused_command(error: Exception) -> str | None:
-    """The command that the server refused because of the user's permissions, or does not know."""
+    """The command that the server refused (because of the user's permissions) or does not know."""
     found = _NAMED.search(str(error)) if isinstance(error, redis_errors.ResponseError) else None
     name = found[1].lower() if found else ""
-    # a name that is none of these may be anything
+    # an unknown name may be any text
     return name.replace("|", " ").upper() if name in _KNOWN else None

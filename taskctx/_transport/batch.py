@@ -1,7 +1,7 @@
-"""Operations on keys, and many of them in few commands.
+"""Operations on keys; many operations need few commands.
 
-redis-py takes some 10 us of CPU for every command of a pipeline, and 2 us for another key of a script that does the
-same to many.  All keys are of one docket, and so of one slot and one node.
+redis-py takes some 10 us of CPU for every command of a pipeline, but only 2 us for another key of one script.  All
+keys belong to one docket, and so to one slot and one node.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from itertools import islice
 from typing import Any, Literal, NamedTuple, Protocol
 
 Value = bytes | memoryview
-"""What is stored.  A view is as good as bytes to redis-py, and shows nothing of them where redis-py, or who watches it,
-writes a command into an error, a span or a breadcrumb, or error reporters the locals of a frame.
+"""A value to store.  redis-py accepts a memoryview like bytes, and the view hides the content where redis-py, an
+instrumentation or an error reporter writes a command or a local variable into an error, a span or a report.
 """
 
 Replies = list[Any]
-"""One for each command of an operation; an exception where the server refused it."""
+"""One reply for each command of an operation; an exception where the server refused the command."""
 
 
 class Pipeline(Protocol):
-    """Of redis-py's client, its cluster's, or burner-redis's; the clients themselves have the same methods."""
+    """A pipeline of redis-py, of its cluster client, or of burner-redis; the clients have the same methods."""
 
     def get(self, name: str) -> Any: ...
     def ttl(self, name: str) -> Any: ...
@@ -34,7 +34,7 @@ class Pipeline(Protocol):
 
 
 class OneByOne:
-    """A pipeline of a server in this process (burner-redis), whose own takes ten times as long as its commands."""
+    """A pipeline for burner-redis, the in-process server: its own pipeline is ten times slower than its commands."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -62,26 +62,26 @@ class OneByOne:
 
 
 class Script:
-    """A script, sent by its digest as Docket's are, so that it takes no permission more than Docket's do."""
+    """A script that is sent by its digest, like Docket's scripts, so it needs no permission that Docket does not."""
 
     __slots__ = ("sha", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.sha = sha1(text.encode()).hexdigest()  # noqa: S324 - the name that Redis gives it
+        self.sha = sha1(text.encode()).hexdigest()  # noqa: S324 - Redis names a script by its SHA-1
 
 
 class Kind(NamedTuple):
     """One kind of operation.
 
     Attributes:
-        queue: puts the commands of one operation into a pipeline; gives the last one's answer to await, where it is
-            given a client in place of a pipeline.  None where the script is the only way.
-        replies: how many commands that are.
-        script: does many operations: it gets the keys of all and then the arguments of all, and gives a list of
-            replies for each.  None where each is done by its commands.
+        queue: puts the commands of one operation into a pipeline.  Given a client in place of a pipeline, it returns
+            the last command's awaitable.  None where only the script does the operation.
+        replies: the number of these commands.
+        script: does many operations: it takes the keys of all operations and then their arguments, and returns a list
+            of replies for each operation.  None where only the commands do the operation.
         alone: the script that ``queue`` sends for one operation.
-        extra: a command that the operation can do without, and the place of its reply.
+        extra: an optional command of the operation, and the index of its reply.
     """
 
     queue: Callable[[Pipeline, Operation], Any] | None
@@ -92,7 +92,7 @@ class Kind(NamedTuple):
 
 
 class Operation(NamedTuple):
-    """One operation.  ``apart``: it is done by its commands, whatever else there is to do."""
+    """One operation.  ``apart``: do it by its own commands, not in the script of a batch."""
 
     kind: Kind
     keys: tuple[str, ...]
@@ -101,10 +101,10 @@ class Operation(NamedTuple):
 
 
 class Batch:
-    """What travels together: operations as commands, and the replies to them as the replies to each operation."""
+    """Operations that are sent together: makes commands of operations, and sorts the replies by operation."""
 
     def __init__(self, operations: Sequence[Operation], *, scripts: bool) -> None:
-        """``scripts`` says whether the server's scripts know every command that ours are made of."""
+        """``scripts``: whether the server's scripts support every command of taskctx's scripts."""
         self._operations = operations
         self._scripts: dict[Script, list[int]] = {}
         self._apart: list[int] = []
@@ -126,18 +126,18 @@ class Batch:
 
     @property
     def scripts(self) -> set[Script]:
-        """All that it sends."""
+        """All scripts that the batch sends."""
         return {*self._scripts, *(alone for place in self._apart if (alone := self._operations[place].kind.alone))}
 
     def queue(self, pipeline: Pipeline) -> Any:
-        """Put all commands into a pipeline; gives the last one's answer to await, where that is a client."""
+        """Put all commands into a pipeline.  Given a client in its place, returns the last command's awaitable."""
         answer: Any = None
         for script, places in self._scripts.items():
             operations = [self._operations[place] for place in places]
-            # as bytes: redis-py looks longer at a text
+            # as bytes: redis-py is slower with text
             keys = [key.encode() for operation in operations for key in operation.keys]
             arguments = [argument for operation in operations for argument in operation.arguments]
-            # a cluster's pipeline has no method for it
+            # a cluster's pipeline has no evalsha method
             answer = pipeline.execute_command("EVALSHA", script.sha, len(keys), *keys, *arguments)
         for place in self._apart:
             operation = self._operations[place]
@@ -146,10 +146,10 @@ class Batch:
         return answer
 
     def sorted(self, replies: Replies) -> list[Replies]:
-        """The replies to each operation.  A script that was refused was refused to all of its operations.
+        """The replies to each operation.  The refusal of a script is the reply to all of its operations.
 
         Raises:
-            ValueError: the server answered more or less than it was asked.
+            ValueError: the number of replies is not the number of commands.
         """
         found: dict[int, Replies] = {}
         left = iter(replies)

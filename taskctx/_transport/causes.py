@@ -1,6 +1,6 @@
-"""What kept a command from the server, in fixed words: nothing that a server, a resolver or a library said is quoted.
+"""The cause of a failed command, in fixed words: no text of a server, a resolver or a library is quoted.
 
-redis-py raises one ``ConnectionError`` for most of it, and what it was is in the exception behind that.
+redis-py raises the same ``ConnectionError`` for most causes; the exception behind it says more.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .answers import later, refused_command
 class Cause(Enum):
     """What happened, and what to do about it.
 
-    ``str()`` of one is two sentences without the last full stop, as a reason's explanation.
+    ``str()`` of a cause is two sentences without the last full stop, like a reason's explanation.
     """
 
     NAME = (
@@ -140,7 +140,7 @@ class Cause(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RefusedCommand:
-    """A command that the user may not send, or that the server does not have.  As :class:`Cause`."""
+    """A command that the user may not send, or that the server does not know.  Used like a :class:`Cause`."""
 
     command: str
     do: str = "Allow it to the user in the docket's URL: docs/deploy.md has all ACL rules"
@@ -153,7 +153,7 @@ class RefusedCommand:
 
 
 def cause_of(failure: BaseException) -> Cause | RefusedCommand | None:
-    """The cause of what a client of Redis raised; None where nothing more can be said than that it failed."""
+    """The cause of a Redis client's error; None where the cause is unknown."""
     errors = list(_behind(failure))
     for error in errors:
         if (cause := _cause(error)) is not None:
@@ -162,9 +162,9 @@ def cause_of(failure: BaseException) -> Cause | RefusedCommand | None:
 
 
 def _behind(failure: BaseException) -> Iterator[BaseException]:
-    """An exception and those that led to it, as far as they are a client's, the operating system's, or a deadline's.
+    """An exception and the exceptions behind it that come from the client, the operating system or a deadline.
 
-    What else is behind them is what the caller was handling when it called.
+    An exception of another kind further behind is one that the calling code was handling.
     """
     error: BaseException | None = failure
     while isinstance(error, redis_errors.RedisError | redis_errors.RedisClusterException | OSError | CancelledError):
@@ -207,7 +207,7 @@ _LATER = {
 
 
 def _of_answer(error: redis_errors.RedisError) -> Cause | RefusedCommand | None:
-    """What redis-py has no type of its own for."""
+    """The cause of an error that has no type of its own in redis-py."""
     said = str(error)
     if (command := refused_command(error)) is not None:
         return RefusedCommand(command)
@@ -228,7 +228,7 @@ _NO_WAY = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL}
 
 
 def _of_system(error: OSError) -> Cause | None:
-    # asyncio puts the errors of several addresses into the text of one without a number
+    # when several addresses fail, asyncio raises one error without a number, and quotes the errors in its text
     numbers = {error.errno} if error.errno is not None else set(map(int, _ERRNO.findall(str(error))))
     if errno.ECONNREFUSED in numbers:
         return Cause.REFUSED
@@ -238,13 +238,13 @@ def _of_system(error: OSError) -> Cause | None:
 
 
 def _broke_as_it_was_opened(error: BaseException) -> bool:
-    """Whether a connection broke in its first exchange, in which redis-py introduces itself."""
+    """Whether a connection broke in its first exchange (redis-py's handshake)."""
     names = (frame.f_code.co_name for frame, _ in walk_tb(error.__traceback__))
     return isinstance(error, redis_errors.ConnectionError) and any(name.startswith("on_connect") for name in names)
 
 
 _NOT_VALID_TODAY, _OTHER_HOST = {9, 10}, {62, 64}
-"""OpenSSL's numbers (X509_V_ERR_...): not yet valid and expired; another host name and another address."""
+"""OpenSSL's error numbers (X509_V_ERR_...): not yet valid and expired; another host name and another address."""
 
 
 def _of_tls(error: ssl.SSLError) -> Cause:

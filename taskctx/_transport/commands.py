@@ -1,7 +1,7 @@
-"""Redis commands: each operation on a snapshot, alone and with others.
+"""Redis commands: each operation on a snapshot, alone and in a batch.
 
-The commands are those that Redis, Valkey, a cluster of them and ``memory://`` (burner-redis) have in common, and each
-operation that is sent twice does what it does once.
+The commands are those that Redis, Valkey, their clusters and ``memory://`` (burner-redis) have in common.  Every
+operation is idempotent.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from .connection import Connection
 
 
 class Stored(NamedTuple):
-    """A value with the seconds it has left, read together; None where the server refuses to say.
+    """A value and its TTL in seconds, read together; the TTL is None where the server refuses to tell it.
 
-    It is a view, for the sake of frames: see ``batch.Value``.
+    The value is a memoryview, which hides its content from error reporters: see ``batch.Value``.
     """
 
     value: memoryview
@@ -26,7 +26,7 @@ class Stored(NamedTuple):
 
 
 class TaskState(Enum):
-    """What Docket knows of a task key."""
+    """The state of a task key in Docket's record."""
 
     UNKNOWN = "unknown"
     PENDING = "pending"
@@ -35,7 +35,7 @@ class TaskState(Enum):
 
 
 LIVE = (TaskState.PENDING, TaskState.RUNNING)
-"""The states of a task that is to run or runs."""
+"""The states of a waiting or running task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,10 @@ class TaskRecord:
     """Docket's record of a task key.
 
     Attributes:
-        due: seconds since the epoch.
-        generation: which submission, retry or perpetuation of the key it is.
-        known: Docket holds the key for it.  A task parked at a concurrency limit is pending and yet gives way.
+        due: the time when the task is due, in seconds since the epoch.
+        generation: the number of this submission, retry or perpetuation of the key.
+        known: Docket reserves the key for the task.  A task that a concurrency limit parked is pending, but its key is
+            free.
     """
 
     state: TaskState
@@ -55,32 +56,32 @@ class TaskRecord:
 
     @property
     def live(self) -> bool:
-        """Docket would answer ALREADY_SCHEDULED to another ``add``."""
+        """Whether Docket would answer ALREADY_SCHEDULED to another ``add``."""
         return self.known or self.state is TaskState.RUNNING
 
 
 async def put(connection: Connection, key: str, value: Value, ttl: int) -> None:
-    """Store a value for ``ttl`` seconds, over whatever was there."""
+    """Store a value for ``ttl`` seconds; an earlier value is overwritten."""
     await connection.run(Operation(_PUT, (key,), (value, str(ttl))), len(value))
 
 
 async def put_new(connection: Connection, key: str, value: Value, ttl: int) -> bool:
-    """Store a value for ``ttl`` seconds where there is none yet; says whether it is there now."""
-    # the answer may be lost and the command sent again: what counts is what is there
+    """Store a value for ``ttl`` seconds if the key is free; returns whether the key holds this value now."""
+    # the answer may be lost and the command repeated: so the stored value is compared
     _, there = await connection.run(Operation(_PUT_NEW, (key,), (value, str(ttl))), len(value))
     return there == value
 
 
 async def put_all_new(connection: Connection, entries: Sequence[tuple[str, Value, int]]) -> list[bool]:
-    """As :func:`put_new`, for each ``(key, value, ttl)``, in one round trip."""
+    """Do :func:`put_new` for each ``(key, value, ttl)``, in one round trip."""
     answers = await connection.run_all([Operation(_PUT_NEW, (key,), (value, str(ttl))) for key, value, ttl in entries])
     return [there == value for (_, there), (_, value, _) in zip(answers, entries, strict=True)]
 
 
 async def fetch(connection: Connection, key: str, *, renew_to: int | None = None) -> Stored | None:
-    """The value under a key and the seconds it had left; ``renew_to`` makes that at least so many, afterwards.
+    """The value under a key and its TTL.  Afterwards, ``renew_to`` raises the TTL to at least so many seconds.
 
-    Where the server refuses to say what is left, ``renew_to`` makes it so many.
+    Where the server refuses to tell the TTL, it becomes ``renew_to``, even if it was longer.
     """
     if renew_to is None:
         value, ttl = await connection.run(Operation(_FETCH, (key,)))
@@ -96,7 +97,7 @@ async def fetch(connection: Connection, key: str, *, renew_to: int | None = None
 
 
 async def look(connection: Connection, key: str, record_key: str) -> tuple[Stored | None, TaskRecord]:
-    """What is stored under a key, and what Docket knows of the task."""
+    """The value under a key, and Docket's record of the task."""
     value, ttl, *record = await connection.run(Operation(_LOOK, (key, record_key)))
     return None if value is None else Stored(memoryview(value), ttl), _task_record(record)
 
@@ -104,7 +105,7 @@ async def look(connection: Connection, key: str, record_key: str) -> tuple[Store
 async def compare_and_set(
     connection: Connection, key: str, expected: Value | None, value: Value | None, ttl: int = 1
 ) -> bool:
-    """Put ``value`` (None: nothing) where ``expected`` (None: nothing) is; False when something else is there."""
+    """Replace ``expected`` by ``value`` (None: no value); False when the key holds another value."""
     arguments = (expected or b"", value or b"", str(ttl))
     size = len(arguments[0]) + len(arguments[1])
     (done,) = await connection.run(Operation(_COMPARE_AND_SET, (key,), arguments), size)
@@ -112,16 +113,16 @@ async def compare_and_set(
 
 
 async def expire(connection: Connection, key: str, ttl: int) -> None:
-    """Give a value ``ttl`` seconds from now."""
+    """Set the TTL of a value, in seconds."""
     await connection.run(Operation(_EXPIRE, (key,), (str(ttl),)))
 
 
 async def expire_unless_superseded(
     connection: Connection, key: str, ttl: int, record_key: str, generation: int
 ) -> None:
-    """Give a value ``ttl`` seconds from now, unless Docket's record of the task is of a later generation than this."""
+    """Set the TTL of a value, unless Docket's record of the task has a later generation than ``generation``."""
     if connection.in_process:
-        # a script of burner-redis's takes a hundred times as long as two commands, between which nothing else runs
+        # a burner-redis script is a hundred times slower than these two commands, and no other code runs between them
         record = await record_of(connection, record_key)
         if not 0 < generation < record.generation:
             await expire(connection, key, ttl)
@@ -130,24 +131,24 @@ async def expire_unless_superseded(
 
 
 async def expire_and_look(connection: Connection, key: str, ttl: int, record_key: str) -> TaskRecord:
-    """Give a value ``ttl`` seconds from now; says what Docket knew of the task after that."""
+    """Set the TTL of a value; returns Docket's record of the task, read after that."""
     _, *record = await connection.run(Operation(_EXPIRE_AND_LOOK, (key, record_key), (str(ttl),)))
     return _task_record(record)
 
 
 async def life_of(connection: Connection, key: str, record_key: str) -> tuple[int, TaskRecord]:
-    """The seconds that a value has left (negative: none, no end, or unknown), and what Docket knows of the task."""
+    """The TTL of a value (negative: no value, no TTL, or unknown), and Docket's record of the task."""
     ttl, *record = await connection.run(Operation(_LIFE_OF, (key, record_key)))
     return -1 if ttl is None else ttl, _task_record(record)
 
 
 async def record_of(connection: Connection, record_key: str) -> TaskRecord:
-    """What Docket knows of a task key."""
+    """Docket's record of a task key, read now."""
     return _task_record(await connection.run(Operation(_RECORD_OF, (record_key,))))
 
 
 _RECORD_FIELDS = ("state", "known", "when", "generation")
-"""Docket has no call for them that does not unpickle the task's arguments (held by tests/upstream/test_docket.py)."""
+"""Docket's own calls for these fields unpickle the task's arguments too (see tests/upstream/test_docket.py)."""
 
 
 def _task_record(fields: Replies) -> TaskRecord:
@@ -168,7 +169,7 @@ def task_state(stored: bytes | None) -> TaskState:
             return TaskState.ENDED
 
 
-# How each operation's commands are put into a pipeline.
+# These functions put the commands of each operation into a pipeline.
 
 
 def _put(pipeline: Pipeline, do: Operation) -> Any:
@@ -219,7 +220,7 @@ def _record(pipeline: Pipeline, do: Operation) -> Any:
     return [pipeline.hget(do.keys[-1], name) for name in _RECORD_FIELDS][-1]
 
 
-# Scripts.  Those that do many get the keys of all operations, and then the arguments of all.
+# Scripts.  A script for many operations takes the keys of all operations, and then the arguments of all.
 
 _PUT_SCRIPT = Script(
     """

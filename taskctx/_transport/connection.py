@@ -1,7 +1,7 @@
-"""The way to Redis: one connection for each docket, with its lane, its batches, its retries and its clock.
+"""The connection to Redis: one for each docket, with its lane, its batches, its retries and its clock.
 
-Operations of concurrent tasks travel together; what is refused to them together is done one by one.  What may be done
-later is tried again, and what goes wrong all the same is a :class:`BackendError`.
+Operations of concurrent tasks share a batch.  When the server refuses a batch, its operations are sent one by one.
+When the server answers "later", the operation is tried again.  All other failures are a :class:`BackendError`.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class _Made(NamedTuple, Generic[T]):
 
 
 class PerDocket(Generic[T]):
-    """One of something for each docket, and a new one when the docket is used in another event loop.
+    """One object for each docket, and a new one when the docket is used in another event loop.
 
-    The docket is held weakly, so what is made must not hold it otherwise.
+    The docket is the key of a weak mapping, so the object must not hold a strong reference to the docket.
     """
 
     def __init__(self, make: Callable[[Docket], T]) -> None:
@@ -50,27 +50,27 @@ class PerDocket(Generic[T]):
 
     def of(self, docket: Docket) -> T:
         made = self._made.get(docket)
-        # A thread runs one loop at a time, so this is to say that the loop is another now.  Until Python 3.12
-        # get_running_loop() asks the kernel for the process's id, which costs more than all else in here.
+        # A thread runs one loop at a time, so this detects another loop.  Until Python 3.12 get_running_loop()
+        # asks the kernel for the process's id, which costs more than the rest of this function.
         if made is None or made.thread != threading.get_ident() or not made.loop.is_running():
             made = self._made[docket] = _Made(asyncio.get_running_loop(), threading.get_ident(), self._make(docket))
         return made.thing
 
 
 CLOCK_CHECK_INTERVAL = 60.0
-"""Seconds after which a process compares its clock with the server's again."""
+"""Seconds between two comparisons of this process's clock with the server's."""
 
 IN_PROCESS = "memory:"
 
 
 class Client(Protocol):
-    """What we use of a client: redis-py's, its cluster's, or burner-redis's."""
+    """The methods that taskctx uses of a client: redis-py's, its cluster client, or burner-redis's."""
 
     def pipeline(self, *, transaction: bool = True) -> Pipeline: ...
 
 
 class Connection:
-    """The way from one docket, in one event loop, to its server."""
+    """The connection of one docket, in one event loop, to its server."""
 
     def __init__(self, docket: Docket) -> None:
         self.docket_name = docket.name
@@ -84,7 +84,7 @@ class Connection:
         self._clock_asking = asyncio.Lock()
 
     async def run(self, operation: Operation, size: int = 0) -> Replies:
-        """Do one operation, whose values are of ``size`` bytes.  It ends by itself only inside of a deadline.
+        """Do one operation; its values have ``size`` bytes.  Use a deadline around it: it has no timeout of its own.
 
         Raises:
             BackendError: the server could not be reached, or refused one of its commands.
@@ -104,7 +104,7 @@ class Connection:
         return replies
 
     async def run_all(self, operations: Sequence[Operation]) -> list[Replies]:
-        """Do many operations of one caller, in one round trip of their own.  As :meth:`run`."""
+        """Do many operations of one caller, in one round trip of their own.  See :meth:`run`."""
         try:
             return await self._together(operations)
         except FAILURES as failure:
@@ -117,21 +117,21 @@ class Connection:
             return await self._persist(again, None if in_scripts else failure)
 
     def deadline(self) -> Deadline:
-        """The ``backend_timeout`` of the current settings, from now."""
+        """A deadline of ``backend_timeout`` (from the current settings)."""
         return Deadline(self.timers, current_settings().backend_timeout)
 
     def redis(self) -> AbstractAsyncContextManager[Any]:
-        """The docket's own client, for what is no operation on a key."""
+        """The docket's own client, for commands that are no operation on a key."""
         return self._docket.redis()
 
     async def server_time(self) -> float:
-        """Now, seconds since the epoch, by the server's clock: what two hosts can compare.
+        """The current time by the server's clock, in seconds since the epoch, so that two hosts can compare times.
 
-        One round trip a minute; in between, this process's clock with the difference found then.  Where the server
-        refuses to say, this process's clock alone.
+        The server is asked once a minute; in between, this is the local clock plus the last difference.  Where the
+        server refuses to tell its time, it is the local clock.
         """
         if time.monotonic() >= self._clock_due:
-            # one asks, and the others wait for the answer
+            # one task asks the server, and the others wait for its answer
             async with self._clock_asking:
                 if time.monotonic() >= self._clock_due:
                     self._clock_offset = await self._persist(self._clock_difference, None)
@@ -139,7 +139,7 @@ class Connection:
         return time.time() + self._clock_offset
 
     async def _send(self, operation: Operation) -> Replies:
-        """One operation by itself, in the time of who asks for it."""
+        """Send one operation by itself, within the deadline of the task that asked for it."""
         kind = operation.kind
         suppressed = suppress_instrumentation()
         try:
@@ -153,7 +153,7 @@ class Connection:
                 else:
                     (replies,) = await self._replies(cast("Client", redis), [operation])
                     return replies
-                # a pipeline of one costs a quarter more: redis-py gives its connection back in a task of its own
+                # a pipeline of one costs a quarter more: redis-py releases its connection in another asyncio task
                 try:
                     return [await answer] if kind.queue is not None and kind.replies == 1 else (await answer)[0]
                 except redis_errors.NoScriptError:
@@ -165,7 +165,7 @@ class Connection:
             resume_instrumentation(suppressed)
 
     async def _send_batch(self, operations: Sequence[Operation]) -> list[Replies]:
-        """Operations that waited travel in a time of their own."""
+        """Send the operations that waited, within a deadline of their own."""
         with self.deadline():
             return await self._travel(operations)
 
@@ -184,7 +184,7 @@ class Connection:
         answers = batch.sorted(replies)
         for reply in replies:
             if isinstance(reply, redis_errors.NoScriptError):
-                # the first time, and after a restart or a failover
+                # at the first use, and after a restart or a failover
                 await self._load(client, batch)
                 return await self._again_with_scripts(client, operations, answers)
         return answers
@@ -192,7 +192,7 @@ class Connection:
     async def _again_with_scripts(
         self, client: Client, operations: Sequence[Operation], answers: list[Replies]
     ) -> list[Replies]:
-        """Do those operations again whose scripts were not there, and only those."""
+        """Repeat only the operations that failed because their script was not loaded."""
         places = [place for place, (reply, *_) in enumerate(answers) if isinstance(reply, redis_errors.NoScriptError)]
         batch = Batch([operations[place] for place in places], scripts=not self.in_process)
         for place, replies in zip(places, batch.sorted(await self._exchanged(client, batch)), strict=True):
@@ -201,14 +201,14 @@ class Connection:
 
     async def _exchanged(self, client: Client, batch: Batch) -> Replies:
         if batch.is_one_command and not self.in_process:
-            # a pipeline of one costs a quarter more: redis-py gives its connection back in a task of its own
+            # a pipeline of one command costs a quarter more: redis-py releases its connection in another asyncio task
             return [await _reply(batch.queue(cast("Pipeline", client)))]
         pipeline: Any = OneByOne(client) if self.in_process else client.pipeline(transaction=False)
         batch.queue(pipeline)
         return await pipeline.execute(raise_on_error=False)
 
     async def _load(self, client: Any, batch: Batch) -> None:
-        """Have the server know the batch's scripts; of a cluster, the one node that all keys of the docket are on."""
+        """Load the batch's scripts into the server; in a cluster, into the one node with all keys of the docket."""
         if self.in_process:
             for script in batch.scripts:
                 await client.script_load(script.text)
@@ -223,10 +223,10 @@ class Connection:
         return [self._without_extra(operation, replies) for operation, replies in zip(operations, answers, strict=True)]
 
     def _without_extra(self, operation: Operation, replies: Replies) -> Replies:
-        """The replies, with None in place of a refusal that the operation can do without.
+        """The replies, with None in place of the refusal of an optional command.
 
         Raises:
-            RedisError: one of its commands was refused.
+            RedisError: the server refused another command.
         """
         done = list(replies)
         for place, reply in enumerate(replies):
@@ -243,13 +243,13 @@ class Connection:
         return await persist(again, after, self.timers.next_deadline())
 
     async def _clock_difference(self) -> float:
-        """Seconds by which the server's clock is ahead of ours; 0 where it refuses to say."""
+        """Seconds by which the server's clock is ahead of ours; 0 where the server refuses to tell its time."""
         suppressed = suppress_instrumentation()
         try:
             async with self._docket.redis() as client:
                 ask = cast("Callable[[], Awaitable[Any]] | None", getattr(client, "time", None))
                 if ask is None:
-                    return 0.0  # memory:// is this process
+                    return 0.0  # memory:// runs in this process
                 before = time.time()
                 with self.deadline():
                     answer = await ask()
@@ -273,28 +273,28 @@ connection_of = PerDocket(Connection).of
 
 
 def check_docket(docket: object) -> None:
-    """See that a docket is one.
+    """Check that the argument is a Docket.
 
     Raises:
-        InvalidType: it is not.
+        InvalidType: the argument is not a Docket.
     """
     if not isinstance(docket, Docket):
         raise InvalidType(f"docket must be an open docket.Docket, not {type(docket).__name__}")
 
 
 def check_open(docket: Docket) -> None:
-    """See that a docket is connected.  Docket itself fails with an AttributeError, and its server would be blamed.
+    """Check that a docket is connected.  Docket itself raises AttributeError, which would look like a server failure.
 
     Raises:
-        InvalidArgument: it is not.
+        InvalidArgument: the docket is not connected.
     """
-    # private, because Docket does not say (tests/upstream/test_docket.py)
+    # a private attribute, because Docket has no public one (tests/upstream/test_docket.py)
     if not docket._redis.is_connected:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         raise InvalidArgument("docket is not open (any more): submit inside of `async with Docket(...) as docket`")
 
 
 async def _reply(answer: Awaitable[Any]) -> Any:
-    """The answer to one command, or the error that a pipeline would have given in its place."""
+    """The answer to one command, or its error as a value, like a pipeline returns it."""
     try:
         return await answer
     except redis_errors.ResponseError as refused:

@@ -1,4 +1,4 @@
-"""How long a save or a restore may take: one deadline around all of it, retries included."""
+"""The time limit of a save or a restore: one deadline around all of it, retries included."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from ..errors import Reason, TaskContextError
 from .causes import cause_of
 
 TURNS = 10
-"""Turns of the event loop in which an answer comes from the socket to whoever waits for it: more than it needs."""
+"""More turns of the event loop than an answer needs from the socket to the waiting task."""
 
 
 class BackendError(TaskContextError):
-    """The server did not do what it was asked.
+    """The server did not do an operation.
 
     Attributes:
-        reason: whether it was slow, or refused.
-        cause: what kept us from it, where that is known.
+        reason: ``backend_timeout`` or ``backend_error``, or ``malformed`` where the key holds another type.
+        cause: the text of the :class:`Cause`, where it is known.
     """
 
     def __init__(self, reason: Reason, failure: BaseException | None = None) -> None:
-        """``failure`` is what the client raised."""
+        """``failure`` is the client's exception."""
         super().__init__(reason)
         self.reason = reason
         cause = None if failure is None else cause_of(failure)
@@ -32,9 +32,9 @@ class BackendError(TaskContextError):
 
 
 class Deadline:
-    """Ends what is done inside a ``with`` block after so many seconds.
+    """Cancels a ``with`` block after so many seconds.
 
-    Time in which the event loop stood still is not the server's: an answer that came meanwhile is read first.
+    A blocked event loop is not the server's fault: an answer that came while the loop was blocked is still read.
 
     Raises:
         BackendError: (``backend_timeout``) the block took longer.
@@ -46,9 +46,9 @@ class Deadline:
         self._timer = timers[seconds]
 
     def __enter__(self) -> None:
-        # as asyncio.timeout(), of which one a deadline would cost three times as much
+        # like asyncio.timeout(), at a third of its cost
         timer = self._timer
-        # with its loop given, asyncio need not find it out: until Python 3.12 that asks the kernel for the process's id
+        # with the loop as argument: until Python 3.12, finding the loop asks the kernel for the process's id
         self.task = cast("asyncio.Task[object]", asyncio.current_task(timer.loop))
         self._cancelling = self.task.cancelling()
         self._expired = False
@@ -65,21 +65,21 @@ class Deadline:
             del self._timer.deadlines[self]
             return
         self._extension.cancel()
-        # the task may have been cancelled by others too, and that goes on
+        # other code may have cancelled the task too: that cancellation continues
         ours_alone = self._expired and self.task.uncancel() <= self._cancelling
         if ours_alone and isinstance(error, asyncio.CancelledError):
-            # what was about to be tried again is behind it
+            # the failure before the last retry is behind this error
             raise BackendError(Reason.BACKEND_TIMEOUT, error) from None
 
     def extend(self, loop: asyncio.AbstractEventLoop) -> None:
-        """The deadline is past: wait once more, for as long as the loop is late to see that.
+        """At the deadline, wait once more for the time by which the event loop is late.
 
-        That is next to nothing, unless it stood still.
+        That time is close to zero, unless the loop was blocked.
         """
         self._extension = loop.call_at(2 * loop.time() - self.at, self._expire, loop, TURNS, context=Context())
 
     def _expire(self, loop: asyncio.AbstractEventLoop, turns: int) -> None:
-        """End it after so many turns of the loop, which may have stood still once more."""
+        """Cancel the task after so many turns of the loop, because the loop may have been blocked again."""
         self._expired = not turns
         if self._expired:
             self.task.cancel()
@@ -88,10 +88,10 @@ class Deadline:
 
 
 class Timer:
-    """One timer for all deadlines of as many seconds in one event loop: what began first is due first.
+    """One timer for all deadlines of the same length in one event loop: the oldest deadline expires first.
 
-    A timer of its own for each would cost more than the rest of the deadline, and keep its context, and so its caller,
-    in the event loop until it fell due.
+    A timer for each deadline would cost more than the rest of the deadline.  The event loop would also keep its
+    context, and so its caller, until the timer fires.
     """
 
     __slots__ = ("armed", "deadlines", "loop", "seconds")
@@ -103,7 +103,7 @@ class Timer:
         self.armed = False
 
     def arm(self, at: float) -> None:
-        """Look at the deadlines at this time, by the loop's clock."""
+        """Check the deadlines at a time by the loop's clock."""
         self.armed = True
         self.loop.call_at(at, self._look, context=Context())
 
@@ -118,7 +118,7 @@ class Timer:
 
 
 class Timers(dict[float, Timer]):
-    """The timers of one event loop, by their seconds: there is one, unless the setting changes."""
+    """The timers of one event loop, by their length in seconds: there is one, unless the setting changes."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ class Timers(dict[float, Timer]):
         return timer
 
     def next_deadline(self) -> float:
-        """When the current task's first deadline falls due, by the loop's clock."""
+        """The time of the current task's next deadline, by the loop's clock."""
         task = asyncio.current_task(self._loop)
         return min(
             (each.at for timer in self.values() for each in timer.deadlines if each.task is task), default=math.inf

@@ -1,4 +1,4 @@
-"""Keys by the many: which there are, how long they live, and what Docket knows of their tasks."""
+"""Operations on many keys: find them, read their TTLs, and read Docket's records of their tasks."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from .connection import Connection
 from .deadline import BackendError
 
 STEP = 200
-"""Keys that are looked at in one round trip: a server does nothing else meanwhile, for some 50 us."""
+"""How many keys one round trip reads: it blocks the server for some 50 us."""
 
 
 class ScanRefused(BackendError):
-    """The server does not let this user look for keys, and will not the next time."""
+    """The server does not allow this user to search for keys; another try does not help."""
 
 
 class Claim(NamedTuple):
-    """What Docket knows of a task: its state, and when a worker claimed it last."""
+    """The state of a task in Docket's record, and when a worker claimed the task last."""
 
     state: TaskState
     started_at: bytes | None
 
 
 async def scan(connection: Connection, prefix: str, suffix: str = "") -> AsyncGenerator[list[str]]:
-    """The keys of the docket that begin and end like this, step by step.  One may come twice.
+    """The keys with this prefix and suffix, in lists of at most ``STEP``.  A key may appear twice.
 
     Raises:
         ScanRefused: the user may not ``SCAN``.
@@ -41,7 +41,7 @@ async def scan(connection: Connection, prefix: str, suffix: str = "") -> AsyncGe
     try:
         async with connection.redis() as redis:
             client: Any = redis
-            # all keys of a docket are on one node of a cluster
+            # in a cluster, all keys of a docket are on one node
             node = {"target_nodes": client.get_node_from_key(prefix)} if isinstance(redis, RedisCluster) else {}
             async for key in client.scan_iter(match=f"{_literally(prefix)}*{suffix}", count=STEP, **node):
                 keys.append(key.decode(errors="replace"))
@@ -54,23 +54,23 @@ async def scan(connection: Connection, prefix: str, suffix: str = "") -> AsyncGe
 
 
 async def ttls_of(connection: Connection, keys: Sequence[str]) -> list[int]:
-    """The seconds that each value has left (negative: none, or no end), in one round trip."""
+    """The TTL of each value in seconds (negative: no value, or no TTL), in one round trip."""
     return [ttl for (ttl,) in await connection.run_all([Operation(_TTL_OF, (key,)) for key in keys])]
 
 
 async def claims_of(connection: Connection, record_keys: Sequence[str]) -> list[Claim]:
-    """What Docket knows of each task, in one round trip."""
+    """The :class:`Claim` of each task, in one round trip."""
     replies = await connection.run_all([Operation(_CLAIM_OF, (key,)) for key in record_keys])
     return [Claim(task_state(state), started_at) for state, started_at in replies]
 
 
 async def expire_if_due(connection: Connection, ttl: int, due: Mapping[str, range]) -> int:
-    """Give values ``ttl`` seconds from now; says to how many.
+    """Set the TTL of values; returns how many were set.
 
-    ``due`` has, by key, the seconds that the value that is meant has left.  One with more or less is another by now.
+    ``due`` has the expected TTLs by key.  A value with another TTL was written or renewed, and is left alone.
     """
     if connection.in_process:
-        # a script of burner-redis's lacks TTL; nothing else runs between the two
+        # burner-redis scripts have no TTL command; no other code runs between these two commands
         left = dict(zip(due, await ttls_of(connection, list(due)), strict=True))
         meant = [key for key in due if left[key] in due[key]]
         for key in meant:
@@ -83,7 +83,7 @@ async def expire_if_due(connection: Connection, ttl: int, due: Mapping[str, rang
 
 
 def _literally(text: str) -> str:
-    """Text as a pattern that matches it alone."""
+    """A glob pattern that matches only this text."""
     return re.sub(r"([\\*?\[\]])", r"\\\1", text)
 
 

@@ -1,7 +1,7 @@
-"""Requests of concurrent tasks travel together.
+"""Requests of concurrent tasks share round trips.
 
-What comes first goes straight out.  What comes while that is under way waits, and leaves as one batch when the answer
-is there; so a lone request waits for no other, and many at a time share their round trips.  There is no timer.
+The first request is sent at once.  Requests that come before its answer wait, and are sent as one batch after the
+answer.  So a single request never waits, and concurrent requests share round trips.  There is no timer.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 MAX_REQUESTS = 256
 MAX_BYTES = 1024 * 1024
-"""What travels together at most; one request that is larger goes alone."""
+"""The limits of one batch; a larger request is sent alone."""
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
@@ -27,10 +27,10 @@ class _Waiting(NamedTuple, Generic[Request, Answer]):
 
 
 class Lane(Generic[Request, Answer]):
-    """Sends one request, or a batch of those that came meanwhile, at a time.
+    """Sends one request, or one batch of waiting requests, at a time.
 
-    A request that is cancelled leaves the lane alone; the others of its batch go on.  An error of the journey is that
-    of all who travelled together; what is refused to one must be in its answer.
+    The cancellation of a request does not affect the other requests of its batch.  An error of ``send_batch`` is raised
+    to all requests of the batch, so the refusal of a single request must be in that request's answer.
     """
 
     def __init__(
@@ -39,8 +39,8 @@ class Lane(Generic[Request, Answer]):
         send_batch: Callable[[Sequence[Request]], Awaitable[Sequence[Answer]]],
         most: int = MAX_REQUESTS,
     ) -> None:
-        """``send`` runs in the task and the context of who asks; ``send_batch`` in a task and a clean context of its
-        own, and it must come to an end by itself.  ``most`` requests make a batch.
+        """``send`` runs in the task and the context of the request's sender.  ``send_batch`` runs in a task of its own
+        with a clean context, and needs a time limit of its own.  A batch has at most ``most`` requests.
         """
         self._most = most
         self._send = send
@@ -51,7 +51,7 @@ class Lane(Generic[Request, Answer]):
         self._batches: asyncio.Task[None] | None = None
 
     async def ask(self, request: Request, size: int = 0) -> Answer:
-        """The answer to one request, whose values are of ``size`` bytes."""
+        """The answer to one request; its values have ``size`` bytes."""
         if self._busy:
             answer: asyncio.Future[Answer] = self._loop.create_future()
             self._waiting.append(_Waiting(request, size, answer))
@@ -61,7 +61,7 @@ class Lane(Generic[Request, Answer]):
             return await self._send(request)
         finally:
             if self._waiting:
-                # not every task factory takes a context
+                # not every task factory has a context argument
                 self._batches = Context().run(self._loop.create_task, self._send_batches())
             else:
                 self._busy = False
@@ -69,10 +69,10 @@ class Lane(Generic[Request, Answer]):
     async def _send_batches(self) -> None:
         try:
             while batch := self._next_batch():
-                # an error keeps the frames that it passed, and this one will soon hold the answers of others
+                # an error keeps the frames that it passed, and the frame of _answer holds the answers of other tasks
                 await self._answer(batch)
         finally:
-            # reached with requests waiting only when the event loop is being shut down
+            # requests still wait here only when the event loop shuts down
             _cancel(self._waiting)
             self._waiting.clear()
             self._busy = False
@@ -80,11 +80,11 @@ class Lane(Generic[Request, Answer]):
     async def _answer(self, batch: Sequence[_Waiting[Request, Answer]]) -> None:
         try:
             answers = await self._send_batch([waiting.request for waiting in batch])
-            # a list first: nothing is answered where there are too few answers
+            # a list first, so that no request gets an answer when there are too few answers
             for waiting, answer in list(zip(batch, answers, strict=True)):
                 if not waiting.answer.done():
                     waiting.answer.set_result(answer)
-        except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
+        except Exception as error:  # noqa: BLE001 - raised to each request of the batch
             for waiting in batch:
                 if not waiting.answer.done():
                     waiting.answer.set_exception(error)

@@ -1,4 +1,4 @@
-"""Trying again while that may help, within a deadline, and what is raised when it did not."""
+"""Retries within a deadline, and the error that is raised when they did not help."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from .deadline import BackendError
 T = TypeVar("T")
 
 RETRIES = 4
-"""Of what was not answered: a server that is away must not keep every request for long."""
+"""Retries without an answer: when the server is down, requests must not wait long."""
 
 _MOST_DOUBLINGS = 8
 _BACKOFF = ExponentialWithJitterBackoff(base=0.02, cap=0.5)
 
 
 async def persist(again: Callable[[], Awaitable[T]], after: Exception | None, until: float) -> T:
-    """Try again after a failure: a few times where there was no answer, and where it was "later", until a time.
+    """Try again after a failure: ``RETRIES`` times without an answer, until a time where the server says "later".
 
-    Each has its own tries: what travelled together need not go on together.
+    Each request has its own retries, also after a shared batch.
 
     Args:
-        again: what is tried, a first time at once.
-        after: the failure; None where the next try is another way, and so worth it whatever failed.
-        until: by the event loop's clock.
+        again: the function to try; the first try is immediate.
+        after: the failure so far; None where the first try is another method, which may work after any failure.
+        until: the time limit, by the event loop's clock.
 
     Raises:
-        BackendError: it was not done.
+        BackendError: no attempt succeeded.
     """
     loop, tries = asyncio.get_running_loop(), 0
     while True:
@@ -52,7 +52,7 @@ async def persist(again: Callable[[], Awaitable[T]], after: Exception | None, un
 
 
 def backend_error(failure: Exception) -> BackendError:
-    """What is raised in place of a Redis client's error, whose text may quote anything."""
+    """The error that replaces a Redis client's error: the client's text may quote anything."""
     if isinstance(failure, redis_errors.TimeoutError):
         return BackendError(Reason.BACKEND_TIMEOUT, failure)
     return BackendError(Reason.MALFORMED if is_of_another_type(failure) else Reason.BACKEND_ERROR, failure)

@@ -1,1 +1,1 @@
-"""The receiving end: a task's caller is restored before its body, and the snapshot's life goes on after it."""
+"""The worker's side: restore a task's caller before its body, and set the snapshot's TTL after it."""

@@ -1,6 +1,6 @@
-"""After a task's body: its snapshot is renewed if the task will run again, and shortened if it is done.
+"""After a task's body: renew the snapshot's TTL if the task will run again, or shorten it if the task is done.
 
-When the server is away, the TTL set at save or at restore stands: the key goes later, but it goes.
+When the server is down, the TTL of the save or the restore stays: the snapshot expires later, but it expires.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ from .restoration import Restoration, snapshot_key
 
 
 class Ending(NamedTuple):
-    """How a task's body ended, as far as its snapshot is concerned.
+    """What the end of a task's body means for its snapshot.
 
     Attributes:
-        runs_again: it will run again, or None when only Docket's record can tell.
-        delay: seconds until then.
+        runs_again: whether the task will run again; None when only Docket's record says so.
+        delay: seconds until the next run.
     """
 
     runs_again: bool | None
@@ -53,12 +53,12 @@ class Ending(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RerunHandlers:
-    """What may make a task run again, declared on the task or on the worker.
+    """The Docket dependencies that may make a task run again, declared on the task or on the worker.
 
     Attributes:
-        failure: its retry.
-        completion: its perpetuation.
-        parks: a concurrency limit, which may park it.
+        failure: the task's failure handler (``Retry``).
+        completion: the task's completion handler (``Perpetual``, ``Cron``).
+        parks: whether a concurrency limit may park the task.
     """
 
     failure: FailureHandler[Any] | None
@@ -69,7 +69,7 @@ class RerunHandlers:
 
     @classmethod
     def of(cls, execution: Execution, worker: Worker) -> RerunHandlers:
-        """Look them up.  Must be called while Docket resolves the task's dependencies."""
+        """Find the handlers of a task.  Call it while Docket resolves the task's dependencies."""
         failure = completion = None
         parks = False
         on_task = get_dependency_parameters(execution.function)
@@ -88,19 +88,19 @@ class RerunHandlers:
         return cls(failure, completion, parks, current_frame(), names)
 
     def ending(self, execution: Execution, error: BaseException | None) -> Ending | None:
-        """What an end of the task's body, with or without an exception, means for its snapshot; None: nothing."""
+        """What the end of the body means for the snapshot; ``error`` is the body's exception.  None: change nothing."""
         match error:
             case None:
                 # Docket has recorded a success by now, and a perpetual task has scheduled its next run
                 return Ending(runs_again=None if self.completion else False)
             case AdmissionBlocked(handled=True):
-                # parked: it may have been run by now, and its snapshot shortened, which must not be undone
+                # parked: the task may have run by now, and then its snapshot is shortened, which must stay
                 return None
             case AdmissionBlocked():
                 delay = error.retry_delay or timedelta(0)
                 return Ending(error.reschedule, delay.total_seconds())
             case asyncio.CancelledError():
-                # cancelled for good (Docket's record says so already), or the worker stops and it is redelivered
+                # cancelled for good (then Docket's record says so), or the worker stops and the task is redelivered
                 return Ending(runs_again=None)
             case Exception():
                 return self._after_failure(execution)
@@ -108,7 +108,7 @@ class RerunHandlers:
                 return Ending(runs_again=True)
 
     def _after_failure(self, execution: Execution) -> Ending:
-        """Docket acts on a failure only after us: what it is going to do follows from the handlers."""
+        """What Docket will do after a failure, by the task's handlers: Docket acts only after taskctx."""
         if self.failure is not None:
             handler = self._resolved(self.failure)
             if not isinstance(handler, Retry):
@@ -122,7 +122,7 @@ class RerunHandlers:
         return Ending(runs_again=False)
 
     def _resolved(self, declared: Dependency[Any]) -> Any:
-        """The instance that the task's body was given, on which it may have set another delay."""
+        """The handler instance that the task's body received: the body may have changed its delay."""
         name = self._names.get(id(declared), "")
         return declared if self._frame is None else self._frame.resolved.get(name, declared)
 
@@ -132,15 +132,15 @@ _PARKED_AT_MOST = RerunHandlers(None, None, parks=True, _frame=None, _names={})
 
 
 def _next_run(handler: Any) -> float:
-    """Seconds until a task that failed for good perpetuates itself all the same."""
+    """Seconds until the next run of a perpetual task that failed for good."""
     if not isinstance(handler, Perpetual):
         return 0.0
-    # private in Docket: where after() and at() leave what the body asked for (tests/upstream/test_docket.py)
+    # private in Docket: after() and at() store here the time that the body asked for (tests/upstream/test_docket.py)
     asked: datetime | None = getattr(handler, "_next_when", None)
     if asked is not None:
         return seconds_until(asked)
     if isinstance(handler, Cron):
-        # a fresh one, because asking takes the next time off the handler
+        # a new Cron, because reading initial_when advances the handler
         return seconds_until(Cron(handler.expression, tz=handler.tz).initial_when)
     return handler.every.total_seconds()
 
@@ -148,7 +148,7 @@ def _next_run(handler: Any) -> float:
 async def expire_as_needed(
     restoration: Restoration, execution: Execution, handlers: RerunHandlers, error: BaseException | None
 ) -> None:
-    """Give the snapshot the life that it needs after an end of the body, with or without an exception."""
+    """Set the snapshot's TTL after the end of the body; ``error`` is the body's exception."""
     ending = handlers.ending(execution, error)
     if ending is None:
         return
@@ -156,7 +156,7 @@ async def expire_as_needed(
     try:
         with Deadline(restoration.connection.timers, within.settings.backend_timeout):
             if ending.runs_again is False:
-                # a later submission under the same key has set its own
+                # a later submission under the same key has set a TTL of its own
                 await commands.expire_unless_superseded(
                     restoration.connection,
                     restoration.redis_key,
@@ -171,7 +171,7 @@ async def expire_as_needed(
 
 
 async def shorten_if_ended(execution: Execution) -> None:
-    """The task was cancelled during its restore: for good, or because the worker stops and it is to be redelivered."""
+    """Shorten the snapshot of a task cancelled during its restore, unless it will be redelivered (worker stops)."""
     key = snapshot_key(execution.docket, execution.key)
     if key is None:
         return
@@ -194,18 +194,18 @@ async def _renew(restoration: Restoration, execution: Execution, ending: Ending,
         restoration.renewed(ttl)
         if _is_due_again(record, execution, ending):
             return
-        # the next run came, ended, and shortened it before we renewed it
+        # the next run began, ended, and shortened the TTL before we renewed it
     await commands.expire_unless_superseded(connection, key, _shortened(left, within), record_key, record.generation)
 
 
 def _shortened(left: int, within: Runtime) -> int:
-    """The life of a snapshot whose task is done; a key whose TTL was taken away gets one again."""
+    """The TTL for the snapshot of a finished task; a key that lost its TTL gets one again."""
     completed_ttl = within.settings.completed_ttl
     return min(left, completed_ttl) if left > 0 else completed_ttl
 
 
 def _is_due_again(record: TaskRecord, execution: Execution, ending: Ending) -> bool:
-    """Whether the key still has a run to come: its next one, one that replaced this one, or a redelivery."""
+    """Whether the task key will run again: its next run, a replacement of this run, or a redelivery."""
     if ending.runs_again or record.state is TaskState.PENDING:
         return True
     another = record.generation > execution.generation

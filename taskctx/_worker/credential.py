@@ -1,4 +1,4 @@
-"""A token that expired while its task was queued: the ``refresh_token`` hook is asked for a new one."""
+"""Tokens that expired while their task was queued: taskctx asks the ``refresh_token`` hook for a new token."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .._runtime import Runtime
 from ..errors import InvalidType, Reason, SnapshotError, TaskContextError
 
 RefreshHook = Callable[[AccessToken], Awaitable[object]]
-"""Gets the expired token; gives a new one (anything with a token's attributes), or None when there is none."""
+"""Takes the expired token; returns a new one (any object with a token's attributes), or None when there is none."""
 
 
 class RefreshError(TaskContextError):
-    """The hook gave nothing that can be used.
+    """The hook returned no token that can be used.
 
     Attributes:
-        what: the hook's part in it, in fixed words and names of types.
+        what: what the hook did, in fixed words and names of types.
     """
 
     def __init__(self, what: str) -> None:
@@ -31,11 +31,11 @@ class RefreshError(TaskContextError):
 
 
 class ExpiredCredential:
-    """A credential that is over, and what becomes of it.  The hook's answer is kept, until a token in it is over too.
+    """An expired credential and its replacement.  The hook's answer is kept until the new token expires too.
 
     Attributes:
-        degraded: why the task runs without a token; None where it has one.
-        refresh_failure: why there is no new token although there is a hook, in fixed words and names of types.
+        degraded: why the task runs without a token; None where the task has a token.
+        refresh_failure: why the hook gave no new token, in fixed words and names of types.
     """
 
     __slots__ = ("_answer", "_credential", "_is_answered", "_runtime", "degraded", "refresh_failure")
@@ -49,18 +49,18 @@ class ExpiredCredential:
         self.refresh_failure: str | None = None
 
     def is_of(self, credential: Credential) -> bool:
-        """Whether this is the credential that is over."""
+        """Whether ``credential`` is the expired one."""
         return self._credential.json == credential.json
 
     async def replaced(self, *, may_keep: bool) -> Credential | None:
         """The credential that the task gets: a new one, or what ``on_expired_token`` says.
 
-        Without a new one, the setting says whether the task runs without a token, with the expired one (if it
-        ``may_keep`` it), or fails.
+        Without a new one, the setting says whether the task runs without a token, runs with the expired token (only
+        where ``may_keep`` is set), or fails.
 
         Raises:
             SnapshotError: (``credential_expired`` or ``credential_refresh_failed``) the task fails;
-                (``scope_mismatch``) the hook gave another caller's token.
+                (``scope_mismatch``) the hook returned another caller's token.
         """
         reason = Reason.CREDENTIAL_EXPIRED
         self.degraded = self.refresh_failure = None
@@ -80,11 +80,11 @@ class ExpiredCredential:
         return self._credential if is_kept else None
 
     async def _new(self) -> Credential | None:
-        """What the hook gives, if it can be used.
+        """The hook's new credential; None where there is no hook or no new token.
 
         Raises:
-            RefreshError: it cannot, or the hook failed.
-            SnapshotError: (``scope_mismatch``) it is another caller's.
+            RefreshError: the hook failed, or its answer cannot be used.
+            SnapshotError: (``scope_mismatch``) the new token belongs to another caller.
         """
         hook = self._runtime.refresh_token
         if hook is None:
@@ -106,10 +106,10 @@ class ExpiredCredential:
 
 
 def checked_hook(hook: object) -> None:
-    """See that a hook can be called and awaited; None is no hook.
+    """Check that a hook is an async callable; None means no hook.
 
     Raises:
-        InvalidType: it cannot.
+        InvalidType: the hook cannot be called, or not be awaited.
     """
     if hook is None:
         return
@@ -120,7 +120,7 @@ def checked_hook(hook: object) -> None:
 
 
 def _is_async(hook: Callable[..., object]) -> bool:
-    """Whether a call gives something to await: a function, bound or decorated, or an object's ``__call__``."""
+    """Whether a hook is async: a function (bound, partial or decorated), or an object with an async ``__call__``."""
     while isinstance(hook, partial):
         hook = cast("partial[object]", hook).func
     inside = unwrap(hook)
@@ -128,24 +128,24 @@ def _is_async(hook: Callable[..., object]) -> bool:
 
 
 async def refreshed(hook: Callable[[Any], Awaitable[object]], token: AccessToken, timeout: float) -> Credential | None:
-    """What the hook gives in place of an expired token; None when it has no new one.
+    """The hook's credential in place of an expired token; None when the hook has no new token.
 
     Raises:
-        RefreshError: it raised, took longer than ``timeout`` seconds, or gave what is no token.
+        RefreshError: the hook raised, took longer than ``timeout`` seconds, or returned no token.
     """
     answer = await _answer(hook, token, timeout)
     return None if answer is None else _credential_in(answer)
 
 
 _asked: set[asyncio.Task[object]] = set()
-"""Hooks under way: the event loop itself holds them weakly."""
+"""The running hooks: the event loop itself holds only weak references to them."""
 
 
 async def _answer(hook: Callable[[Any], Awaitable[object]], token: AccessToken, timeout: float) -> object:
-    """Run the hook in an asyncio task of its own, which is cancelled when time is up or the restore is cancelled.
+    """Run the hook in an asyncio task of its own, and cancel that task at the timeout or with the restore.
 
-    So what it sets in ContextVars does not reach the task's body, its own CancelledError is not taken for the
-    task's, and one that does not heed its cancellation delays nothing.
+    So the ContextVars that the hook sets do not reach the task's body, the hook's own CancelledError does not cancel
+    the task, and a hook that ignores its cancellation delays nothing.
     """
     asked = asyncio.create_task(_ask(hook, token))
     _asked.add(asked)
@@ -165,19 +165,19 @@ async def _answer(hook: Callable[[Any], Awaitable[object]], token: AccessToken, 
 
 
 async def _ask(hook: Callable[[Any], Awaitable[object]], token: AccessToken) -> object:
-    # a copy: a task that keeps its token keeps it as it was judged
+    # a copy, so that the hook cannot change a token that the task may keep
     return await hook(token.model_copy(deep=True))
 
 
 def _forget(asked: asyncio.Task[object]) -> None:
-    """Take note of an exception that is not waited for any more: asyncio would log its text."""
+    """Read the exception of a hook that is not awaited any more: asyncio would log its text otherwise."""
     _asked.discard(asked)
     if not asked.cancelled():
         asked.exception()
 
 
 def _credential_in(answer: object) -> Credential:
-    # whatever an object of the user's raises when it is read, its text stays here
+    # reading the user's object may raise anything; the text of that error must not leave this function
     credential: Credential | None = None
     with suppress(Exception):
         credential = Credential.of(answer)

@@ -1,4 +1,4 @@
-"""The task that runs here and now, and the snapshot restored for it."""
+"""The task that runs here, and its restored snapshot."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .._snapshot.snapshot import TaskContextSnapshot
 
 @dataclass(frozen=True, slots=True)
 class TaskContextInfo:
-    """Which task this is.
+    """The identity of a task.
 
     Attributes:
-        task_id: the caller's own id of the task.
-        task_scope: the authorization scope that owns it, None for an anonymous caller's.
+        task_id: the caller's own id for the task.
+        task_scope: the authorization scope that owns the task; None for an anonymous caller.
     """
 
     task_id: str
@@ -27,9 +27,9 @@ class TaskContextInfo:
 
 
 class RestoredTask(NamedTuple):
-    """A task that was restored: its Docket key, what that key means, and its snapshot once that is in force.
+    """A restored task: its Docket key, the identity in that key, and its snapshot, once the snapshot is in force.
 
-    Without a meaning it is the task in which something is made that belongs to no task.
+    Without an identity: the current code runs inside this task, but builds something that no task owns.
     """
 
     key: str
@@ -38,11 +38,11 @@ class RestoredTask(NamedTuple):
 
 
 restored_task: ContextVar[RestoredTask | None] = ContextVar("taskctx_restored_task", default=None)
-"""It may be left over from another task: the key tells."""
+"""The value may come from another task: compare its key."""
 
 
 def get_task_context() -> TaskContextInfo | None:
-    """The task that runs here; None outside a Docket worker, and for task keys that are not ours."""
+    """The task that runs here; None outside of a Docket worker, and for task keys that taskctx did not build."""
     execution = current_execution.get(None)
     if execution is None:
         return None
@@ -54,14 +54,14 @@ def get_task_context() -> TaskContextInfo | None:
 
 
 def get_task_session_id() -> str | None:
-    """The session that submitted the current task, from its restored snapshot; None outside a task.
+    """The id of the session that submitted the current task, from its restored snapshot; None outside of a task.
 
-    For a FastMCP tool it is FastMCP's ``Context.session_id``.  A client of MCP's protocol 2026-07-28 has no session:
-    the id is then one of the tool call alone, and the next call of the same client has another.
+    For a FastMCP tool this is FastMCP's ``Context.session_id``.  A client of MCP's protocol 2026-07-28 has no session:
+    then the id belongs to one tool call, and the client's next call has another id.
     """
     restored = restored_task.get()
     if restored is None or restored.snapshot is None or restored.info != get_task_context():
-        # who asks for the session asks for the caller: in a run that was never restored, that is told
+        # reading the session reads the caller: this call reports a task that was never restored
         current_caller.get()
         return None
     return restored.snapshot.session_id

@@ -1,4 +1,4 @@
-"""Around a task's body: restore before it, and afterwards give the snapshot the life it still needs."""
+"""Around a task's body: restore the caller before it, and set the snapshot's TTL after it."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from .sweep import sweeping
 class TaskContext(Dependency[None]):
     """The worker-level Docket dependency behind :data:`taskctx.worker_dependencies`.
 
-    Before a task's body it restores the caller's context.  After it, it renews the snapshot of a task that will run
-    again, shortens that of one that is done, and resets everything.
+    Before a task's body, the dependency restores the caller's context.  After the body, it renews the snapshot's TTL if
+    the task will run again, shortens it if the task is done, and resets all that it set.
     """
 
     _run: ContextVar[_TaskRun] = ContextVar("taskctx_run")
 
     async def __aenter__(self) -> None:
-        # one instance serves every task of a worker: what belongs to a task is kept in the task's own context
+        # all tasks of a worker share this instance: the state of a task is in the task's own context
         run = _TaskRun(current_execution.get(), current_worker.get())
         await run.enter()
         self._run.set(run)
@@ -45,11 +45,11 @@ class TaskContext(Dependency[None]):
 
     @classmethod
     def worker_lifecycle(cls, docket: Docket, worker: Worker) -> AbstractAsyncContextManager[None]:
-        """Docket calls this as a worker starts, in the context that its tasks' are made from, and enters what it gives
-        for as long as the worker runs.
+        """Called by Docket when a worker starts, in the context that its tasks copy.  Docket keeps the returned context
+        manager entered while the worker runs.
         """
         make_shared_anonymously()
-        # the time to have every series at 0
+        # create every series at 0
         docket_seen(docket.name, tuple(docket.tasks))
         return sweeping(docket)
 
@@ -57,7 +57,7 @@ class TaskContext(Dependency[None]):
 worker_dependencies: Final[Mapping[str, Any]] = MappingProxyType({"task_context": TaskContext()})
 """For ``Worker(docket, dependencies=...)`` or ``docket worker --dependencies taskctx:worker_dependencies``.
 
-A mapping, so that it can be merged with dependencies of yours, and so that Docket's errors name ``task_context``.
+A mapping, so that you can merge it with your own dependencies, and so that Docket's errors name ``task_context``.
 """
 
 
@@ -73,8 +73,8 @@ class _TaskRun:
         self._body: WatchedBody | None = None
 
     async def enter(self) -> None:
-        """Restore.  What is in force stays so if that fails the task: Docket resolves its other dependencies all the
-        same, and they too see an anonymous caller.
+        """Restore.  A failed restore leaves the anonymous caller in force: Docket still resolves the task's other
+        dependencies, and they must see no other caller.
         """
         restoration = self._restoration
         if held_back:
@@ -89,7 +89,7 @@ class _TaskRun:
             self._body = watched_body(self._execution, restoration)
 
     async def leave(self, error: BaseException | None) -> None:
-        """Reset everything, and give the snapshot the life it still needs."""
+        """Set the snapshot's TTL, and reset everything."""
         try:
             if self._body is not None:
                 self._body.end(error)
@@ -102,7 +102,7 @@ class _TaskRun:
 
 
 class WatchedBody:
-    """A task's body, while it runs.  That it fails is its own affair, and that Docket puts it off is no failure."""
+    """Observes a task's body while it runs.  The body is not failed where Docket only postpones the task."""
 
     __slots__ = ("_operation", "_watch")
 
@@ -128,7 +128,7 @@ class WatchedBody:
 
 
 def watched_body(execution: Execution, restoration: Restoration) -> WatchedBody | None:
-    """Watch the body of a task whose context is in force."""
+    """Observe the body of a task with a restored context; None for a task without one."""
     if restoration.snapshot is None or not restoration.is_in_force:
         return None
     return WatchedBody(execution, restoration.snapshot.trace_context)

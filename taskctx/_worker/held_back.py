@@ -1,7 +1,7 @@
-"""A task that Docket holds back (``RateLimit``, ``ConcurrencyLimit``) is tried again until its body may run.
+"""Tasks that Docket holds back (``RateLimit``, ``ConcurrencyLimit``): Docket tries again until the body may run.
 
-What one try restored serves the next one in this process: the ``refresh_token`` hook is asked once for a run of the
-body, and the snapshot is not read again where it is known to be the one in force.
+The next try in this process reuses the last try's result: the ``refresh_token`` hook is called once for a run of the
+body, and the snapshot is not read again where it is certainly the same.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from docket.execution import Execution
 from .restoration import Restoration
 
 KEPT: Final = 3600.0
-"""Seconds that a try is remembered beyond the time its task is due: longer than most tokens live."""
+"""Seconds for which a try is remembered after the time when its task is due: longer than most tokens are valid."""
 
 MOST: Final = 1_000
-"""Tries that are remembered; the oldest go."""
+"""The most tries that are remembered; the oldest are removed."""
 
 
 class _Try(NamedTuple):
     """A try that did not reach the body.
 
     Attributes:
-        attempt: Docket counts on in the execution itself.
-        comes_back: Docket itself schedules the task again, and nobody else does before.
-        forgetting: the timer that ends it.
+        attempt: the attempt of this try; Docket increases the number in the execution itself.
+        comes_back: Docket itself schedules the task again, before anyone else can.
+        forgetting: the timer that removes the try.
     """
 
     restoration: Restoration
@@ -38,10 +38,11 @@ class _Try(NamedTuple):
     forgetting: asyncio.TimerHandle
 
     def is_before(self, execution: Execution) -> bool:
-        """Whether this is the very next try of the same submission.
+        """Whether ``execution`` is the next try of the same submission.
 
-        Docket gives the task that it schedules again the next generation, and a time of its own to the microsecond.  A
-        replacement has another time; a task that was parked keeps its time, and may have been replaced meanwhile.
+        When Docket schedules the task again, it writes a new due time, exact to the microsecond, into the earlier
+        execution, and the next generation has that time.  A replacement has another time; a parked task keeps its time,
+        but may have been replaced meanwhile.
         """
         earlier = self.execution
         return (
@@ -53,10 +54,10 @@ class _Try(NamedTuple):
 
 
 class _HeldBack(dict[tuple[str, str], _Try]):
-    """The tries of this process, by docket and task key."""
+    """The tries in this process, by docket name and task key."""
 
     def remember(self, restoration: Restoration, execution: Execution, blocked: AdmissionBlocked) -> None:
-        """Keep what a try restored for the next one, if there is to be one."""
+        """Keep the result of a try for the next try, if Docket will try again."""
         if not (blocked.handled or blocked.reschedule):
             return
         key = _key(execution)
@@ -68,7 +69,7 @@ class _HeldBack(dict[tuple[str, str], _Try]):
         self[key] = _Try(restoration, execution, execution.attempt, not blocked.handled, timer)
 
     def resume(self, restoration: Restoration, execution: Execution) -> None:
-        """Give a restoration what the try before it restored, if there was one and nothing was configured since."""
+        """Give a restoration the result of the try before it, unless the configuration has changed since."""
         earlier = self._forget(_key(execution))
         if earlier is None or earlier.attempt != execution.attempt:
             return

@@ -1,8 +1,8 @@
-"""In the worker: put the submitting caller's context in force before the task's body, or say why not.
+"""In the worker: put the submitting caller's context in force before the task's body, or report why not.
 
-The failure contract.  Whatever comes after, nothing is inherited: the ambient caller, the carried variables and
-the baggage are cleared first.  A failure has a named reason; under ``on_restore_failure="fail"`` it raises
-:class:`RestoreError` and the body does not run, else the body runs anonymous.  A snapshot takes effect as a
+The failure contract: a task never inherits a context, because the ambient caller, the carried variables and the
+baggage are cleared first.  A failure has a named reason.  With ``on_restore_failure="fail"`` a failure raises
+:class:`RestoreError` and the body does not run; otherwise the body runs anonymously.  A snapshot takes effect as a
 whole or not at all.
 """
 
@@ -38,10 +38,10 @@ from .shared import make_shared_anonymously
 async def restore_task_snapshot(key: str = TaskKey()) -> None:
     """Restore the context of the task with this key, for the rest of the current task.
 
-    Give it to a worker as ``Depends(restore_task_snapshot)``, or await it with a key where a docket is current.
-    :data:`taskctx.worker_dependencies` does this and more: it renews and shortens the snapshot's life, and cleans up.
+    Give this function to a worker as ``Depends(restore_task_snapshot)``, or await it with a key where a docket is
+    current.  :data:`taskctx.worker_dependencies` does more: it also sets the snapshot's TTL, and cleans up.
 
-    A key that is not ours is left alone, without touching Redis; nothing is inherited then either.
+    For a key that taskctx did not build, Redis is not asked, and the task inherits no context either.
 
     Raises:
         RestoreError: the context could not be restored, and ``on_restore_failure`` is ``fail``.
@@ -58,10 +58,10 @@ class Restoration:
     """One restoration of a task's caller: clear, read, open, judge, apply.
 
     Attributes:
-        resets: of everything that it set.
-        is_in_force: the snapshot was restored.
-        snapshot: what was stored; None until it was read and opened.
-        redis_key: where.
+        resets: undoes everything that the restoration set.
+        is_in_force: whether the snapshot was restored.
+        snapshot: the stored snapshot; None until it is read and opened.
+        redis_key: the snapshot's Redis key.
     """
 
     __slots__ = (
@@ -114,13 +114,13 @@ class Restoration:
         self._asked: ExpiredCredential | None = None
 
     async def run(self, *, renew: bool = False) -> None:
-        """Clear what was inherited, then put the snapshot of the task in force.
+        """Clear the inherited context, then put the task's snapshot in force.
 
         Args:
-            renew: the task may run again, so its snapshot gets ``pending_ttl`` once more.
+            renew: the task may run again, so its snapshot gets ``pending_ttl`` again.
 
         Raises:
-            RestoreError: the context could not be restored, and by the failure contract that fails the task.
+            RestoreError: the context could not be restored, and ``on_restore_failure`` fails the task.
             TaskContextError: no docket is current.
         """
         self._clear()
@@ -155,17 +155,17 @@ class Restoration:
             if operation.fails_task:
                 raise RestoreError(reason, self._cause)
             return
-        # outside the operation, whose observers put back the OpenTelemetry context that they found
+        # after the operation, because its observers reset the OpenTelemetry context at the end
         self._apply(task)
 
     def resume(self, earlier: Restoration, *, is_in_force: bool) -> None:
-        """Go on from an earlier try, which was held back before the task's body.
+        """Continue from an earlier try, which Docket held back before the task's body.
 
-        Its answer from the ``refresh_token`` hook counts for the same token.
+        The earlier answer of the ``refresh_token`` hook is used for the same token.
 
         Args:
-            earlier: what it restored.
-            is_in_force: its snapshot is the task's still, and needs no reading where it has life enough.
+            earlier: the restoration of the earlier try.
+            is_in_force: the earlier snapshot is still the task's; it is not read again where enough of its TTL is left.
         """
         self._asked = earlier._expired
         if is_in_force and 2 * earlier.ttl_left() > self.runtime.settings.pending_ttl:
@@ -173,15 +173,15 @@ class Restoration:
             self.snapshot, self._ttl, self._read_at = earlier.snapshot, earlier._ttl, earlier._read_at
 
     def renewed(self, ttl: int) -> None:
-        """The snapshot was given so many seconds from now."""
+        """Note that the snapshot's TTL was set to so many seconds, now."""
         self._ttl, self._read_at = ttl, time.monotonic()
 
     def ttl_left(self) -> int:
-        """Seconds that are left to the snapshot by now; negative for none, or no end."""
+        """Seconds until the snapshot expires; negative where it is gone, or never expires."""
         return math.ceil(self._ttl - (time.monotonic() - self._read_at))
 
     def _clear(self) -> None:
-        """No caller, no carried values, no baggage, no snapshot."""
+        """Clear the caller, the carried values, the baggage and the snapshot."""
         self.resets.set(current_caller, ANONYMOUS)
         self.resets.set(restored_task, None)
         if carried_variables:
@@ -189,11 +189,11 @@ class Restoration:
         clear_baggage(self.resets)
 
     async def _restored(self, docket: Docket, *, renew: bool) -> Reason | None:
-        """Read, open and judge; None when all is ready to take effect, or else the reason why it is not."""
+        """Read, open and judge the snapshot; returns None when it is ready to apply, else the reason of the failure."""
         try:
             self.connection = connection_of(docket)
             snapshot = self.snapshot or await self._read(docket, renew=renew)
-            # a refreshed token takes its time, which is not Redis's
+            # outside of the Redis deadline: the refresh hook has a timeout of its own
             credential = await self._judge(snapshot)
             self._degraded = (self._expired and self._expired.degraded) or self._wire.degraded
             if carried_variables or snapshot.required:
@@ -203,15 +203,15 @@ class Restoration:
             self._cause = error.cause
             return error.reason
         except Exception:  # noqa: BLE001
-            # a bug (ours, or of a carried variable's set) must not run a task as another caller
+            # a bug (in taskctx, or in a carried variable's set) must not run a task as another caller
             return Reason.INTERNAL
         return None
 
     def _carry(self, snapshot: StoredSnapshot) -> None:
-        """Give the carried variables the values that are valid.
+        """Set the carried variables that have a valid value.
 
         Raises:
-            SnapshotError: (``carried_required``) a required one has none.
+            SnapshotError: (``carried_required``) a required variable has no valid value.
         """
         carried = load_carried(snapshot.carried, snapshot.required)
         if carried.lost:
@@ -221,7 +221,7 @@ class Restoration:
         set_carried(carried.values, self.resets)
 
     async def _read(self, docket: Docket, *, renew: bool) -> StoredSnapshot:
-        """Fetch and open the snapshot; nothing takes effect yet."""
+        """Fetch and decode the snapshot; it does not take effect yet."""
         within, settings, connection = self.runtime, self.runtime.settings, self.connection
         self.redis_key = key = self._wire.key(docket, self._key, self._parts, within)
         with Deadline(connection.timers, settings.backend_timeout):
@@ -238,17 +238,17 @@ class Restoration:
             written = snapshot.stored_at or snapshot.captured_at
             if written is not None:
                 try:
-                    # by the server's clock alone, whoever wrote it
+                    # both times are by the server's clock, for a snapshot of any submitter
                     self._age = max(0.0, await connection.server_time() - written)
                 except BackendError:
                     self._age = None
         return snapshot
 
     async def _judge(self, snapshot: StoredSnapshot) -> Credential | None:
-        """The credential that the task gets: of its key's scope, alive, and refreshed or left out where it is not.
+        """The credential that the task gets: of the scope in the task's key; an expired one is replaced or left out.
 
         Raises:
-            SnapshotError: (``malformed``, ``scope_mismatch``, or for an expired token what fails the task).
+            SnapshotError: ``malformed``, ``scope_mismatch``, or the reason why an expired token fails the task.
         """
         if snapshot.access_token_json is None:
             return None
@@ -272,7 +272,7 @@ class Restoration:
         return new
 
     def _apply(self, task: RestoredTask) -> None:
-        """Put what was restored in force.  Nothing in here can fail."""
+        """Put the restored context in force.  No step of this can fail."""
         self.is_in_force = True
         current_caller.set(self._caller)
         restored_task.set(task._replace(snapshot=self.snapshot))
@@ -280,7 +280,7 @@ class Restoration:
             use_baggage(self.snapshot.trace_context, self.resets)
 
     def _describe(self, operation: Restore, reason: Reason | None) -> None:
-        """Tell telemetry what was found, and why it failed if it did."""
+        """Fill in the operation's fields for telemetry, with the reason of a failure."""
         operation.task_id = self._parts.task_id
         operation.size, operation.ttl_remaining = self._size, self._remaining
         operation.is_sealed, operation.key_id = self._is_sealed, self._key_id
@@ -313,6 +313,6 @@ class Restoration:
 
 
 def snapshot_key(docket: Docket, task_key: str) -> str | None:
-    """Where the snapshot of a task of ours is stored; None for another task."""
+    """The Redis key of a taskctx task's snapshot; None for any other task."""
     parts = PLAIN.parse(task_key)
     return None if parts is None else PLAIN.key(docket, task_key, parts, runtime())

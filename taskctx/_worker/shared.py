@@ -1,9 +1,9 @@
-"""What a worker's tasks share (Docket's ``Shared``) is made for none of them.
+"""Docket's ``Shared`` dependencies of a worker are built without a caller.
 
-Docket makes it inside the first task that needs it, which all others then share it with: made as that task's caller, it
-would serve everybody as that caller, and so would whatever it starts in the background, for the worker's whole life.
-Docket holds a lock while it makes one, and enters what that one needs on a stack; the worker's tasks find both in
-ContextVars of ``SharedContext``, and so there is the place to take the caller away and to give it back.
+Docket builds a ``Shared`` inside the first task that needs it, and gives it to all later tasks.  Built as that task's
+caller, it would serve every task as that caller for the worker's whole life; so would its background tasks.  While
+Docket builds a ``Shared``, it holds a lock and enters the parameters on a stack.  Both are in ContextVars of
+``SharedContext``, so taskctx wraps both: the wrappers clear the caller and restore it afterwards.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .current_task import RestoredTask, restored_task
 
 
 def make_shared_anonymously() -> None:
-    """Have what is shared be made for an anonymous caller, by the tasks whose context is made from this one."""
+    """Build ``Shared`` dependencies for an anonymous caller, in all tasks that copy the current context."""
     lock = SharedContext.lock.get(None)
     if lock is not None and not isinstance(lock, _LockWhileMaking):
         SharedContext.lock.set(cast("Lock", _LockWhileMaking(lock)))
@@ -31,7 +31,7 @@ def make_shared_anonymously() -> None:
 
 
 class _LockWhileMaking:
-    """Docket's lock, with no caller for as long as it is held."""
+    """Docket's lock; the caller is cleared while it is held."""
 
     def __init__(self, lock: Lock) -> None:
         self._lock = lock
@@ -46,7 +46,7 @@ class _LockWhileMaking:
 
 
 class _StackOfShared:
-    """Docket's stack of what is shared, on which it also enters the parameters of what makes it, without the lock."""
+    """Docket's stack of ``Shared`` dependencies.  Docket also enters their parameters on it, without the lock."""
 
     def __init__(self, stack: AsyncExitStack) -> None:
         self._stack = stack
@@ -55,7 +55,7 @@ class _StackOfShared:
         with _for_no_task() as resets:
             made_for_task = getattr(entered, "cache", None)
             if isinstance(made_for_task, ContextVar):
-                # what a Depends has made for this task is not shared, and what it makes here is not the task's
+                # an empty cache: results of a Depends must not pass from the task to the Shared, nor back
                 resets.set(cast("ContextVar[Any]", made_for_task), {})
             return await self._stack.enter_async_context(entered)
 
@@ -64,7 +64,7 @@ class _StackOfShared:
 
 
 def _for_no_task() -> Resets:
-    """Take away the caller, carried values, trace and baggage of the task that runs here."""
+    """Clear the caller, carried values, trace and baggage of the current task."""
     resets = Resets()
     execution = current_execution.get(None)
     resets.set(current_caller, ANONYMOUS)

@@ -1,10 +1,10 @@
-"""Snapshots of tasks that ended without their body: workers find them, and give them the life of a finished task's.
+"""Snapshots of tasks that ended without running their body: workers find them and give them ``completed_ttl``.
 
 A task that is cancelled, struck or cleared never reaches the worker's dependency, which would have shortened its
-snapshot.  So now and then a worker compares the snapshots that are stored with the tasks that Docket has.
+snapshot.  So a worker regularly compares the stored snapshots with Docket's tasks.
 
-A snapshot is stored before its task is scheduled, so one without a task may be that of a task to come.  Only one that
-the sweep before found without a task too, and that was neither written nor renewed since, is shortened.
+A snapshot is stored before its task is scheduled, so a snapshot without a task may belong to a future task.  A sweep
+shortens a snapshot only if the sweep before found it without a task too, and it was not written or renewed since.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ from ..telemetry.observe import observe
 from .restoration import snapshot_key
 
 MOST_WAITING, MOST_NOTED = 100_000, 10_000
-"""Snapshots of waiting tasks that are kept in mind at a time, and snapshots without a task that a sweep takes on."""
+"""The most snapshots in memory at a time, and the most snapshots without a task that a sweep notes."""
 
 NOTES_TTL: Final = 86_400
-"""Seconds for which the next sweep may still go by what this one found."""
+"""Seconds for which the next sweep may still use the notes of this one."""
 
 TOLERANCE = 3
-"""Seconds by which readings of one end may differ: TTLs are whole seconds, and the server's answers take their time."""
+"""Seconds by which two readings of one expiry may differ: TTLs are whole seconds, and answers take time."""
 
 _Ends = dict[str, float]
-"""When snapshots end, by their key and by ``time.monotonic()``."""
+"""The time by ``time.monotonic()`` at which each snapshot expires, by its Redis key."""
 
 _Notes = TypeAdapter(dict[str, int])
-"""The seconds that each snapshot without a task had left when this was written."""
+"""The TTL of each snapshot without a task at the time of the note, in seconds."""
 
 
 @asynccontextmanager
 async def sweeping(docket: Docket) -> AsyncGenerator[None]:
-    """Have a docket swept every ``sweep_interval`` seconds while the block lasts, by one of its workers at a time."""
-    # in a clean context: whoever started the worker is not the sweep's caller
+    """Sweep a docket every ``sweep_interval`` seconds while the block lasts; one of its workers sweeps at a time."""
+    # in a clean context: the caller that started the worker is not the sweep's caller
     task = Context().run(asyncio.create_task, _sweep_repeatedly(docket))
     task.set_name(f"{docket.name} - taskctx sweep")
     try:
@@ -68,7 +68,7 @@ async def _sweep_repeatedly(docket: Docket) -> None:
                 await sweep(docket)
         except ScanRefused:
             return
-        except Exception:  # noqa: BLE001, S110 - observers were told, and no worker fails of it; the next sweep may do
+        except Exception:  # noqa: BLE001, S110 - observers know it; a worker must not stop for it
             pass
         await asyncio.sleep(interval)
 
@@ -76,18 +76,18 @@ async def _sweep_repeatedly(docket: Docket) -> None:
 async def _is_our_turn(docket: Docket, interval: int) -> bool:
     """Whether no worker began to sweep the docket in the last ``interval`` seconds."""
     connection, ours = connection_of(docket), uuid4().bytes
-    # what two sweeps found is older than the save and the scheduling of a task together can be
+    # two sweeps must be further apart than a task's save and its scheduling can be
     ttl = max(interval, math.ceil(2 * current_settings().backend_timeout))
     with connection.deadline():
         return await commands.put_new(connection, _key(docket, "turn"), ours, ttl)
 
 
 async def sweep(docket: Docket) -> None:
-    """Shorten the snapshots that have no task now and had none at the sweep before, and note the others without one.
+    """Shorten the snapshots without a task that the sweep before noted, and note the other ones without a task.
 
     Raises:
-        ScanRefused: the server does not let this worker look for keys.
-        BackendError: it did not answer, or not in time.
+        ScanRefused: the server does not allow this worker to search for keys.
+        BackendError: the server did not answer, or not in time.
     """
     with observe(Sweep(docket_name=docket.name)) as operation:
         try:
@@ -103,7 +103,7 @@ async def sweep(docket: Docket) -> None:
 
 
 async def _without_task(docket: Docket) -> _Ends:
-    """Snapshots that live on as those of tasks to come do, and have no task."""
+    """Snapshots without a task that have more than ``completed_ttl`` left."""
     prefix = docket.key(f"{current_settings().key_prefix}:task:")
     found: _Ends = {}
     waiting: _Ends = {}
@@ -117,7 +117,7 @@ async def _without_task(docket: Docket) -> _Ends:
 
 
 async def _long_lived(docket: Docket, snapshots: Collection[str]) -> _Ends:
-    """Of these snapshots, those that have longer to live than a finished task's."""
+    """Those of these snapshots that have more than ``completed_ttl`` left."""
     settings, connection = current_settings(), connection_of(docket)
     with connection.deadline():
         ttls = await ttls_of(connection, list(snapshots))
@@ -126,9 +126,9 @@ async def _long_lived(docket: Docket, snapshots: Collection[str]) -> _Ends:
 
 
 async def _left_alone(docket: Docket, waiting: _Ends) -> _Ends:
-    """Of these snapshots, those of which Docket has no task that is to run or runs.
+    """Those of these snapshots for which Docket has no waiting or running task.
 
-    Docket's records are looked for only now, so that each task whose snapshot was there before is among them.
+    Docket's records are read after the snapshots, so the task of each of these snapshots is among them.
     """
     left, connection, prefix = dict(waiting), connection_of(docket), docket.runs_key("")
     async with aclosing(scan(connection, prefix)) as steps:
@@ -146,7 +146,7 @@ async def _left_alone(docket: Docket, waiting: _Ends) -> _Ends:
 
 
 async def _noted(docket: Docket) -> _Ends:
-    """What the sweep before found without a task.  Notes that are not to be read are as good as none."""
+    """The snapshots that the sweep before noted; empty where the notes cannot be read."""
     connection = connection_of(docket)
     with connection.deadline():
         stored = await commands.fetch(connection, _key(docket, "notes"))
@@ -156,13 +156,13 @@ async def _noted(docket: Docket) -> _Ends:
         notes = _Notes.validate_json(bytes(stored.value))
     except ValidationError:
         return {}
-    # how long ago that was, the server says: the clocks of two workers may differ
+    # the age of the notes is by the server's TTL: the clocks of two workers may differ
     written = time.monotonic() - (NOTES_TTL - stored.ttl)
     return {key: written + ttl for key, ttl in notes.items()}
 
 
 async def _note(docket: Docket, found: _Ends) -> None:
-    """Leave word of snapshots without a task for the next sweep, whichever worker's it is."""
+    """Store snapshots without a task for the next sweep, which another worker may do."""
     connection, now = connection_of(docket), time.monotonic()
     notes = {key: round(end - now) for key, end in list(found.items())[:MOST_NOTED]}
     with connection.deadline():
@@ -170,7 +170,7 @@ async def _note(docket: Docket, found: _Ends) -> None:
 
 
 async def _shorten(docket: Docket, ends: _Ends) -> int:
-    """Give these snapshots ``completed_ttl``, but those that were written or renewed in between; says to how many."""
+    """Give ``completed_ttl`` to the snapshots that were not written or renewed in between; returns their number."""
     settings, connection, shortened, keys = current_settings(), connection_of(docket), 0, iter(ends)
     while step := list(islice(keys, STEP)):
         now = time.monotonic()

@@ -1,4 +1,4 @@
-"""A worker without ``worker_dependencies``: a task's body that asks for its caller finds none, and that is told."""
+"""Detects a worker without ``worker_dependencies``: a task reads its caller, and no caller was restored."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from ..operations import UnrestoredRead
 from ..telemetry.observe import docket_seen, notify
 
 _told: Final[WeakSet[Execution]] = WeakSet()
-"""The runs that were told of: a body asks more than once."""
+"""The runs that were reported: a body may read its caller more than once."""
 
 
 def watch_unrestored_runs() -> None:
-    """Have each read of the caller in a run that bound none come here."""
+    """Call :func:`_was_never_restored` at each read of the caller in a run that bound no caller."""
     current_caller.ask_before_others(_was_never_restored)
 
 
 def _was_never_restored() -> bool:
-    """Whether a task of ours runs here, which must not see what is bound around its worker.
+    """Whether a taskctx task runs here, which must not see the caller that is bound around its worker.
 
     Raises:
-        RestoreError: (``not_restored``) it does, and ``on_restore_failure`` is ``fail``.
+        RestoreError: (``not_restored``) a taskctx task runs here, and ``on_restore_failure`` is ``fail``.
     """
     execution = current_execution.get(None)
     if execution is None or parse_task_key(execution.key) is None:
