@@ -1,4 +1,4 @@
-"""taskctx carries a caller's context across a Docket task queue, and shows when it is lost.
+"""taskctx carries a caller's context across a Docket task queue, and shows when a context is lost.
 
 See https://docket.lol for Docket.  In a server::
 
@@ -11,7 +11,7 @@ In a worker::
     Worker(docket, dependencies=taskctx.worker_dependencies)
 """
 
-from . import _upstream as _upstream  # first: whatever is imported below needs what it looks for
+from . import _upstream as _upstream  # first: it checks the names that the imports below need
 from ._caller.caller import (
     anonymous,
     bind_caller,

@@ -1,4 +1,4 @@
-"""Putting it together: settings, a Prometheus registry, a tracer provider, observers and the refresh hook."""
+"""Configuration: puts settings, Prometheus registry, tracer provider, observers and refresh hook together."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .telemetry.tracing import TracingObserver
 
 _lock = threading.Lock()
 _made: list[Observer] = []
-"""Our own observers in use: their metrics are registered."""
+"""taskctx's own observers in use; their metrics are registered."""
 
 
 def configure(
@@ -39,27 +39,27 @@ def configure(
     refresh_token: Callable[[AccessToken], Awaitable[object]] | None = None,
     **settings: Unpack[SettingsOverrides],
 ) -> Settings:
-    """Configure taskctx, in place of whatever was configured before.  Nothing needs it: the defaults are sensible.
+    """Configure taskctx; this replaces the earlier configuration.  It is optional: the defaults are sensible.
 
-    Call it at start, before the first task is submitted or run.
+    Call it at the start of the program, before the first task is submitted or run.
 
     Args:
-        registry: the prometheus_client registry to count in.
-        tracer_provider: makes the spans; OpenTelemetry's global provider by default.
-        observers: more observers, beside the metrics, spans and logs.
-        docket_names: dockets whose series are to exist, at 0, before this process first uses them.
-        refresh_token: an async function that is asked, before a task runs, for a new token in place of one that expired
-            in the queue.  It gets the expired token and returns a new one (any object with the attributes of
+        registry: the prometheus_client registry for the metrics.
+        tracer_provider: the provider of the spans; by default OpenTelemetry's global provider.
+        observers: your own observers, in addition to those for metrics, spans and logs.
+        docket_names: the names of dockets whose series are created, at 0, before this process first uses these dockets.
+        refresh_token: an async function that replaces a token that expired in the queue, before the task runs.  It
+            takes the expired token and returns a new one (any object with the attributes of
             :class:`taskctx.AccessToken`), or None when there is none.  It runs with an anonymous caller, on every
-            attempt, for ``refresh_timeout`` seconds at most; what it raises is logged by type alone.
-        settings: the fields of :class:`taskctx.Settings`, over the ``TASKCTX_*`` variables.
+            attempt, for at most ``refresh_timeout`` seconds; of its exceptions only the type is logged.
+        settings: the fields of :class:`taskctx.Settings`; they override the ``TASKCTX_*`` variables.
 
     Returns:
         The settings in force.
 
     Raises:
-        ConfigurationError: a setting has no valid value; named, never quoted.
-        InvalidType: an argument is of the wrong type; ``refresh_token`` must be async.
+        ConfigurationError: a setting has no valid value; the message names the setting and never quotes the value.
+        InvalidType: an argument has the wrong type; ``refresh_token`` must be async.
     """
     loaded = load_settings(**settings)
     check_telemetry(registry, tracer_provider)
@@ -74,8 +74,8 @@ def configure(
 
 
 def make_runtime(settings: Settings, observers: Iterable[Observer], refresh_token: RefreshHook | None) -> Runtime:
-    """What taskctx runs with by these settings."""
-    # not at import, whose log lines few programs see: they set up logging later
+    """The runtime for these settings."""
+    # not at import: most programs set up logging later, and would not see the line
     tell_misspelt(ENVIRONMENT_PREFIX, Settings.model_fields)
     return Runtime(
         settings=settings,
@@ -87,10 +87,10 @@ def make_runtime(settings: Settings, observers: Iterable[Observer], refresh_toke
 
 
 def check_telemetry(registry: object, tracer_provider: object) -> None:
-    """See that metrics can be registered there, and that spans can be made; None is OpenTelemetry's global provider.
+    """Check the types of a registry and a tracer provider; None means OpenTelemetry's global provider.
 
     Raises:
-        InvalidType: one of them is something else.
+        InvalidType: one of the arguments has another type.
     """
     if not isinstance(registry, CollectorRegistry):
         raise InvalidType(f"registry must be a prometheus_client.CollectorRegistry, not {type(registry).__name__}")
@@ -103,7 +103,7 @@ def check_telemetry(registry: object, tracer_provider: object) -> None:
 def make_observers(
     settings: Settings, registry: CollectorRegistry = REGISTRY, tracer_provider: TracerProvider | None = None
 ) -> list[Observer]:
-    """The observers that the settings ask for.  Spans come first, so that metrics find the current one."""
+    """The observers for these settings.  The spans' observer comes first, so that metrics find the current span."""
     observers: list[Observer] = []
     if settings.tracing:
         observers.append(TracingObserver(tracer_provider))
@@ -120,10 +120,10 @@ def make_observers(
 
 
 def install_defaults() -> None:
-    """As :func:`configure` without arguments, at import.
+    """Configure the defaults at import, like :func:`configure` without arguments.
 
-    Series must exist, at 0, before anything happens.  The settings themselves stay unread until they are needed, and
-    one that is not valid is reported then, not here: the program may be about to call ``configure``.
+    The series must exist at 0 from the start.  A setting that is not valid is reported at the first use, not here: the
+    program may still call ``configure``.
     """
     keep_baggage_out()
     make_default_with(_default_runtime)

@@ -1,7 +1,7 @@
-"""What taskctx runs with in this process: one frozen object, which ``configure`` swaps as a whole.
+"""The runtime of this process: one frozen object with all that was configured.  ``configure`` replaces it as a whole.
 
-``_configure`` puts the parts together.  So nothing here depends on how they are made, and whoever reads the runtime
-depends on none of them.
+``_configure`` makes the parts.  So this module does not depend on how they are made, and modules that read the runtime
+do not depend on the parts' modules.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from .telemetry.observers import Observers
 
 
 class SnapshotCodec(Protocol):
-    """How a snapshot's JSON becomes the bytes in Redis.
+    """Encodes a snapshot's JSON as the bytes in Redis, and decodes these bytes.
 
-    Both methods get the full Redis key, so that a codec can bind a value to the place where it is stored.
+    Both methods take the full Redis key, so that a codec can bind a value to its key.
 
     Attributes:
-        sealing_key_id: the id of the key that it seals with; None where it does not seal.
+        sealing_key_id: the id of the key that the codec seals with; None where the codec does not seal.
     """
 
     @property
@@ -32,22 +32,22 @@ class SnapshotCodec(Protocol):
         """The JSON in a stored value.
 
         Raises:
-            SnapshotError: with the reason why the value cannot be read.
+            SnapshotError: the value cannot be read; the error has the reason.
         """
         ...
 
     def known_key_id(self, stored: bytes) -> str | None:
-        """The id of the key that a value is sealed with, if it is one of the keyring's: what telemetry may show."""
+        """The id of the key that a value is sealed with, if the keyring has the key; telemetry shows no other id."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """Everything that was configured.
+    """The configuration in force.
 
     Attributes:
-        may_travel: the header policy: whether the header of this (lower-case) name may be captured.
-        refresh_token: gets an expired token; gives a new one, or None.
+        may_travel: the header policy: whether the header with this (lower-case) name may be captured.
+        refresh_token: takes an expired token; returns a new one, or None.
     """
 
     settings: Settings
@@ -62,22 +62,22 @@ _make_default: Callable[[], Runtime] | None = None
 
 
 def runtime() -> Runtime:
-    """The runtime in force; made from the environment on first use.
+    """The runtime in force; at its first use it is made from the environment.
 
     Raises:
-        ConfigurationError: a variable of the environment has no valid value.
+        ConfigurationError: an environment variable has no valid value.
     """
     return _current or _made()
 
 
 def use_runtime(new: Runtime | None) -> None:
-    """Put a runtime in force; None has one made from the environment on next use."""
+    """Put a runtime in force; with None, the next use makes one from the environment."""
     global _current
     _current = new
 
 
 def make_default_with(make: Callable[[], Runtime]) -> None:
-    """Say what makes the runtime of a process that does not call ``configure``."""
+    """Set the function that makes the runtime of a process that does not call ``configure``."""
     global _make_default
     _make_default = make
 

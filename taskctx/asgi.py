@@ -1,11 +1,11 @@
-"""ASGI middleware: the caller of each request becomes the ambient caller, whose context ``taskctx.add`` carries.
+"""ASGI middleware: the caller of each request becomes the ambient caller, and ``taskctx.add`` carries its context.
 
 ::
 
     app.add_middleware(TaskContextMiddleware)
 
-It may stand outside or inside the authentication middleware: the access token is read from the request's scope when
-it is asked for, not before.
+The middleware may be outside or inside of the authentication middleware: it reads the access token from the request's
+scope only when code asks for the token.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ REQUEST_ID = "x-request-id"
 SESSION_ID = "mcp-session-id"
 
 _CALLER = "taskctx.caller"
-"""Where a request's scope has its caller, so that a mounted application's middleware finds it."""
+"""The scope's key for the request's caller, which the middleware of a mounted application reads."""
 
 _T = TypeVar("_T")
 
 
 _BEFORE_ANY_REQUEST: Final = copy_context()
-"""What surrounds a server, where it does not say: its own lifespan does."""
+"""The clean context for requests before the server sends a lifespan scope, whose context is then used."""
 
 _in_servers_hands: Final[ContextVar[bool]] = ContextVar("taskctx_in_servers_hands", default=False)
-"""Set while a request receives or sends: a request that begins in this context was begun there, by the server."""
+"""True while a request receives or sends: the server began a request that begins in this context there."""
 
 
 def _handled_by_mcp_sdk() -> RequestCaller | None:
-    """Whose request the MCP SDK 1.x handles here, where it does.
+    """The caller of the request that the MCP SDK 1.x handles here; None outside of such a request.
 
-    Tools of a session run in the context of the request that opened it, which may be another caller's or have an older
-    token.  The request that a tool is called by is in the SDK's own ContextVar.  The SDK 2 has none and needs none.
+    The SDK runs a session's tools in the context of the request that opened the session, which may have another caller
+    or an older token.  The SDK's own ContextVar holds the request that calls the tool.  SDK 2 does not need this.
     """
     handling: ContextVar[Any] | None = getattr(sys.modules.get("mcp.server.lowlevel.server"), "request_ctx", None)
     if handling is None:
@@ -67,17 +67,18 @@ current_request.look_first(_handled_by_mcp_sdk)
 class TaskContextMiddleware:
     """Binds the caller of each HTTP request and WebSocket: headers, request id, session id and access token.
 
-    The token comes from :func:`taskctx.identify`; or else from ``scope["user"]``, which an authentication middleware
-    has verified: the MCP SDK's ``AuthenticatedUser`` carries one; from a user of Starlette's
-    ``AuthenticationMiddleware``, or of Django's, one is made, with the user's identity (``get_username()``, ``pk``) as
-    ``client_id`` and the granted scopes.  A bearer header that was not verified is no identity.
+    The token comes from :func:`taskctx.identify`, or else from ``scope["user"]``, which an authentication middleware
+    has verified.  The MCP SDK's ``AuthenticatedUser`` holds a token.  For a user of Starlette's
+    ``AuthenticationMiddleware`` or of Django, the middleware makes a token, with the user's identity
+    (``get_username()``, ``pk``) as ``client_id`` and with the granted scopes.  A bearer header that was not verified
+    identifies no caller.
 
     Where no OpenTelemetry instrumentation has started a span for the request, the request's own ``traceparent`` and
-    ``baggage`` become current, so that traces go on through a server that is not instrumented.
+    ``baggage`` become current, so that traces continue through a server without instrumentation.
 
-    A request begins in a clean context: where the server started it in that of an earlier one, as uvicorn does on
-    asyncio's own event loop, it is handled in the server's own.  A mounted application that has the middleware, too,
-    adds its ``server`` and its user to the caller of the request.
+    Each request begins in a clean context: when the server starts a request in the context of an earlier one (uvicorn
+    does on asyncio's own event loop), the middleware handles it in the server's own context.  When a mounted
+    application has the middleware too, it adds its ``server`` and its user to the caller of the request.
 
     Args:
         app: the ASGI application.
@@ -107,10 +108,10 @@ class TaskContextMiddleware:
 
 
 class _Request:
-    """What an application is called with; ``repr`` shows nothing of it, and no method raises with it in a local.
+    """The three arguments of an ASGI call.  ``repr`` shows none of them, and no exception has them in a local.
 
     Attributes:
-        has_caller: it is a request or a WebSocket; a lifespan has none.
+        has_caller: True for an HTTP request or a WebSocket, False for a lifespan.
     """
 
     __slots__ = ("_headers", "_receive", "_scope", "_send", "has_caller")
@@ -122,7 +123,7 @@ class _Request:
 
     @property
     def is_inheriting(self) -> bool:
-        """Whether the server began it in an earlier request's context, while that one received or sent something."""
+        """Whether the server began this request in an earlier request's context, while that one received or sent."""
         return _in_servers_hands.get() and _CALLER not in self._scope
 
     async def handled_by(self, app: ASGIApp, server: object, users: WeakSet[type]) -> None:
@@ -143,7 +144,7 @@ class _Request:
 
     @contextmanager
     def _bound(self, server: object) -> Generator[None]:
-        """Make its caller, trace context and baggage current."""
+        """Make the request's caller, trace context and baggage current."""
         headers = self._headers = _headers(self._scope.get("headers", ()))
         caller = self._scope.get(_CALLER)
         if isinstance(caller, RequestCaller):
@@ -162,11 +163,11 @@ class _Request:
             yield
 
     def _see_user(self, seen: WeakSet[type]) -> None:
-        """Tell of a user who cannot be understood, whether anybody has asked who it is or not; once for each type."""
+        """Report a user of an unknown type, once for each type, even if no code asked for the caller."""
         user: object = self._scope.get("user")
         if user is None or type(user) in seen or self._scope[_CALLER].is_identified:
             return
-        # a lazy user may raise what it likes
+        # a lazy user object may raise any exception
         with suppress(Exception):
             is_understood = _is_understood(user)
             if is_understood is None:
@@ -176,11 +177,11 @@ class _Request:
                 notify(UserNotUnderstood(type(user).__name__))
 
     def _credential(self) -> Credential | None:
-        """That of the user who was authenticated.
+        """The credential of the authenticated user.
 
         Raises:
-            InvalidArgument: its client's id contains ``|``.
-            InvalidType: the user's token is none, or the user has no name.
+            InvalidArgument: the token's ``client_id`` contains ``|``.
+            InvalidType: the user's token lacks the attributes of a token, or the user has no name.
         """
         claimed = self._claimed()
         try:
@@ -189,7 +190,7 @@ class _Request:
             del claimed
 
     def _claimed(self) -> object:
-        """What the token is made of: one that the user holds, or the bearer header of a user that has a name."""
+        """The user's own token; or the fields of one, from the bearer header and the user's name."""
         user = self._scope.get("user")
         token = getattr(user, "access_token", None)
         if token is not None or not getattr(user, "is_authenticated", False):
@@ -202,7 +203,7 @@ class _Request:
 
 
 async def _by_the_server(call: Awaitable[_T]) -> _T:
-    """Await what the server does for a request; whatever it begins meanwhile is none of that request's."""
+    """Await the server's ``receive`` or ``send``; a request that the server begins meanwhile is a separate one."""
     token = _in_servers_hands.set(True)
     try:
         return await call
@@ -211,7 +212,7 @@ async def _by_the_server(call: Awaitable[_T]) -> _T:
 
 
 def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Header names in lower case; repeated headers joined as RFC 9110 (and for cookies RFC 6265) has it."""
+    """Headers with their names in lower case; repeated headers are joined by RFC 9110 (cookies by RFC 6265)."""
     values: dict[str, list[str]] = {}
     for name, value in raw:
         values.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
@@ -219,11 +220,11 @@ def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 _NAMES: Final = ("identity", "display_name", "get_username", "pk")
-"""Where users have who they are: Starlette's and Django's."""
+"""The attributes with a user's name in Starlette and Django."""
 
 
 def _identity(user: object) -> str:
-    """Who a user is: what Starlette's or Django's kind of it says."""
+    """The name of a Starlette or Django user."""
     name = _name(user)
     if not name:
         raise InvalidType(
@@ -235,7 +236,7 @@ def _identity(user: object) -> str:
 
 def _name(user: object) -> str | None:
     for attribute in _NAMES:
-        with suppress(NotImplementedError):  # as the identity of starlette.authentication.SimpleUser
+        with suppress(NotImplementedError):  # raised by the identity of starlette.authentication.SimpleUser
             found: object = getattr(user, attribute, None)
             name = found() if callable(found) else found
             if name:
@@ -244,7 +245,7 @@ def _name(user: object) -> str | None:
 
 
 def _is_understood(user: object) -> bool | None:
-    """Whether it holds a token or says who it is; None of one that is not authenticated, which has neither."""
+    """Whether a user has a token or a name; None for a user that is not authenticated, which needs neither."""
     if getattr(user, "access_token", None) is not None:
         return True
     is_authenticated = getattr(user, "is_authenticated", None)

@@ -1,9 +1,9 @@
-"""What can go wrong, in one tree.
+"""The errors of taskctx, in one tree.
 
     TaskContextError
-    ├── InvalidArgument     (ValueError)  an argument whose value cannot be used
-    ├── InvalidType         (TypeError)   an argument of the wrong type
-    ├── ConfigurationError  (ValueError)  settings, or something registered twice
+    ├── InvalidArgument     (ValueError)  the value of an argument cannot be used
+    ├── InvalidType         (TypeError)   an argument has the wrong type
+    ├── ConfigurationError  (ValueError)  a setting has no valid value, or a name is registered twice
     ├── UnsupportedVersion  (ImportError) a package that taskctx builds on lacks what it needs
     ├── CaptureError                      the caller's context could not be captured
     ├── SnapshotError                     a stored snapshot cannot be read or written
@@ -23,7 +23,7 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """Why context was lost: one word, the same in the metric, the span's ``error.type`` and the log."""
+    """Why a context was lost: one word, the same in the metric, the span's ``error.type`` and the log."""
 
     MISSING = "missing"
     BACKEND_TIMEOUT = "backend_timeout"
@@ -45,7 +45,7 @@ class Reason(StrEnum):
 
     @property
     def explanation(self) -> str:
-        """The likely cause and what to do about it, in a sentence for a log line or an exception."""
+        """The likely cause and what to do about it, as text for a log line or an exception."""
         return _EXPLANATIONS[self]
 
 
@@ -120,7 +120,7 @@ class InvalidArgument(TaskContextError, ValueError):
 
 
 class InvalidType(TaskContextError, TypeError):
-    """An argument is of the wrong type."""
+    """An argument has the wrong type."""
 
 
 class ConfigurationError(TaskContextError, ValueError):
@@ -128,11 +128,11 @@ class ConfigurationError(TaskContextError, ValueError):
 
 
 class UnsupportedVersion(TaskContextError, ImportError):
-    """A package that taskctx builds on is installed in a version that has not what it needs.  It names both."""
+    """An installed package lacks a name or behaviour that taskctx needs.  The message names the package and version."""
 
 
 class CaptureError(TaskContextError):
-    """The caller's context was not captured: a carried value is not JSON or is missing, or a caller is."""
+    """The caller's context was not captured: a carried value has no JSON form or is missing, or there is no caller."""
 
     def __init__(self, message: str, reason: Reason = Reason.CARRIED_INVALID) -> None:
         super().__init__(message)
@@ -140,11 +140,10 @@ class CaptureError(TaskContextError):
 
 
 class _ReasonedError(TaskContextError):
-    """An error whose whole content is its reason, so that it pickles and can leak nothing.
+    """An error that holds only its reason and cause, so that it can be pickled and can leak nothing.
 
     Attributes:
-        cause: in fixed words, what it was this time and what to do about it, where that is known more closely than the
-            reason says it.
+        cause: what happened and what to do about it, in fixed words; None where no more is known than the reason says.
     """
 
     what: str
@@ -165,30 +164,30 @@ class SnapshotError(_ReasonedError):
 
 
 class SaveError(_ReasonedError):
-    """The snapshot was not saved, and so the task was not scheduled."""
+    """The snapshot was not saved, so the task was not scheduled."""
 
     what = "the task's context was not saved and the task was not scheduled"
 
 
 class ScheduleError(_ReasonedError):
-    """The context was saved, but the server did not take the task, or did not say so; the context is gone again.
+    """The context was saved, but the server did not accept the task, or did not answer; the context is removed again.
 
-    Adding it again under the same ``key`` is safe: if it was scheduled after all, Docket answers ``ALREADY_SCHEDULED``.
+    Adding the task again under the same ``key`` is safe: if Docket has scheduled it, it answers ``ALREADY_SCHEDULED``.
     """
 
     what = "Docket could not schedule the task"
 
 
 class RestoreError(_ReasonedError):
-    """The task's context was not restored, and ``on_restore_failure`` is ``fail``: the task fails, before its body.
+    """The task's context was not restored, and ``on_restore_failure`` is ``fail``: the task fails before its body.
 
-    Only in a worker that does not restore at all is it raised in the body, which asks for the caller.
+    In a worker without ``worker_dependencies``, the body raises this error when it asks for the caller.
     """
 
     what = "the task's context was not restored, and the task fails"
 
 
 class ExecutionError(_ReasonedError):
-    """Docket could not be asked about a task, or could not be told to cancel it."""
+    """Docket could not look up or cancel a task."""
 
     what = "Docket could not be asked about the task, or to cancel it"

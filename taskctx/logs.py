@@ -1,12 +1,12 @@
-"""Log records that say which task and which request they are of, and in which trace they were written.
+"""Adds the ids of the task, the request and the trace to log records.
 
-The ids are those of where the line is written, in servers and workers alike.  For :mod:`logging`, on handlers (a
-logger's filter does not see what its children log)::
+The ids are those of the code that writes the line, in servers and workers alike.  For :mod:`logging`, add the filter to
+handlers (a logger's filter does not see the records of its child loggers)::
 
     handler.addFilter(TaskContextFilter())
     handler.setFormatter(logging.Formatter("%(task_id)s %(request_id)s %(trace_id)s %(message)s"))
 
-For structlog, before the renderer::
+For structlog, add the processor before the renderer::
 
     structlog.configure(processors=[add_task_context, structlog.processors.JSONRenderer()])
 
@@ -25,10 +25,10 @@ from ._worker.current_task import get_task_context
 
 
 class TaskContextFilter(logging.Filter):
-    """Adds ``task_id``, ``request_id`` and ``trace_id`` to every record it sees, None where there is none.
+    """Adds ``task_id``, ``request_id`` and ``trace_id`` to every record; a missing id is None.
 
-    What a record has already stays: a value from ``extra``, or what a filter in another thread or process found.  The
-    trace id is 32 hexadecimal digits, as in W3C's ``traceparent``.
+    The filter does not replace an attribute of the record: it may come from ``extra``, or from a filter in another
+    thread or process.  The trace id is 32 hexadecimal digits, as in W3C's ``traceparent``.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -38,7 +38,7 @@ class TaskContextFilter(logging.Filter):
 
 
 def add_task_context(_logger: Any, _method_name: str, event_dict: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """A structlog processor: adds the ids that there are, unless the event names its own."""
+    """A structlog processor: adds the known ids, unless the event has its own."""
     for name, value in _current_ids().items():
         if value is not None:
             event_dict.setdefault(name, value)

@@ -1,4 +1,4 @@
-"""What taskctx does, as observers see it: operations have a length and an outcome, events have neither."""
+"""The operations and events that observers see: operations have a duration and an outcome, events have neither."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .errors import Reason
 
 
 class Outcome(StrEnum):
-    """How an operation ended.  Captures know ok, partial, empty and failed; restores ok, degraded, failed, skipped."""
+    """How an operation ended: a capture ok, partial, empty or failed; a restore ok, degraded, failed or skipped."""
 
     OK = "ok"
     PARTIAL = "partial"
@@ -22,7 +22,7 @@ class Outcome(StrEnum):
 
 
 class Field(StrEnum):
-    """The parts of a caller's context, as counted."""
+    """The parts of a caller's context that metrics count."""
 
     TOKEN = "token"
     HEADERS = "headers"
@@ -34,7 +34,7 @@ class Field(StrEnum):
 
 
 FIELDS: Final = tuple(Field)
-"""All of them, in the order in which a :class:`Capture` has them."""
+"""All parts, in the order of :attr:`Capture.fields`."""
 
 
 class FieldResult(StrEnum):
@@ -45,13 +45,13 @@ class FieldResult(StrEnum):
 
 @dataclass(slots=True, kw_only=True)
 class Operation:
-    """One thing taskctx does, from its start to its end.
+    """One operation of taskctx, from its start to its end.
 
     Attributes:
-        outcome: ``ok`` unless told otherwise.
-        reason: why it is degraded or failed.
-        cause: what kept us from the server, in fixed words, where that is known.
-        duration: seconds; 0 until the operation ended.
+        outcome: ``ok`` unless another outcome is set.
+        reason: why the operation is degraded or failed.
+        cause: why the server could not be reached or refused, in fixed words, where it is known.
+        duration: seconds; 0 until the operation has ended.
     """
 
     outcome: Outcome = Outcome.OK
@@ -71,14 +71,14 @@ class Operation:
 
 @dataclass(slots=True, kw_only=True)
 class Capture(Operation):
-    """The caller's context is read.
+    """taskctx reads the caller's context.
 
     Attributes:
-        count: tasks that are submitted with it.
-        is_anonymous: there is no caller; that is the reason too, unless it is meant or ``on_anonymous`` allows it.
-        is_meant: it is anonymous inside of :func:`taskctx.anonymous`.
-        credential_ttl: seconds of life left to the caller's token, negative when past.
-        fields: all of :data:`FIELDS`, in their order; none when the capture failed.
+        count: the number of tasks that are submitted with the context.
+        is_anonymous: there is no caller; ``reason`` is set too, unless it is meant or ``on_anonymous`` allows it.
+        is_meant: the submission is inside of :func:`taskctx.anonymous`.
+        credential_ttl: seconds until the caller's token expires, negative after that.
+        fields: the results of all :data:`FIELDS`, in their order; empty when the capture failed.
     """
 
     docket_name: str
@@ -92,15 +92,15 @@ class Capture(Operation):
 
 @dataclass(slots=True, kw_only=True)
 class Save(Operation):
-    """One snapshot, or a batch of them, is stored.
+    """taskctx stores one snapshot, or a batch of snapshots.
 
     Attributes:
-        task_id: for the log; None where several are saved together.
-        count: snapshots saved together.
-        sizes: bytes of each as stored.
-        sealed_with: the id of the encryption key that they are sealed with.
-        ttl: seconds, of the first.
-        fields: names of what the snapshot holds.
+        task_id: the task's id, for the log; None for a batch.
+        count: the number of snapshots in the batch.
+        sizes: the stored size of each snapshot in bytes.
+        sealed_with: the id of the encryption key that seals the snapshots.
+        ttl: the TTL of the first snapshot in seconds.
+        fields: the names of the parts that the snapshot holds.
     """
 
     docket_name: str
@@ -115,19 +115,19 @@ class Save(Operation):
 
 @dataclass(slots=True, kw_only=True)
 class Restore(Operation):
-    """A task's snapshot is fetched and put in force.
+    """taskctx fetches a task's snapshot and puts it in force.
 
     Attributes:
-        task_id: for the log; None for keys that are not ours.
-        fails_task: the restore failed, and by the failure contract the task is failed rather than run anonymous.
-        is_sealed: the snapshot says that a keyring of taskctx's sealed it.
-        key_id: of the encryption key that the snapshot says it is sealed with, if this process has it.
-        size: bytes as stored.
-        age: seconds since it was saved.
-        ttl: seconds it was given when saved or renewed; ``ttl_remaining`` of them were left when it was fetched.
-        credential_ttl: seconds of life left to the token, negative when past; to the new one where it was refreshed.
-        refresh_failure: why there is no new token although there is a hook, in fixed words and names of types.
-        origin: the submission's W3C carrier.
+        task_id: the task's id, for the log; None for keys that taskctx did not build.
+        fails_task: the restore failed, and the settings fail the task instead of running it anonymously.
+        is_sealed: the snapshot claims to be sealed by a taskctx keyring.
+        key_id: the id of the encryption key in the snapshot's header, if this process has the key.
+        size: the stored size in bytes.
+        age: seconds since the snapshot was saved.
+        ttl: the TTL in seconds at the save or the renewal; ``ttl_remaining`` was left of it at the fetch.
+        credential_ttl: seconds until the token (a new one where it was refreshed) expires, negative after that.
+        refresh_failure: why the hook gave no new token, in fixed words and names of types.
+        origin: the W3C carrier of the submission.
     """
 
     docket_name: str
@@ -166,11 +166,11 @@ class Run(Operation):
 
 @dataclass(slots=True, kw_only=True)
 class Sweep(Operation):
-    """A worker looks for snapshots that outlive their tasks.
+    """A worker searches for snapshots that outlive their tasks.
 
     Attributes:
-        shortened: snapshots that were given the life of a finished task's.
-        gives_up: the server does not let this worker look, and it does not try again.
+        shortened: how many snapshots got ``completed_ttl``.
+        gives_up: the server does not allow the search, and the worker does not try again.
     """
 
     docket_name: str
@@ -180,7 +180,7 @@ class Sweep(Operation):
 
 @dataclass(frozen=True, slots=True)
 class DocketSeen:
-    """A docket is about to be used in this process: what is counted by docket or task can start at 0."""
+    """A docket is used for the first time in this process: its series by docket or task can start at 0."""
 
     docket_name: str
     docket_tasks: tuple[str, ...] = ()
@@ -188,10 +188,10 @@ class DocketSeen:
 
 @dataclass(frozen=True, slots=True)
 class UnrestoredRead:
-    """A task asked for its caller in a worker that never restored it; told once a run.
+    """A task asked for its caller in a worker that restores none; reported once for each run.
 
     Attributes:
-        fails_task: the task was failed, rather than shown an anonymous caller.
+        fails_task: the task failed; False where it saw an anonymous caller.
     """
 
     docket_name: str
@@ -224,12 +224,12 @@ class RegistrySize:
 
 @dataclass(frozen=True, slots=True)
 class ContextInherited:
-    """A server began a request in the context of an earlier one; it runs in a clean one."""
+    """A server began a request in the context of an earlier request; taskctx runs it in a clean context."""
 
 
 @dataclass(frozen=True, slots=True)
 class CommandRefused:
-    """The server refused a command that taskctx does without: this process's clock in place of TIME, ..."""
+    """The server refused a command that taskctx can replace: for example TIME, by this process's clock."""
 
     docket_name: str
     command: Literal["TIME", "TTL"]
@@ -237,11 +237,11 @@ class CommandRefused:
 
 @dataclass(frozen=True, slots=True)
 class NotScheduled:
-    """Docket failed to schedule tasks whose contexts were saved, and these are taken back.
+    """Docket failed to schedule tasks with a saved context; the saved contexts are removed again.
 
     Attributes:
-        reason: None where it was not the server: arguments that cannot be pickled, an error of Docket's own.
-        cause: what happened and what to do, where more is known than the reason explains.
+        reason: None for a failure that is not the server's: arguments that cannot be pickled, or Docket's own error.
+        cause: what happened and what to do, where more is known than the reason says.
     """
 
     docket_name: str
@@ -253,7 +253,7 @@ class NotScheduled:
 
 @dataclass(frozen=True, slots=True)
 class UserNotUnderstood:
-    """A request had a user in its scope who says who it is in no way that is known.
+    """The user in a request's scope has neither a token nor a name that taskctx can read.
 
     Attributes:
         kind: the name of the user's type.

@@ -1,8 +1,8 @@
-"""What taskctx needs of other packages beyond what they promise, asked once, before anything else is imported.
+"""The names and behaviours of other packages that taskctx needs beyond their public API, checked at import.
 
-Packages are not shut out by their version: what a newer one may have moved or changed is looked for here, and what is
-missing is one error that names it, in place of an AttributeError at the first submission.  What only a server can
-answer is in ``tests/upstream``.  What is needed of FastMCP is in ``fastmcp.py``, which is asked where that is wanted.
+taskctx sets no upper limits on versions.  This module checks the names that a newer version may have moved or changed,
+and raises one error that lists all missing ones, in place of an AttributeError at the first submission.  Behaviour that
+only a server shows is tested in ``tests/upstream``.  The needs of ``taskctx.fastmcp`` are in ``fastmcp.py``.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from ..errors import UnsupportedVersion
 
 @dataclass(frozen=True)
 class Need:
-    """A name, or how it behaves.
+    """A name that taskctx needs, and its expected behaviour.
 
     Attributes:
-        package: by its name in the index.
-        name: a module's, or ``module:name``.
-        purpose: what taskctx does with it: "taskctx needs it to ...".
-        holds: asks whether what was found behaves as it must.
+        package: the package's name on PyPI.
+        name: a module, or ``module:name``.
+        purpose: what taskctx does with it; completes "taskctx needs it to ...".
+        holds: returns whether the found object behaves as expected.
     """
 
     package: str
@@ -37,7 +37,7 @@ class Need:
 
 
 def _takes(*parameters: str) -> Callable[[Any], bool]:
-    """A class whose instances are made with parameters of these names."""
+    """Checks that a class has constructor parameters with these names."""
     return lambda made: {*parameters} <= {*made.__init__.__code__.co_varnames}
 
 
@@ -90,7 +90,7 @@ NEEDS: Final[tuple[Need, ...]] = (
     Need("prometheus-client", "prometheus_client.utils:floatToGoString", "expose histograms"),
     Need("redis", "redis.backoff:ExponentialWithJitterBackoff", "ask again when a connection broke"),
 )
-"""Of Docket, uncalled-for, OpenTelemetry, prometheus_client and redis-py."""
+"""The needs of Docket, uncalled-for, OpenTelemetry, prometheus_client and redis-py."""
 
 FAULTS: Final[tuple[Need, ...]] = (
     Need(
@@ -108,19 +108,19 @@ FAULTS: Final[tuple[Need, ...]] = (
         lambda found: found != "8.1.0",
     ),
 )
-"""Versions that pip would not have chosen, and that do harm: ``purpose`` says which."""
+"""Harmful versions, which pip does not choose by itself; ``purpose`` describes the harm."""
 
 
 def require(needs: Iterable[Need], install: str = "", meanwhile: str = "") -> None:
-    """See that everything is there, and behaves.
+    """Check that all needs are met.
 
     Args:
-        needs: what is looked for.
-        install: what pip is told to upgrade, where that is not just taskctx and the packages at fault.
-        meanwhile: what works all the same; nothing of taskctx does otherwise.
+        needs: the needs to check.
+        install: the packages that the error suggests to upgrade; by default taskctx and the packages at fault.
+        meanwhile: what still works, for the error; empty where taskctx does not work at all.
 
     Raises:
-        UnsupportedVersion: something is not; all of it is named.
+        UnsupportedVersion: a need is not met; the error names all such needs.
     """
     missing = [need for need in needs if not is_met(need)]
     if missing:
@@ -133,17 +133,17 @@ def require(needs: Iterable[Need], install: str = "", meanwhile: str = "") -> No
 
 
 def warn_of(faults: Iterable[Need]) -> None:
-    """Warn of versions that do harm."""
+    """Warn about harmful versions."""
     for fault in faults:
         if not is_met(fault):
             warnings.warn(f"{_installed(fault.package)} {fault.purpose}", RuntimeWarning, stacklevel=2)
 
 
 def is_met(need: Need) -> bool:
-    """Whether what is looked for is there, and behaves."""
+    """Whether the name exists and behaves as expected."""
     try:
         return bool(need.holds(resolve_name(need.name)))
-    except Exception:  # noqa: BLE001 - it is another package's, in a version that nobody knows
+    except Exception:  # noqa: BLE001 - an unknown version of another package may raise anything
         return False
 
 
@@ -158,7 +158,7 @@ def _installed(package: str) -> str:
 
 
 def version_of(package: str) -> str | None:
-    """The version that is installed; None where none is."""
+    """The installed version of a package; None where it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

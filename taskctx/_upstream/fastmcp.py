@@ -1,6 +1,6 @@
-"""The line of FastMCP that is installed, and what taskctx needs of it.  Asked when ``taskctx.fastmcp`` is imported.
+"""The installed line of FastMCP, and taskctx's needs of it; checked at the import of ``taskctx.fastmcp``.
 
-A line is a major version: 3, whose tasks are a part of it, or 4 and what came after it, whose tasks are a package.
+A line is a major version: in line 3, tasks are part of FastMCP; from version 4 on, tasks are a separate package.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from ..errors import UnsupportedVersion
 from . import Need, require, version_of
 
 PACKAGES: Final = ("fastmcp-slim", "fastmcp", "fastmcp-tasks")
-"""What FastMCP is installed as; its code is in the first and the last."""
+"""The packages of FastMCP; the first and the last one hold its code."""
 
 TASKS: Final = {3: "fastmcp.server.tasks", 4: "fastmcp_tasks"}
-"""By line, the package of its tasks."""
+"""The package of the tasks, by line."""
 
 INSTALL: Final = "taskctx 'fastmcp[tasks]'"
 MEANWHILE: Final = "until then nothing of FastMCP is instrumented, and all else of taskctx works"
 
 
 def installed_line() -> int:
-    """The line whose tasks are here.
+    """The line of the installed tasks package.
 
     Raises:
-        UnsupportedVersion: there are none, or those of two lines.
+        UnsupportedVersion: no tasks package is installed, or those of two lines.
     """
     lines = [line for line, tasks in TASKS.items() if _is_there(f"{tasks}.context")]
     if len(lines) == 1:
@@ -46,7 +46,7 @@ def _is_there(module: str) -> bool:
     try:
         return find_spec(module) is not None
     except ModuleNotFoundError:
-        # the package that it would be in
+        # the parent package is missing
         return False
 
 
@@ -72,7 +72,7 @@ _FIND: Final = ("get_task_session", "get_task_server")
 
 
 def _of_both(package: str, tasks: str) -> tuple[Need, ...]:
-    """What is the same in each line, but for where it is."""
+    """The needs that both lines have, in different packages."""
     snapshot, parameters = (
         f"{tasks}.context:TaskContextSnapshot",
         ("self", "docket", "task_scope", "task_id", "ttl_seconds"),
@@ -113,7 +113,7 @@ NEEDS: Final[dict[int, tuple[Need, ...]]] = {
         *_each(_SLIM, _REQUEST, _DEPENDENCIES, "fastmcp_request_ctx", "get_http_request"),
     ),
 }
-"""By line, what ``taskctx.fastmcp`` imports and replaces."""
+"""The names that ``taskctx.fastmcp`` imports and replaces, by line."""
 
 LINE: Final = installed_line()
 FASTMCP_VERSION: Final = next(filter(None, map(version_of, PACKAGES)), "unknown")

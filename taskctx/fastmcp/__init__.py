@@ -1,4 +1,4 @@
-"""FastMCP servers and workers, seen and hardened by taskctx.
+"""Instruments FastMCP servers and workers.
 
 ::
 
@@ -6,13 +6,14 @@
 
     instrument()  # before the server starts, on servers and workers
 
-FastMCP (``fastmcp[tasks]``) runs tools as Docket tasks, with a context snapshot of its own.  Instrumented, its
-capture, save and restore are operations of taskctx's: spans, metrics, logs and failure reasons are those of any other
-task.  Trace context, baggage and carried variables ride inside FastMCP's snapshot, and ``TASKCTX_ENCRYPTION_KEYS``
-seal it where FastMCP's own key is not set.  A process that is not instrumented reads what is not sealed.
+FastMCP (``fastmcp[tasks]``) runs tools as Docket tasks, with a context snapshot of its own.  After ``instrument()``,
+FastMCP's capture, save and restore are taskctx operations, with the spans, metrics, logs and failure reasons of any
+other task.  FastMCP's snapshot then also holds trace context, baggage and carried variables, and
+``TASKCTX_ENCRYPTION_KEYS`` seal it where FastMCP's own key is not set.  A process without ``instrument()`` can read
+only snapshots that are not sealed.
 """
 
-from .._upstream.fastmcp import FASTMCP_VERSION  # first: what is imported below needs what it looks for
+from .._upstream.fastmcp import FASTMCP_VERSION  # first: it checks the names that the import below needs
 from ._instrument import instrument, uninstrument
 
 __all__ = ["FASTMCP_VERSION", "instrument", "uninstrument"]

@@ -1,4 +1,4 @@
-"""The caller of a FastMCP request, from FastMCP's own getters, as the ambient caller."""
+"""Makes the caller of a FastMCP request, read from FastMCP's own getters, the ambient caller."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ REQUEST_ID = "x-request-id"
 
 @dataclass(frozen=True, slots=True)
 class _RequestCaller(Caller):
-    """A caller that was bound in, or is of, a request of FastMCP's."""
+    """The caller of a FastMCP request, or a caller that was bound inside of the request."""
 
     request: object = field(default=None, repr=False, compare=False)
 
 
 class FastMCPCallers:
-    """A :class:`taskctx._caller.caller.CallerSource`: what FastMCP says of the request it handles.
+    """A :class:`taskctx._caller.caller.CallerSource`: the caller of the request that FastMCP handles.
 
-    A session's tasks may have been started by an earlier request and have inherited what was bound there.  So what is
-    bound counts inside a request only if it was bound in that very request.
+    An earlier request may have started the session's asyncio tasks, which then inherit the caller that was bound there.
+    So inside of a request, a bound caller counts only if it was bound in the same request.
     """
 
     _latest: ContextVar[_RequestCaller | None] = ContextVar("taskctx_fastmcp_caller", default=None)
@@ -58,7 +58,7 @@ class FastMCPCallers:
 
 
 class SeenHeaders(Mapping[str, str]):
-    """What FastMCP's own getter gives in a task, asked when it is looked at: most tasks look at no header."""
+    """The headers of FastMCP's own getter in a task, read at the first use: most tasks read no header."""
 
     def __getitem__(self, name: str) -> str:
         return self._seen[name]
@@ -75,18 +75,18 @@ class SeenHeaders(Mapping[str, str]):
 
 
 def request_id(headers: Mapping[str, str], fallback: str | None) -> str | None:
-    """The HTTP request's id where it has one, else that of the JSON-RPC message."""
+    """The HTTP request's id where it has one, else the id of the JSON-RPC message."""
     return headers.get(REQUEST_ID) or fallback
 
 
 def current_credential() -> Credential | None:
-    """FastMCP's current access token, as one of ours."""
+    """FastMCP's current access token, as a taskctx credential."""
     token = _upstream.get_access_token()
     return None if token is None else Credential.of(token)
 
 
 def _request() -> object | None:
-    """The request that is being handled here; None outside of one."""
+    """The request that is handled here; None outside of a request."""
     message = line.current_message()
     return line.current_request() if message is None else message
 
@@ -106,7 +106,7 @@ def _caller(request: object) -> _RequestCaller:
 
 
 def _session() -> tuple[str | None, object]:
-    """The session's id and the server; neither where FastMCP has no context (a route of the server's own)."""
+    """The session's id and the server; both None where FastMCP has no context (in a custom route of the server)."""
     try:
         here = _upstream.get_context()
     except RuntimeError:

@@ -1,10 +1,10 @@
-"""What is FastMCP 3.4's alone: its tasks are a part of it, and its snapshots are stored as they are.
+"""The names that only FastMCP 3.4 has: its tasks are part of FastMCP, and its snapshots are stored in plain text.
 
-Its getters look into a task's snapshot whenever they are asked, and a snapshot that cannot be read at all is only
-logged.  So one that taskctx sealed is stored as a snapshot that can be read, but not asked for a part of the caller.
+FastMCP 3's getters read the task's snapshot at each call, and only log a snapshot that cannot be parsed.  So taskctx
+stores a sealed snapshot as a valid JSON object that raises an error when a getter reads a part of the caller.
 """
 
-# of two lines no environment has both: pyright sees the other
+# pyright sees only the installed FastMCP line, which may be 4
 # pyright: reportMissingImports=false, reportUnknownVariableType=false, reportUnknownMemberType=false
 # pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false, reportPrivateUsage=false
 # pyright: reportAttributeAccessIssue=false
@@ -55,7 +55,7 @@ REGISTRIES: dict[str, tuple[ModuleType, ...]] = {
 
 
 class SnapshotDecryptionError(Exception):
-    """A FastMCP 4 with a key of its own sealed it."""
+    """FastMCP 4 sealed the snapshot with a key of its own."""
 
 
 class _Plaintext:
@@ -86,7 +86,7 @@ def current_message() -> Any:
 
 
 def current_request() -> object | None:
-    # FastMCP's getter makes up a request in a task
+    # FastMCP's public getter returns an artificial request inside a task
     return _current_http_request.get()
 
 

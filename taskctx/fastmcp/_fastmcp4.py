@@ -1,4 +1,4 @@
-"""What is FastMCP 4's alone: its tasks are a package of their own, which seals and applies snapshots itself."""
+"""The names that only FastMCP 4 has: its tasks are a separate package, which seals and applies snapshots itself."""
 
 # pyright: reportPrivateUsage=false
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Putting taskctx's wrappers in the place of FastMCP's functions, all or none, and back."""
+"""Replaces FastMCP's functions by taskctx's wrappers, all or none, and restores them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def registering(registry: WeakRegistry) -> Callable[[Register], Register]:
 
 
 def finding(registry: WeakRegistry) -> Callable[[Find], Find]:
-    """Wraps ``get_task_session`` or ``get_task_server``: FastMCP's answer, counted."""
+    """Wraps ``get_task_session`` or ``get_task_server``: counts the lookup and returns FastMCP's answer."""
 
     def wrap(original: Find) -> Find:
         def find(id: str) -> Any:  # noqa: A002
@@ -59,7 +59,7 @@ Lifespan = Callable[..., AbstractAsyncContextManager[None]]
 
 
 class Patch(NamedTuple):
-    """A name of FastMCP's that is replaced.  ``wrap`` gets what stood there."""
+    """A name of FastMCP that is replaced.  ``wrap`` takes the original object and returns its replacement."""
 
     owner: Any
     name: str
@@ -78,12 +78,12 @@ _replaced: list[_Replaced] = []
 
 
 def instrument() -> None:
-    """Have FastMCP's task context captured, saved and restored by way of taskctx, in this process.
+    """Let taskctx capture, save and restore FastMCP's task context, in this process.
 
-    Call it before the server starts, on servers and workers alike; a second call does nothing.  Workers of servers that
-    run already go on as they are.
+    Call it before the server starts, on servers and workers alike; a second call does nothing.  Workers that already
+    run do not change.
 
-    A FastMCP that has not what taskctx needs is an :class:`taskctx.UnsupportedVersion` before that, at import.
+    The import of ``taskctx.fastmcp`` raises :class:`taskctx.UnsupportedVersion` where FastMCP lacks what taskctx needs.
     """
     with _lock:
         if _replaced:
@@ -95,7 +95,7 @@ def instrument() -> None:
 
 
 def uninstrument() -> None:
-    """Undo :func:`instrument`.  Workers that run keep what they were started with."""
+    """Undo :func:`instrument`.  Workers that run already do not change."""
     with _lock:
         current_caller.use_source(None)
         for owner, name, original, _ in reversed(_replaced):
@@ -104,11 +104,11 @@ def uninstrument() -> None:
 
 
 def _prepared() -> list[_Replaced]:
-    """Everything that is to be replaced, looked up before anything is."""
+    """All replacements: every name is looked up before the first one is replaced."""
     replaced: list[_Replaced] = []
     wrapped: dict[int, object] = {}
     for owner, name, wrap in PATCHES:
-        # as it is stored: a class method, not bound to its class
+        # from vars(): a class method must not be bound to its class
         original = cast("dict[str, Any]", vars(owner))[name]
         ours = wrapped.setdefault(id(original), wrap(original))
         replaced.append(_Replaced(owner, name, original, ours))
@@ -116,8 +116,9 @@ def _prepared() -> list[_Replaced]:
 
 
 def _with_docket_seen(original: Lifespan) -> Lifespan:
-    """FastMCP's ``docket_lifespan``: as a worker starts, the series of its docket and tools are there, at 0, and what
-    other tasks of the docket left behind is swept.  FastMCP's own snapshots are not: they wait for input between tasks.
+    """Wraps FastMCP's ``docket_lifespan``: when a worker starts, the series of its docket and tools are created at 0,
+    and the snapshots of plain Docket tasks are swept.  FastMCP's own snapshots are not swept: between two tasks they
+    may wait for a user's input.
     """
 
     @asynccontextmanager

@@ -1,4 +1,4 @@
-"""In the worker: FastMCP's restore is a restoration of taskctx's, over FastMCP's wire."""
+"""In the worker: FastMCP's restore is a taskctx restoration, over FastMCP's wire."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ._wire import FastMCPWire
 
 
 def restoring(original: Callable[..., Any]) -> object:
-    """FastMCP's ``restore_task_snapshot``, for ``Depends`` and to be awaited, as there."""
+    """Wraps FastMCP's ``restore_task_snapshot``, which is used in ``Depends`` or awaited."""
 
     def restore_task_snapshot(key: str = TaskKey()) -> ToolRestoration:
         return ToolRestoration(original, key)
@@ -28,7 +28,7 @@ def restoring(original: Callable[..., Any]) -> object:
 
 
 class ToolRestoration(AbstractAsyncContextManager[None]):
-    """Docket enters it around a task's body.  Awaited, it restores for the rest of the current task."""
+    """Docket enters this around a task's body.  When it is awaited, it restores for the rest of the current task."""
 
     def __init__(self, original: Callable[..., Any], key: str) -> None:
         self._original = original
@@ -40,7 +40,7 @@ class ToolRestoration(AbstractAsyncContextManager[None]):
 
     async def __aenter__(self) -> None:
         make_shared_anonymously()
-        # a plain Docket task on FastMCP's docket was submitted with taskctx.add or without any context
+        # a plain Docket task on FastMCP's docket was submitted with taskctx.add, or without any context
         is_tool = self._wire.parse(self._key) is not None
         self._run = _ToolRun(self._key, self._wire) if is_tool else TaskContext()
         await self._run.__aenter__()
@@ -58,15 +58,15 @@ class ToolRestoration(AbstractAsyncContextManager[None]):
 
 
 class _ToolRun(AbstractAsyncContextManager[None]):
-    """One run of a tool, from before its body until after it.  FastMCP gives its snapshot the life it needs."""
+    """One run of a tool, from before its body until after it.  FastMCP itself sets the snapshot's TTL."""
 
     def __init__(self, key: str, wire: FastMCPWire) -> None:
         self._restoration = Restoration(key, wire)
         self._body: WatchedBody | None = None
 
     async def __aenter__(self) -> None:
-        """Restore.  What is in force stays so if that fails the task: Docket resolves its other dependencies all the
-        same, and they too see an anonymous caller.
+        """Restore.  A failed restore leaves the anonymous caller in force: Docket still resolves the task's other
+        dependencies, and they must see no other caller.
         """
         if held_back:
             held_back.resume(self._restoration, current_execution.get())
@@ -87,7 +87,7 @@ class _ToolRun(AbstractAsyncContextManager[None]):
 
 
 async def _restored(restoration: Restoration) -> None:
-    """Restore, with an anonymous caller for FastMCP's own getters until it is in force, and if it is not."""
+    """Restore.  FastMCP's own getters see no caller until the snapshot is in force, nor after a failure."""
     line.clear()
     try:
         await restoration.run()

@@ -1,4 +1,4 @@
-"""In the server: FastMCP's capture and save are a submission of taskctx's, over FastMCP's wire."""
+"""In the server: FastMCP's capture and save are a taskctx submission, over FastMCP's wire."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MakeSnapshot = Callable[[], FastMCPSnapshot]
 
 
 class FastMCPOrigin(Origin):
-    """An origin whose caller is read by FastMCP's own capture."""
+    """An origin that reads the caller with FastMCP's own capture."""
 
     def __init__(self, make: MakeSnapshot) -> None:
         super().__init__()
@@ -35,11 +35,11 @@ class FastMCPOrigin(Origin):
         self.snapshot: FastMCPSnapshot | None = None
 
     def read_caller(self) -> bool:
-        # FastMCP's snapshot shows all that is in it, so that no local of ours holds one
+        # no local variable holds FastMCP's snapshot, because its repr shows all of its content
         with suppress(PydanticSerializationError):
             self.snapshot = self._make()
         if self.snapshot is None:
-            # out here, it does not come from that error; it says in our words that the token is at fault
+            # raises taskctx's own error about the token, outside of the block that caught pydantic's error
             current_credential()
         self.values = {name: getattr(self.snapshot, name) for name in FASTMCPS}
         token = _upstream.get_access_token()
@@ -49,7 +49,7 @@ class FastMCPOrigin(Origin):
         return False
 
     def baggage(self, keys: tuple[str, ...]) -> Baggage:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The current baggage, or that of the HTTP request where no instrumentation has made it current."""
+        """The current baggage, or the baggage header of the HTTP request where no instrumentation has read it."""
         baggage = current_baggage(keys)
         header = None if self.snapshot is None else (self.snapshot.http_headers or {}).get(BAGGAGE)
         if baggage.carrier or baggage.dropped or not header:
@@ -60,18 +60,18 @@ class FastMCPOrigin(Origin):
 
 
 _captured: ContextVar[FastMCPOrigin | None] = ContextVar("taskctx_fastmcp_captured", default=None)
-"""What was captured with FastMCP's snapshot, until that very snapshot is saved."""
+"""The origin that was captured with FastMCP's snapshot, until this snapshot is saved."""
 
 
 def capturing(original: classmethod[FastMCPSnapshot, Any, FastMCPSnapshot]) -> object:
-    """FastMCP's ``TaskContextSnapshot.capture``, and our part with it."""
+    """Wraps FastMCP's ``TaskContextSnapshot.capture``: captures taskctx's part too."""
 
     def capture(cls: type[FastMCPSnapshot], *args: Any, **kwargs: Any) -> FastMCPSnapshot:
         docket = _upstream.submission_docket()
         origin = FastMCPOrigin(lambda: original.__func__(cls, *args, **kwargs))
         _captured.set(None)
         try:
-            # FastMCP 3 does not say which tool it is
+            # FastMCP 3 does not give the tool's name
             origin.capture("" if docket is None else docket.name, kwargs.get("owning_tool_name") or "")
         except CaptureError as error:
             if current_settings().refuses_task(error.reason):
@@ -84,7 +84,7 @@ def capturing(original: classmethod[FastMCPSnapshot, Any, FastMCPSnapshot]) -> o
 
 
 def saving_snapshots(_original: Callable[..., Any]) -> object:
-    """In place of FastMCP's ``TaskContextSnapshot.save``: the same key and TTL, with our part in the value."""
+    """Replaces FastMCP's ``TaskContextSnapshot.save``: same key and TTL, but the value also holds taskctx's part."""
 
     async def save(
         self: FastMCPSnapshot, docket: Docket, task_scope: str | None, task_id: str, ttl_seconds: int
@@ -103,9 +103,9 @@ def saving_snapshots(_original: Callable[..., Any]) -> object:
 
 
 def _submission_of(snapshot: FastMCPSnapshot, docket: Docket) -> Submission:
-    """Of the origin that was captured with this snapshot; one that was made by hand has no part of ours."""
+    """The submission of the origin that was captured with this snapshot; another snapshot has no part of taskctx."""
     captured = _captured.get()
     origin = captured if captured is not None and captured.snapshot is snapshot else FastMCPOrigin(lambda: snapshot)
-    # FastMCP 3's snapshot does not name it
+    # FastMCP 3's snapshot has no owning_tool_name
     tool = getattr(snapshot, "owning_tool_name", None) or ""
     return Submission(docket, tool, None, origin, unique=True, wire=FastMCPWire(snapshot))

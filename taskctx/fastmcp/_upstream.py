@@ -1,7 +1,7 @@
-"""Every name of FastMCP's that taskctx uses: those that are the same in each line of FastMCP, and the installed line.
+"""All names of FastMCP that taskctx uses: those that all lines have in common, and those of the installed line.
 
-A line is a major version, and a module with what is its alone; these and this are all that import fastmcp.  What is
-private there, or is used in a way that FastMCP does not promise, has a test in tests/upstream.
+A line is a major version of FastMCP; ``_fastmcp3`` and ``_fastmcp4`` have the names that only one line has.  Only these
+modules import fastmcp.  Each private name, and each use that FastMCP does not promise, has a test in tests/upstream.
 """
 
 # pyright: reportPrivateUsage=false
@@ -39,7 +39,7 @@ __all__ = [
 
 
 class FastMCPSnapshot(Protocol):
-    """A ``TaskContextSnapshot`` of FastMCP's, which is a dataclass."""
+    """FastMCP's ``TaskContextSnapshot``, which is a dataclass."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
     access_token_json: str | None
@@ -54,10 +54,10 @@ class FastMCPSnapshot(Protocol):
 
 
 class SnapshotCodec(Protocol):
-    """How FastMCP itself seals a snapshot's JSON: with a key of its own, or not at all.
+    """FastMCP's own codec for a snapshot's JSON: it seals with FastMCP's key, or does not seal.
 
     Attributes:
-        protected: with a key; then a task whose snapshot cannot be restored fails.
+        protected: whether FastMCP has a key; then a task fails when its snapshot cannot be restored.
     """
 
     protected: ClassVar[bool]
@@ -68,19 +68,19 @@ class SnapshotCodec(Protocol):
         """The JSON in a stored value.
 
         Raises:
-            SnapshotDecryptionError: it is sealed, and does not open.
+            SnapshotDecryptionError: the value is sealed, and FastMCP's key does not open it.
         """
         ...
 
 
 class Line(Protocol):
-    """What differs from one major line of FastMCP to the next.
+    """The differences between the lines of FastMCP.
 
     Attributes:
         context: the module of task contexts.
-        current_docket: the docket that is current where a server has none of its own.
-        LIFESPAN: the owner and the name of what starts a server's docket and worker.
-        REGISTRIES: the owners of each function that keeps or finds a live session or server.
+        current_docket: the current docket, for a server without a docket of its own.
+        LIFESPAN: the owner and the name of the function that starts a server's docket and worker.
+        REGISTRIES: the owners of each function that registers or finds a live session or server.
     """
 
     @property
@@ -95,7 +95,7 @@ class Line(Protocol):
     def SnapshotDecryptionError(self) -> type[Exception]: ...  # noqa: N802
 
     def parse_task_key(self, task_key: str, /) -> Mapping[str, Any]:
-        """The parts of a task's Docket key; a ValueError for a key that is not FastMCP's."""
+        """The parts of a task's Docket key.  Raises ValueError for a key that FastMCP did not build."""
         ...
 
     def snapshot_redis_key(self, docket: Docket, task_scope: str | None, task_id: str, /) -> str: ...
@@ -103,26 +103,26 @@ class Line(Protocol):
     def snapshot_codec(self) -> SnapshotCodec: ...
 
     def as_unreadable(self, envelope: bytes, /) -> bytes:
-        """The form of an envelope that a process that is not instrumented cannot take for a caller."""
+        """An envelope in a form that a process without ``instrument()`` cannot take for a caller."""
         ...
 
     def current_message(self) -> Any:
-        """The request of an MCP client that is being handled, with its ``request_id``; None outside of one."""
+        """The MCP request that is handled here, with its ``request_id``; None outside of an MCP request."""
         ...
 
     def current_request(self) -> object | None:
-        """The HTTP request that is being handled; None outside of one."""
+        """The HTTP request that is handled here; None outside of an HTTP request."""
         ...
 
     def clear(self) -> None:
-        """Have FastMCP's getters know no caller in the current task."""
+        """Clear the caller of FastMCP's getters in the current task."""
         ...
 
     def put_in_force(self, task_id: str, snapshot: Any, /) -> None:
-        """Have FastMCP's getters answer from a snapshot in the current task.
+        """Let FastMCP's getters answer from a snapshot in the current task.
 
         Raises:
-            Exception: the snapshot's token is none.
+            Exception: the snapshot's token is not valid.
         """
         ...
 
@@ -132,14 +132,14 @@ line = cast("Line", installed)
 Snapshot = cast("type[FastMCPSnapshot]", line.context.TaskContextSnapshot)
 
 logger: logging.Logger = logging.getLogger(line.context.__name__)
-"""Where FastMCP itself logs what went wrong in a restore."""
+"""The logger in which FastMCP itself logs failed restores."""
 
 
 def docket_of(server: FastMCP) -> Docket | None:
-    """The docket that a server runs its tasks on, while it runs."""
+    """The docket of a running server."""
     return cast("Docket | None", server._docket)  # noqa: SLF001
 
 
 def submission_docket() -> Docket | None:
-    """The docket that a call made here and now is submitted to as a task, as FastMCP looks for it."""
+    """The docket to which FastMCP would submit a task here."""
     return docket_of(get_context().fastmcp) or line.current_docket.get()

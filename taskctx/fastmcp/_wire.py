@@ -1,8 +1,9 @@
-"""FastMCP's wire: its keys and its snapshot, with taskctx's part as one more member of the JSON object.
+"""FastMCP's wire: FastMCP's keys and snapshot, with taskctx's part as one more member of the JSON object.
 
-FastMCP ignores that member.  FastMCP's own encryption key comes first: where it is set, FastMCP's codec seals.  Else
-taskctx's keyring does, if there is one, and its envelope is stored as text that passes for a Fernet token.  A process
-that is not instrumented takes it for one that it has no key for, and fails the task, which would run anonymous else.
+FastMCP ignores that member.  Where FastMCP's own encryption key is set, FastMCP's codec seals.  Otherwise taskctx's
+keyring seals, if there is one, and the envelope is stored as text that looks like a Fernet token.  A process without
+``instrument()`` takes the text for a token that it has no key for, and fails the task instead of running it
+anonymously.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ OURS = (
     "stored_at",
     "ttl",
 )
-"""What is in our member, by the names of a snapshot's fields; the others are FastMCP's own."""
+"""The fields of a snapshot that are in taskctx's member; FastMCP's own snapshot has the other fields."""
 
 FASTMCPS = ("access_token_json", "http_headers", "origin_request_id", "session_id")
 
@@ -43,21 +44,21 @@ ANONYMOUS = Snapshot()
 
 
 class FastMCPWire:
-    """The wire of one task, on its way out or back."""
+    """The wire of one FastMCP task, for its save or its restore."""
 
     keeps_expired_tokens = False
-    """FastMCP keeps none, whatever ``on_expired_token`` says."""
+    """FastMCP keeps no expired token, whatever ``on_expired_token`` says."""
 
     def __init__(self, snapshot: FastMCPSnapshot = ANONYMOUS) -> None:
         self._snapshot = snapshot
-        # until the codec is known: FastMCP fails a task whose key is misconfigured
+        # True until the codec is known: FastMCP fails tasks when its key is misconfigured
         self._protected = True
         self._sealed_by_fastmcp = False
         self._requires_ours = False
         self.degraded: Reason | None = None
 
     def parse(self, task_key: str, /) -> TaskKeyParts | None:
-        """The parts of a task key of FastMCP's, of any leg; None for other tasks'."""
+        """The parts of a FastMCP task key, of any leg; None for other keys."""
         try:
             parts = line.parse_task_key(task_key)
         except ValueError:
@@ -73,19 +74,19 @@ class FastMCPWire:
         return line.snapshot_redis_key(docket, parts.task_scope, parts.task_id)
 
     def encode(self, values: Values, key: str, runtime: Runtime) -> bytes:
-        """FastMCP's snapshot with our member; without it where FastMCP's was not captured with ours."""
+        """FastMCP's snapshot with taskctx's member; without the member where taskctx captured nothing."""
         if "schema_version" not in values.by_name:
             return _sealed(self._snapshot.to_json(), key, runtime)
         self._requires_ours = "required" in values.by_name
         ours = Values({name: values.by_name[name] for name in OURS if name in values.by_name})
-        # FastMCP's text stays as it is: an object with members, as tests/upstream/test_fastmcp.py holds
+        # FastMCP's text is not parsed: it is a JSON object that is not empty (see tests/upstream/test_fastmcp.py)
         member = f'"{MEMBER}": {dump_json(ours).decode()}}}'
         return _sealed(f"{self._snapshot.to_json()[:-1]}, {member}", key, runtime)
 
     def encode_less(self, key: str, runtime: Runtime) -> bytes | None:
-        """FastMCP's part is stored whatever its size, as it would be without us; ours only if there is room.
+        """FastMCP's part without taskctx's member: FastMCP would store it at any size.
 
-        Without a value that is required, nothing is stored.
+        None where the member holds a required carried value: then nothing is stored.
         """
         return None if self._requires_ours else _sealed(self._snapshot.to_json(), key, runtime)
 
@@ -94,14 +95,14 @@ class FastMCPWire:
         text = _opened(stored, key, runtime)
         try:
             self._snapshot = Snapshot.from_json(text)
-            # checked, so that nothing can go wrong once it takes effect
+            # checked here, so that the snapshot cannot fail when it takes effect
             snapshot = stored_from({name: getattr(self._snapshot, name) for name in FASTMCPS})
-        except Exception:  # noqa: BLE001 - FastMCP's code and JSON: whatever it raises may quote the caller's token
+        except Exception:  # noqa: BLE001 - FastMCP's code and JSON: any of its errors may quote the caller's token
             raise SnapshotError(Reason.MALFORMED) from None
         try:
             ours = _member_of(text)
         except SnapshotError as error:
-            # FastMCP's part is restored without ours when ours cannot be read
+            # when taskctx's member cannot be read, FastMCP's part is restored without it
             self.degraded = error.reason
             return snapshot
         if ours is None:
@@ -120,11 +121,11 @@ class FastMCPWire:
             return b""
 
     def lifetimes(self, snapshot: StoredSnapshot, runtime: Runtime) -> tuple[int, int] | None:
-        """FastMCP renews its snapshots to their full length."""
+        """FastMCP renews its snapshots to their full TTL."""
         return None if snapshot.stored_at is None or snapshot.ttl is None else (snapshot.ttl, snapshot.ttl)
 
     def fails_task(self, reason: Reason, runtime: Runtime) -> bool:
-        """FastMCP's contract, and ours where it is stricter."""
+        """Whether FastMCP's or taskctx's failure contract fails the task."""
         if self._sealed_by_fastmcp and reason in (Reason.DECRYPT_FAILED, Reason.DECRYPT_UNKNOWN_KEY):
             logger.error(
                 "A task's snapshot is sealed with another FASTMCP_TASKS_ENCRYPTION_KEY than this process has. "
@@ -134,10 +135,9 @@ class FastMCPWire:
         return self._protected or runtime.settings.fails_task(reason)
 
     def caller(self, parts: TaskKeyParts, snapshot: StoredSnapshot, credential: Credential | None) -> Caller:
-        """Make the snapshot FastMCP's current one, and have FastMCP remember it.
+        """Make this the current snapshot of FastMCP, and let FastMCP remember it.
 
-        FastMCP's getters give a refreshed token too; the headers stay as they were sent, the old ``authorization`` with
-        them.
+        FastMCP's getters return a refreshed token too; the headers do not change, so ``authorization`` is the old one.
         """
         token = None if credential is None else credential.json
         original = self._snapshot
@@ -168,7 +168,7 @@ def _opened(stored: bytes, key: str, runtime: Runtime) -> str:
     """The JSON in a stored value.
 
     Raises:
-        SnapshotError: with the reason why it cannot be read.
+        SnapshotError: the value cannot be read; the error has the reason.
     """
     if is_sealed_as_text(stored):
         return runtime.codec.decode(from_text(stored), key).decode()
@@ -189,7 +189,7 @@ def _opened(stored: bytes, key: str, runtime: Runtime) -> str:
 
 
 def _member_of(text: str) -> StoredSnapshot | None:
-    """Our member of a stored snapshot, or None where a process that is not instrumented wrote it.
+    """The member of taskctx in a stored snapshot; None where a process without ``instrument()`` wrote it.
 
     Raises:
         SnapshotError: ``malformed``, or ``schema_unsupported`` when a newer taskctx wrote it.
@@ -197,6 +197,6 @@ def _member_of(text: str) -> StoredSnapshot | None:
     try:
         member = cast("dict[str, Any]", from_json(text)).get(MEMBER)
     except ValueError:
-        # Python's JSON, which FastMCP reads it with, lets more pass
+        # Python's json module, which FastMCP uses, accepts more than pydantic's parser
         raise SnapshotError(Reason.MALFORMED) from None
     return None if member is None else stored_from(member)

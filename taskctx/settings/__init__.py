@@ -1,4 +1,4 @@
-"""Settings: frozen, from ``TASKCTX_*`` variables or :func:`taskctx.configure`."""
+"""The settings: frozen, from ``TASKCTX_*`` variables or :func:`taskctx.configure`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .keyring import Keyring, parse_keyring
 ENVIRONMENT_PREFIX = "TASKCTX_"
 
 DENIED_HEADERS = (
-    # credentials: the access token travels as the token
+    # credentials: the access token travels in a field of its own
     "*authorization",
     "authentication",
     "cookie",
@@ -35,11 +35,11 @@ DENIED_HEADERS = (
     "*password*",
     "*jwt*",
     "dpop",
-    # identities that gateways and clouds put in, signed or not, and certificates
+    # identities that gateways and clouds add, signed or not, and certificates
     "x-amzn-oidc-*",
     "x-ms-client-principal*",
     "*-client-cert",
-    # hop-by-hop (RFC 9110 section 7.6.1), and what describes the request's own body
+    # hop-by-hop headers (RFC 9110 section 7.6.1), and headers about the request's own body
     "connection",
     "keep-alive",
     "proxy-authenticate",
@@ -50,7 +50,7 @@ DENIED_HEADERS = (
     "upgrade",
     "content-length",
     "expect",
-    # already carried as the trace context, and wrong as a header in the task
+    # carried as the trace context already, and wrong as headers in the task
     "traceparent",
     "tracestate",
     "baggage",
@@ -66,7 +66,7 @@ def _split_commas(value: object) -> object:
 
 
 Patterns = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
-"""Shell patterns (``*``, ``?``), matched without regard to case; comma-separated in the environment."""
+"""Shell patterns (``*``, ``?``), not case-sensitive; comma-separated in the environment."""
 
 
 class Settings(BaseSettings):
@@ -77,36 +77,36 @@ class Settings(BaseSettings):
     )
 
     on_restore_failure: Literal["continue", "fail"] = "continue"
-    """Run the task anonymous, or fail it, when its context cannot be restored; ``fail`` once a key is configured."""
+    """When a context cannot be restored: run the task anonymously, or fail it; ``fail`` once a key is configured."""
 
     on_save_failure: Literal["raise", "continue"] = "raise"
-    """Refuse to schedule, or schedule without context, when the context cannot be captured or saved."""
+    """When a context cannot be captured or saved: refuse to schedule the task, or schedule it without context."""
 
     on_anonymous: Literal["allow", "warn", "refuse"] = "allow"
-    """Submit without a caller in silence, with a warning, or not at all, outside of :func:`taskctx.anonymous`; ``warn``
-    once a key is configured."""
+    """When there is no caller, outside of :func:`taskctx.anonymous`: submit, submit and log a warning, or refuse to
+    submit; ``warn`` once a key is configured."""
 
     pending_ttl: int = Field(default=86_400, ge=1)
-    """How long a snapshot outlives the time its task is due; a backlog longer than this loses callers."""
+    """How long a snapshot lives after its task is due; with a longer backlog, tasks lose their callers."""
 
     completed_ttl: int = Field(default=900, ge=1)
-    """What is left to the snapshot of a finished task; keep it above Docket's redelivery timeout."""
+    """How long the snapshot of a finished task still lives; keep it above Docket's redelivery timeout."""
 
     sweep_interval: int = Field(default=600, ge=0)
-    """How often workers look for snapshots whose tasks ended without their body, to give them ``completed_ttl``; 0 is
-    never."""
+    """How often a worker searches for snapshots of tasks that ended without running their body, to give them
+    ``completed_ttl``; 0 means never."""
 
     max_snapshot_bytes: int = Field(default=65_536, ge=256)
-    """A snapshot larger than this, as stored, is refused at save."""
+    """The largest stored size of a snapshot; a save refuses a larger one."""
 
     headers_allow: Patterns = ("*",)
-    """Headers that may be captured; none where it is empty."""
+    """Headers that may be captured; empty means none."""
 
     headers_deny: Patterns = ()
-    """Headers that are never captured, whatever ``headers_allow`` says, beside those of the built-in list."""
+    """More headers that are never captured, whatever ``headers_allow`` says, in addition to the built-in list."""
 
     headers_deny_defaults: bool = True
-    """Whether the built-in list of headers that are never captured is in force: credentials, and what is of one hop."""
+    """Whether the built-in list of headers that are never captured applies: credentials, and hop-by-hop headers."""
 
     on_expired_token: Literal["drop", "keep", "fail"] = "drop"
     """What to do with a token that expired while its task was queued."""
@@ -115,35 +115,35 @@ class Settings(BaseSettings):
     """Link the task's trace to its origin, or run the task's body inside the origin's trace."""
 
     baggage_keys: Patterns = ("*",)
-    """W3C baggage keys that are carried; none where it is empty."""
+    """W3C baggage keys that are carried; empty means none."""
 
     encryption_keys: SecretStr | None = None
-    """``id:BASE64,id:BASE64``: the first key seals, all open."""
+    """``id:BASE64,id:BASE64``: the first key seals, every key opens."""
 
     accept_plaintext: bool = False
-    """Read snapshots that are not sealed although there are keys: while migrating."""
+    """Whether a process with keys reads snapshots that are not sealed; for a migration."""
 
     key_prefix: str = Field(default="taskctx", pattern=r"^[A-Za-z0-9._-]+$")
-    """First segment of every Redis key, behind the docket's own prefix."""
+    """The first segment of every Redis key, after the docket's own prefix."""
 
     session_registry_size: int = Field(default=10_000, ge=1)
     server_registry_size: int = Field(default=10_000, ge=1)
-    """Entries; the oldest go out first."""
+    """The most entries of a registry; the oldest are removed first."""
 
     backend_timeout: float = Field(default=5.0, gt=0)
-    """How long one save or restore may take against Redis, its retries included."""
+    """How long the Redis commands of one save or restore may take, retries included."""
 
     refresh_timeout: float = Field(default=5.0, gt=0)
     """How long the ``refresh_token`` hook may take."""
 
     metrics: bool = True
     tracing: bool = True
-    """Switches for the Prometheus metrics and the OpenTelemetry spans."""
+    """Whether taskctx makes Prometheus metrics and OpenTelemetry spans."""
 
     @model_validator(mode="before")
     @classmethod
     def _be_strict_once_there_are_keys(cls, values: Any) -> Any:
-        """Whoever seals contexts does not want tasks to run without them, nor without a caller by mistake."""
+        """With keys, the defaults are strict: no task runs without its context, or without a caller by mistake."""
         given = cast("dict[str, Any]", values)
         if given.get("encryption_keys") is None:
             return given
@@ -158,7 +158,7 @@ class Settings(BaseSettings):
 
     @property
     def denied_headers(self) -> tuple[str, ...]:
-        """Patterns of all headers that are never captured."""
+        """The patterns of all headers that are never captured."""
         return (*DENIED_HEADERS, *self.headers_deny) if self.headers_deny_defaults else self.headers_deny
 
     @cached_property
@@ -167,14 +167,14 @@ class Settings(BaseSettings):
         return None if self.encryption_keys is None else parse_keyring(self.encryption_keys.get_secret_value())
 
     def refuses_task(self, reason: Reason) -> bool:
-        """Whether a context that was not captured or saved for this reason keeps its task from being scheduled."""
+        """Whether a task is not scheduled when its context was not captured or saved for this reason."""
         return self.on_save_failure == "raise" or reason is Reason.ANONYMOUS
 
     def fails_task(self, reason: Reason) -> bool:
         """Whether a failed restore fails the task.
 
-        A process without keys that meets a sealed snapshot fails the task too, unless it was told to continue: whoever
-        sealed the snapshot did not want the task to run without it.
+        A process without keys also fails the task of a sealed snapshot, unless ``on_restore_failure`` was set: the
+        submitter's keys mean that the task must not run without its context.
         """
         if self.on_restore_failure == "fail":
             return True
@@ -212,7 +212,7 @@ def load_settings(**overrides: Any) -> Settings:
     """Settings from the environment, with ``overrides`` on top.
 
     Raises:
-        ConfigurationError: naming the variable or argument at fault, never its value.
+        ConfigurationError: a setting has no valid value; the message names the variable or argument, never the value.
     """
     try:
         return Settings(**overrides)
@@ -227,16 +227,16 @@ def _describe(name: str, message: str, overrides: dict[str, Any]) -> str:
 
 
 ALIKE = 0.8
-"""From here on two names resemble each other: a letter or two are wrong, or a word is in another form."""
+"""The lowest ratio at which two names are similar: one or two letters differ, or a word has another form."""
 
 logger: logging.Logger = logging.getLogger("taskctx")
 _told: set[str] = set()
 
 
 def tell_misspelt(prefix: str, settings: Iterable[str]) -> None:
-    """Log one line about the variables with our prefix that are nearly a setting's, unless it has been logged before.
+    """Log one line about variables with taskctx's prefix that resemble a setting's name, once for each variable.
 
-    The values stay unread: a secret may have been put into the wrong variable.
+    The values are not read: the wrong variable may hold a secret.
     """
     found = dict(_misspelt(prefix, {name.upper() for name in settings}))
     new = found.keys() - _told
@@ -247,7 +247,7 @@ def tell_misspelt(prefix: str, settings: Iterable[str]) -> None:
 
 
 def _misspelt(prefix: str, settings: set[str]) -> Iterator[tuple[str, str]]:
-    """What follows the prefix, as it stands there, and what it was to be.  Case makes no difference to a setting."""
+    """The misspelt names without the prefix, each with the setting that it resembles.  Settings ignore case."""
     for variable in os.environ:
         name = variable[len(prefix) :].upper()
         if not variable.upper().startswith(prefix) or name in settings:

@@ -1,4 +1,4 @@
-"""Encryption keys: which there are, which one seals, which can open."""
+"""The keyring: the encryption keys, by id; the first key seals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 KEY_BYTES = 32
-"""AES-256."""
+"""The length of an AES-256 key."""
 
 MAX_KEY_ID = 64
 KEY_ID_RULE = f"must be 1 to {MAX_KEY_ID} letters, digits, '.', '_' or '-'"
@@ -19,7 +19,7 @@ _KEY_ID = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_KEY_ID}}}")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Keyring:
-    """Keys by id, in order: the first seals, all open.  ``repr`` shows the ids only."""
+    """Keys by id, in order: the first key seals, every key opens.  ``repr`` shows only the ids."""
 
     keys: Mapping[str, bytes] = field(repr=False)
 
@@ -29,7 +29,7 @@ class Keyring:
 
     @property
     def primary(self) -> str:
-        """Id of the key that seals."""
+        """The id of the key that seals."""
         return next(iter(self.keys))
 
     def __repr__(self) -> str:
@@ -40,7 +40,7 @@ def parse_keyring(text: str) -> Keyring:
     """The keys in ``"id:BASE64,id:BASE64"``; key material is 32 bytes in base64, standard or URL-safe, padded or not.
 
     Raises:
-        ValueError: says which entry is at fault, by its place, and never quotes it.
+        ValueError: an entry is not valid; the message gives the entry's number and never quotes it.
     """
     if not text.strip():
         raise ValueError("no key is in it. To run without keys, leave it unset")
@@ -68,7 +68,7 @@ def is_key_id(text: str) -> bool:
 
 
 def generate_key() -> str:
-    """New key material, as the keyring takes it: 32 random bytes in URL-safe base64."""
+    """New key material for a keyring: 32 random bytes in URL-safe base64."""
     return base64.urlsafe_b64encode(secrets.token_bytes(KEY_BYTES)).decode().rstrip("=")
 
 

@@ -1,4 +1,4 @@
-"""Telemetry: operations are observed here, and become metrics, spans and log lines at the edge.
+"""Telemetry: observers turn operations into metrics, spans and log lines.
 
-The only package that imports prometheus_client and OpenTelemetry's tracing API.
+Only this package imports prometheus_client and OpenTelemetry's tracing API.
 """

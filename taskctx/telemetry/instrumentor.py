@@ -1,4 +1,4 @@
-"""What ``opentelemetry-instrument`` loads.  Whatever it cannot instrument it leaves as it is, and says so."""
+"""The instrumentor for ``opentelemetry-instrument``.  It logs a warning when it cannot instrument FastMCP."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from .observers import logger
 
 
 class FastMCPInstrumentor:
-    """What ``opentelemetry-instrument`` finds under the entry point ``taskctx_fastmcp``."""
+    """The class behind the entry point ``taskctx_fastmcp``, which ``opentelemetry-instrument`` loads."""
 
     def instrument(self, **_options: Any) -> None:
         try:
-            # not imported above, which fails where FastMCP is missing, or is one that taskctx does not know
+            # imported here, because the import fails where FastMCP is missing or has an unsupported version
             resolve_name("taskctx.fastmcp:instrument")()
-        except Exception as error:  # noqa: BLE001 - one that is raised ends the instrumentation of everything else
+        except Exception as error:  # noqa: BLE001 - an exception would stop the instrumentation of all other libraries
             logger.warning("FastMCP is not instrumented by taskctx: %s", error)
 
     def uninstrument(self, **_options: Any) -> None:

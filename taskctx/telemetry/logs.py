@@ -1,9 +1,9 @@
-"""Log lines: one observer that says when context was lost, and why that may be.
+"""Log lines: one observer that logs when context was lost, and the probable cause.
 
-A line names the task's function, and its id where the function is not known; a structured field has the id.
-One line for each kind of operation, docket, task, reason and cause in ten seconds; the next says how many it stands
-for.
-Of a worker that restores nothing, one line for each task is all: it goes on until somebody starts it otherwise.
+A line names the task's function, or the task's id where the function is not known; a structured field has the id.
+There is one line for each kind of operation, docket, task, reason and cause in ten seconds; the next line says how many
+lines were left out.  A worker that restores no caller gets one line for each task function: its tasks lose their caller
+until an operator starts the worker with ``worker_dependencies``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .names import DOCKETS_ERROR
 from .observers import Observer, logger
 
 INTERVAL = 10.0
-"""Seconds between lines about the same thing."""
+"""Seconds between two lines about the same subject."""
 
 MAX_TOPICS = 1_000
 
@@ -46,7 +46,7 @@ _INHERITED: Final = (
 )
 
 REFUSED_INTERVAL = 3600.0
-"""The same, about what taskctx does without."""
+"""Seconds between two lines about the same refused command."""
 
 _INSTEAD: Final = {
     "TIME": "ages and lives of snapshots go by this process's clock",
@@ -62,7 +62,7 @@ _NOT_UNDERSTOOD: Final = (
 _Logged = Capture | Restore | Save | Sweep
 
 _Subject = tuple[str, str, str, str, str | None]
-"""What a line is about: the kind of operation, the docket, the task, the reason and the cause."""
+"""The subject of a line: the kind of operation, the docket, the task, the reason and the cause."""
 
 
 @dataclass(slots=True)
@@ -72,8 +72,8 @@ class _Topic:
 
 
 class LogObserver(Observer):
-    """Logs to ``taskctx``: failed and degraded restores, failed captures, saves, schedules and sweeps, tasks that were
-    never restored, and commands that are refused.
+    """Logs to the logger ``taskctx``: failed and degraded restores, failed captures, saves, schedules and sweeps, tasks
+    that were never restored, and refused commands.
     """
 
     operations: Final = (Capture, Save, Restore, Sweep)
@@ -172,7 +172,7 @@ class LogObserver(Observer):
         )
 
     def _is_first(self, subject: object) -> bool:
-        """Whether nothing was said yet of what is said once; of more than can be remembered, nothing is said."""
+        """Whether a subject is logged for the first time; False for all new subjects after ``MAX_TOPICS``."""
         with self._lock:
             if subject in self._told or len(self._told) >= MAX_TOPICS:
                 return False
@@ -180,7 +180,7 @@ class LogObserver(Observer):
             return True
 
     def _repeated(self, subject: _Subject, interval: float = INTERVAL) -> int | None:
-        """How many lines about this were left out since the last one, or None to leave this one out too."""
+        """How many lines about this subject were left out since the last one; None where this line is left out too."""
         now = self._clock()
         with self._lock:
             topic = self._topics.get(subject)
@@ -234,7 +234,7 @@ def _refresh_failure(operation: _Logged) -> str:
 
 
 def _extra(operation: _Logged, reason: Reason) -> dict[str, object]:
-    """Structured fields, under Docket's own names where it has them."""
+    """The structured fields; they have Docket's own names where Docket has such a name."""
     extra: dict[str, object] = {
         "docket.name": operation.docket_name,
         "docket.task": _task(operation),

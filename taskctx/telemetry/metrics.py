@@ -1,7 +1,7 @@
 """Prometheus metrics: one observer that counts operations and events.
 
-Every label set is created at 0, because Prometheus's ``increase()`` does not see a series that is born at 1.
-Nothing that came over the wire becomes a label value.
+Every label set is created at 0, because Prometheus's ``increase()`` misses the first increment of a new series.
+No data from a client or from Redis becomes a label value.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _NOT_OPENED = (Reason.DECRYPT_UNKNOWN_KEY, Reason.DECRYPT_FAILED)
 
 
 class PrometheusObserver(Observer):
-    """Counts into a prometheus_client registry; several in one process need a registry each."""
+    """Counts into a prometheus_client registry.  Two observers in one process need two registries."""
 
     operations: Final = (Capture, Save, Restore, Sweep)
 
@@ -71,9 +71,9 @@ class PrometheusObserver(Observer):
         *,
         several_processes: bool = DIRECTORY is not None,
     ) -> None:
-        """Raises ValueError where the registry has one of the metrics already, and leaves it as it was.
+        """Raises ValueError where the registry has one of the metrics' names; the registry is then unchanged.
 
-        ``several_processes``: this one counts together with others, in files that prometheus_client writes.
+        ``several_processes``: count together with other processes, in prometheus_client's multiprocess mode.
         """
         self._counts: Counts = (SharedCounts if several_processes else PlainCounts)(names.METRICS, registry)
         self._tasks: set[tuple[str, str]] = set()
@@ -98,7 +98,7 @@ class PrometheusObserver(Observer):
         self._start_at_zero()
 
     def close(self) -> None:
-        """Take the metrics out of the registry."""
+        """Remove the metrics from the registry."""
         self._counts.close()
 
     def on_end(self, operation: Operation, state: None) -> None:
@@ -191,9 +191,9 @@ class PrometheusObserver(Observer):
         self._counts.add((self._commands_refused[event.docket_name, event.command],))
 
     def _fields(self, docket_name: str, found: tuple[frozenset[FieldResult], ...]) -> tuple[Series, ...]:
-        """The counters of what a capture found: all of the fields in their order, or none.
+        """The field counters of a capture.  ``found`` has the results of all fields in their order, or is empty.
 
-        Nearly all captures are alike in them, so that they are looked up once.
+        Most captures have the same results, so the counters are cached.
         """
         series = tuple(
             self._capture_fields[docket_name, field, result]
@@ -302,13 +302,13 @@ class PrometheusObserver(Observer):
 
 
 def _each(family: Mapping[Labels, Series], values: Iterable[str], *before: str) -> None:
-    """Create the series of each of these values of the last label."""
+    """Create one series for each value of the last label; ``before`` has the values of the other labels."""
     for value in values:
         family[*before, value]
 
 
 def _trace_result(origin: Mapping[str, str]) -> TraceResult:
-    """What a restored snapshot's trace context is worth."""
+    """The state of a restored snapshot's trace context."""
     if TRACEPARENT not in origin:
         return TraceResult.ABSENT
     found = span_context(origin)

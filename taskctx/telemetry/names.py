@@ -1,4 +1,4 @@
-"""Every metric and span attribute, with what it means: the one place that dashboards and tests read names from."""
+"""All metrics and span attributes, with their descriptions.  Dashboards and tests read the names only from here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 OTHER_TASK = "_other"
 MAX_TASK_NAMES = 100
-"""Task names that get a series of their own; the rest are counted together under ``_other``."""
+"""How many task names get a series of their own; all other tasks are counted under ``_other``."""
 
 _LATENCY = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86_400.0
@@ -20,11 +20,11 @@ class Metric:
     """One metric family.
 
     Attributes:
-        name: as exposed; counters end in ``_total``.
-        labels: all of them closed sets.
-        buckets: upper bounds of a histogram.
-        multiprocess: how a gauge's values of several processes become one (prometheus_client's modes).
-        exemplars: whether it shows the last sampled span as an exemplar.
+        name: the exposed name; counters end in ``_total``.
+        labels: the names of the labels; each label has a limited set of values.
+        buckets: the upper bounds of a histogram.
+        multiprocess: prometheus_client's mode that combines a gauge's values of several processes.
+        exemplars: whether the metric shows the last sampled span as an exemplar.
     """
 
     name: str
@@ -255,15 +255,15 @@ METRICS: tuple[Metric, ...] = tuple(value for value in list(globals().values()) 
 
 
 UNKNOWN_KEY = "unknown"
-"""The key_id of what is sealed with a key that this process does not have."""
+"""The key_id label of a snapshot that is sealed with a key that this process does not have."""
 
 
 DOCKETS_ERROR = "docket"
-"""The reason of a task that was not scheduled, where it was not the server's."""
+"""The reason label of a task that was not scheduled because of Docket's own error, not the server's."""
 
 
 class TraceResult(StrEnum):
-    """What a restored snapshot's trace context was worth."""
+    """The state of a restored snapshot's trace context."""
 
     CONTINUED = "continued"
     UNSAMPLED = "unsampled"
@@ -278,7 +278,7 @@ class Span(StrEnum):
 
 
 class Attribute(StrEnum):
-    """Span attributes: OpenTelemetry's messaging conventions, Docket's own names, and ours."""
+    """Span attributes: OpenTelemetry's messaging conventions, Docket's own names, and taskctx's."""
 
     MESSAGING_SYSTEM = "messaging.system"
     MESSAGING_DESTINATION = "messaging.destination.name"

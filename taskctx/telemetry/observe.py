@@ -1,4 +1,4 @@
-"""Telemetry's boundary: the core opens one operation and names what happened; observers do the rest.
+"""The boundary of telemetry: the core opens one operation and sets its result; observers do the rest.
 
 ::
 
@@ -6,7 +6,7 @@
         ...
         operation.failed(Reason.MISSING)
 
-Nothing here knows of counters or spans.
+This module has no counters and no spans.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ Op = TypeVar("Op", bound=Operation)
 
 
 class observe(Generic[Op]):  # noqa: N801 - reads as a verb: ``with observe(Restore(...)) as operation``
-    """Watch an operation for the length of a ``with`` block.
+    """Observe an operation for the length of a ``with`` block.
 
-    An exception that leaves the block makes the operation a failure, with the exception's own reason.  A cancelled
-    operation counts as skipped.
+    When an exception leaves the block, the operation is failed, with the exception's own reason.  A cancelled operation
+    is skipped.
     """
 
     __slots__ = ("_observers", "_operation", "_started", "_started_by", "_watch")
@@ -71,10 +71,10 @@ class observe(Generic[Op]):  # noqa: N801 - reads as a verb: ``with observe(Rest
 
 
 def _judge(operation: Operation, error: BaseException) -> None:
-    """Judge an operation by the exception that left its block.
+    """Set the outcome of an operation by the exception that left its block.
 
-    Cancelled, it is skipped.  Else it failed, unless its block has judged it: for the exception's own reason; none for
-    errors of ours that say it in words; ``internal`` for all others.
+    A cancelled operation is skipped.  Any other operation is failed, unless its block has set the outcome.  The reason
+    is that of a taskctx error (None where the error has only a text), and ``internal`` for all other errors.
     """
     if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
         operation.skipped()
@@ -88,7 +88,7 @@ def _judge(operation: Operation, error: BaseException) -> None:
 
 
 def notify(event: Event, within: Runtime | None = None) -> None:
-    """Tell the observers of an event."""
+    """Report an event to the observers."""
     observers = (within or runtime()).observers
     for observer, tell in observers.event_watches[type(event)]:
         try:
@@ -98,7 +98,7 @@ def notify(event: Event, within: Runtime | None = None) -> None:
 
 
 def docket_seen(docket_name: str, docket_tasks: Sequence[str] = (), within: Runtime | None = None) -> None:
-    """Tell the observers of a docket the first time it is used in this process, and of its tasks."""
+    """Report a docket's first use in this process to the observers, and its tasks whenever they are given."""
     seen = (within or runtime()).observers.dockets_seen
     if docket_name not in seen or docket_tasks:
         seen.add(docket_name)

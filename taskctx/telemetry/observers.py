@@ -1,7 +1,6 @@
-"""Observers: what watches operations and events, and all of those in use, sorted by what they have to do.
+"""Observers of operations and events, and the set of observers in use, sorted by the methods that they have.
 
-An observer that raises is reported once and otherwise ignored: it can neither fail a task nor replace the error that
-was on its way.
+An error of an observer is logged once and otherwise ignored: it can neither fail a task nor replace another error.
 """
 
 from __future__ import annotations
@@ -19,39 +18,39 @@ End = Callable[[Operation, Any], None]
 
 
 class Observer(Protocol):
-    """Something that watches operations: metrics, traces, logs, or one of yours (see :func:`taskctx.configure`).
+    """Observes operations: metrics, traces, logs, or your own observer (see :func:`taskctx.configure`).
 
-    A subclass inherits methods that do nothing, and those are not called.
+    A subclass inherits methods that do nothing; taskctx does not call these.
     """
 
     def on_start(self, operation: Operation) -> Any:
-        """An operation begins; what is returned comes back to :meth:`on_end`."""
+        """An operation begins; the returned value is the ``state`` argument of :meth:`on_end`."""
         return None
 
     def on_end(self, operation: Operation, state: Any) -> None:
-        """The operation ended, on the same task; its outcome, reason and duration are set."""
+        """The operation ended, in the same asyncio task; its outcome, reason and duration are set."""
         return
 
     def on_event(self, event: Event) -> None:
-        """Something happened that has no length."""
+        """An event happened; an event has no duration."""
         return
 
 
 NOT_WATCHED: Final = object()
-"""What ``on_start`` gives where the observer has nothing to do at the end of this operation."""
+"""Returned by ``on_start`` where the observer need not see the end of this operation."""
 
 Ending = tuple[Observer, End, None]
-"""An observer that does nothing at the start, what it does at the end, and what it returned at the start."""
+"""An observer without ``on_start``, the function for the end of the operation, and its state (None)."""
 
 
 class Watch:
     """The observers of one kind of operation.
 
     Attributes:
-        any: whether there are some.
-        starting: those that have something to do at the start.
-        ending: those that have something to do at the end only, the last one first.
-        failing: of those, the ones that look at operations with a reason only.
+        any: whether there are observers.
+        starting: the observers with an ``on_start``.
+        ending: the observers with an ``on_end`` only, the last one first.
+        failing: the same, for observers that want only operations with a reason.
     """
 
     __slots__ = ("any", "ending", "failing", "starting")
@@ -65,7 +64,7 @@ class Watch:
 
 
 class _Watches(dict[type[Operation], Watch]):
-    """By the kind of operation; each is found out once."""
+    """The observers by the kind of operation, computed once for each kind."""
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         super().__init__()
@@ -77,7 +76,7 @@ class _Watches(dict[type[Operation], Watch]):
 
 
 class _EventWatches(dict[type[Event], tuple[tuple[Observer, Callable[[Any], None]], ...]]):
-    """Which observers have something to do when an event of a kind happens, and what; each is found out once."""
+    """The observers and their functions by the kind of event, computed once for each kind."""
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         super().__init__()
@@ -92,14 +91,14 @@ class _EventWatches(dict[type[Event], tuple[tuple[Observer, Callable[[Any], None
 class Observers:
     """The observers in use.
 
-    An observer of our own says with an attribute ``operations`` which kinds of operations it looks at, with
-    ``reasons_only`` that it looks at those with a reason alone, with ``counters`` what it does for each kind, so that
-    it is not found out each time, and with ``event_counters`` the same of events; another one looks at all.
+    taskctx's own observers have these attributes: ``operations`` has the kinds of operations that the observer wants,
+    ``reasons_only`` says that it wants only operations with a reason, ``counters`` has its function for each kind of
+    operation, and ``event_counters`` its function for each kind of event.  All other observers see everything.
 
     Attributes:
-        watches: the observers of each kind of operation.
-        event_watches: what observers do when an event of each kind happens.
-        dockets_seen: the names of the dockets that they were told of.
+        watches: the observers by the kind of operation.
+        event_watches: the observers and their functions by the kind of event.
+        dockets_seen: the names of the dockets that were reported to the observers.
     """
 
     __slots__ = ("_reported", "dockets_seen", "event_watches", "observers", "watches")
@@ -112,7 +111,7 @@ class Observers:
         self._reported: set[tuple[int, type[BaseException]]] = set()
 
     def report(self, observer: Observer, error: Exception) -> None:
-        """Say once for each observer and kind of error that telemetry is failing, without the error's own text."""
+        """Log once for each observer and type of error that telemetry failed, without the error's own text."""
         kind = (id(observer), type(error))
         if kind not in self._reported:
             self._reported.add(kind)
@@ -124,10 +123,10 @@ class Observers:
 
 
 def checked_observers(observers: object) -> tuple[Observer, ...]:
-    """Observers of the user's, each with what an :class:`Observer` has.
+    """The user's observers; each has the methods of an :class:`Observer`.
 
     Raises:
-        InvalidType: one lacks a method, or they are no sequence.
+        InvalidType: an observer lacks a method, or the argument is not iterable.
     """
     if not isinstance(observers, Iterable):
         raise InvalidType(f"observers must be a sequence of observers, not {type(observers).__name__}")

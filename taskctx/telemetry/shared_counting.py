@@ -1,4 +1,4 @@
-"""Metrics of several processes that count together, in files that prometheus_client writes (its multiprocess mode)."""
+"""Metrics of several processes that count together, in the files of prometheus_client's multiprocess mode."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .names import Metric
 
 _OLD_NAME = "prometheus_multiproc_dir"
 DIRECTORY: Final = os.environ.get("PROMETHEUS_MULTIPROC_DIR", os.environ.get(_OLD_NAME))
-"""Where processes count together, if they do.  Decided at import, as prometheus_client decides."""
+"""The directory where processes count together, or None.  Read at import, as prometheus_client does."""
 
 M = TypeVar("M", bound=Counter | Gauge | Histogram)
 
@@ -27,7 +27,7 @@ class _Series(NamedTuple, Generic[M]):
 
 
 class _SharedFamily(dict[Labels, Any]):
-    """The series of a metric by their labels: prometheus_client takes a lock for every look."""
+    """A cache of a metric's series by their labels: prometheus_client takes a lock for every lookup."""
 
     def __init__(self, metric: Metric, registry: CollectorRegistry) -> None:
         self.metric = metric
@@ -49,10 +49,10 @@ def _make(metric: Metric, registry: CollectorRegistry) -> Counter | Gauge | Hist
 
 
 class SharedCounts:
-    """As :class:`PlainCounts`, at many times the cost."""
+    """Counts like :class:`PlainCounts`, but much more slowly."""
 
     def __init__(self, metrics: Iterable[Metric], registry: CollectorRegistry) -> None:
-        """Raises ValueError where the registry has one of the metrics' names, and leaves it as it was."""
+        """Raises ValueError where the registry has one of the metrics' names; the registry is then unchanged."""
         if DIRECTORY is not None:
             clear_gauges_of_the_dead(Path(DIRECTORY))
         self._registry = registry
@@ -91,27 +91,27 @@ class SharedCounts:
 
 
 def clear_gauges_of_the_dead(directory: Path) -> None:
-    """Remove the live gauges of processes that are gone, whoever registered them; what they counted stays.
+    """Remove the live gauges of processes that have ended, those of other libraries too; counters stay.
 
-    prometheus_client leaves this to a hook of whoever ends a process, and ``uvicorn --workers`` has none.
+    prometheus_client expects a process manager's hook to do this, and ``uvicorn --workers`` has no such hook.
     """
     for path in directory.glob("gauge_live*_*.db"):
         pid = path.stem.rpartition("_")[2]
         if pid.isdecimal() and _is_gone(int(pid)):
-            # another process that starts may do the same
+            # another starting process may have removed the file
             with suppress(OSError):
                 path.unlink()
 
 
 def _is_gone(pid: int) -> bool:
     if os.name != "posix":
-        # signal 0 is Ctrl-C there
+        # on Windows signal 0 is Ctrl-C
         return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
     except (OSError, OverflowError):
-        # it is somebody else's, or no pid
+        # the process belongs to another user, or the number is no pid
         return False
     return False

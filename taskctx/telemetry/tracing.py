@@ -9,12 +9,12 @@ taskctx.restore           INTERNAL  Docket's CONSUMER     the save (origin)
 process {docket_task}     CONSUMER  the save (origin)     Docket's CONSUMER
 ========================  ========  ====================  ==================
 
-Where no span is current, a save begins a trace, and Docket's span of the submission is a child of it.
+Where no span is current, the save begins a trace, and Docket's span of the submission is a child of the save's span.
 
-The last exists with ``trace_mode="parent"`` only, and lasts as long as the task's body.  The origin is linked from
-Docket's own span too, unless Docket has done so: it loses it on retries and on tasks that were scheduled ahead.  A span
-that is in the origin's trace gets no link: a Docket that makes its span a child of the submission (from 0.29.1, with
-``parent_task_spans``; FastMCP 4.2 has the option) needs none.
+The span ``process`` exists only with ``trace_mode="parent"``, and lasts as long as the task's body.  Docket's own
+CONSUMER span gets a link to the origin too, unless Docket has set it: Docket loses the link on retries and on tasks
+that were scheduled for later.  A span in the origin's trace gets no link: a Docket that makes its span a child of the
+submission (from 0.29.1, with ``parent_task_spans``; FastMCP 4.2 has the option) needs none.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from .names import Attribute, Span
 from .observers import NOT_WATCHED, Observer
 
 _Started = tuple[OTelSpan, OTelSpan, Token[context.Context] | None]
-"""A span under way, the span it is inside of, and how to leave it; None where there is nothing to enter."""
+"""A started span, the span around it, and the token to detach; None where no context was attached."""
 
 _Attributes = dict[str, Any]
 
-# plain strings: OpenTelemetry looks at each name, and a member of an enumeration takes it longer
+# plain strings: OpenTelemetry checks each name, and is slower with a member of an enumeration
 _SYSTEM: Final = Attribute.MESSAGING_SYSTEM.value
 _DESTINATION: Final = Attribute.MESSAGING_DESTINATION.value
 _OPERATION: Final = Attribute.MESSAGING_OPERATION.value
@@ -60,7 +60,7 @@ _KEY_ID: Final = Attribute.ENCRYPTION_KEY_ID.value
 
 
 class TracingObserver(Observer):
-    """Makes spans with a tracer provider: the global one, whenever it is set, unless another is given."""
+    """Makes spans with the given tracer provider, or with the global one, which may be set later."""
 
     def __init__(self, tracer_provider: TracerProvider | None = None) -> None:
         self._tracer = trace.get_tracer("taskctx", __version__, tracer_provider)
@@ -68,12 +68,12 @@ class TracingObserver(Observer):
 
     @property
     def operations(self) -> tuple[type[Operation], ...]:
-        """What has a span.  A task's body has one with ``trace_mode="parent"`` only."""
+        """The operations with a span.  A task's body has a span only with ``trace_mode="parent"``."""
         return (*_SPANS, Run) if current_settings().trace_mode == "parent" else tuple(_SPANS)
 
     def on_start(self, operation: Operation) -> _Started | object:
-        # Without an SDK there is nothing to do.  Private, because get_tracer_provider() reads the environment as long
-        # as there is none, which costs as much as all of the rest (tests/upstream/test_opentelemetry.py).
+        # Without an SDK there are no spans.  The name is private, because get_tracer_provider() reads the environment
+        # while no provider is set, which costs as much as all of the rest (tests/upstream/test_opentelemetry.py).
         if not self._has_provider and trace._TRACER_PROVIDER is None:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
             return NOT_WATCHED
         outer = trace.get_current_span()
@@ -86,7 +86,7 @@ class TracingObserver(Observer):
         else:
             return NOT_WATCHED
         if span.get_span_context() == outer.get_span_context():
-            # there is no SDK: the span is the one that it is inside of
+            # there is no SDK: the new span is the current span itself
             return span, outer, None
         return span, outer, context.attach(trace.set_span_in_context(span))
 
@@ -119,10 +119,10 @@ class TracingObserver(Observer):
 
 
 def _origin(operation: Operation, span: OTelSpan) -> SpanContext | None:
-    """The save that a restore's snapshot comes from; of a save, itself.
+    """The span context of the save: for a restore the one in the snapshot, for a save its own.
 
-    Its trace id is an attribute of both, because samplers in a collector see no links: with it they keep a request and
-    its tasks together, or neither.
+    The trace id of the save is an attribute of both spans, because a collector's samplers see no links: with the
+    attribute they keep either both a request and its tasks, or neither.
     """
     if isinstance(operation, Save):
         return span.get_span_context()
@@ -136,8 +136,8 @@ def _link(origin: SpanContext, *spans: OTelSpan) -> None:
 
 
 def _leads_to(span: OTelSpan, trace_id: int) -> bool:
-    """Whether a span is in a trace, or linked to it already."""
-    # ``links`` is the SDK's: the API's Span can only be written to
+    """Whether a span is in a trace, or has a link to it."""
+    # only the SDK's spans have ``links``: the API's Span is write-only
     links: tuple[Link, ...] = getattr(span, "links", None) or ()
     return trace_id in {span.get_span_context().trace_id, *(link.context.trace_id for link in links)}
 
@@ -159,7 +159,7 @@ def _capture_attributes(capture: Capture) -> _Attributes:
 
 @lru_cache(1_000)
 def _captured(found: tuple[frozenset[FieldResult], ...]) -> tuple[str, ...]:
-    """The names of captured fields: nearly all captures are alike in them."""
+    """The names of captured fields, cached: most captures have the same fields."""
     return _plain(name for name, results in zip(FIELDS, found, strict=False) if FieldResult.CAPTURED in results)
 
 
@@ -206,7 +206,7 @@ def _common(operation_name: str, docket_name: str, docket_task: str = "") -> _At
 
 
 def _plain(texts: Iterable[str]) -> tuple[str, ...]:
-    """Members of a ``StrEnum`` as plain strings: OpenTelemetry before 1.45 takes no subclass of str in a list."""
+    """Members of a ``StrEnum`` as plain strings: OpenTelemetry before 1.45 refuses subclasses of str in a list."""
     return tuple(map(str.__str__, texts))
 
 
@@ -215,7 +215,7 @@ _SPANS: Final[dict[type[Operation], tuple[str, SpanKind]]] = {
     Save: (Span.SAVE.value, SpanKind.PRODUCER),
     Restore: (Span.RESTORE.value, SpanKind.INTERNAL),
 }
-"""The operations that have a span wherever spans are made."""
+"""The operations that have a span in every ``trace_mode``."""
 
 _DESCRIBE: Final[dict[type[Operation], Callable[[Any], _Attributes]]] = {
     Capture: _capture_attributes,

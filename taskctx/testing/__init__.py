@@ -1,4 +1,4 @@
-"""For the tests of those who use taskctx: callers, tasks that run as a worker runs them, and what taskctx saw.
+"""Helpers for the tests of applications that use taskctx: fake callers, a real worker, recorded metrics and spans.
 
 ::
 
@@ -6,8 +6,8 @@
         run = await run_as_worker(make_report, caller=taskctx_caller)(42)
         assert_restored(taskctx_caller, run.seen)
 
-``docs/testing.md`` is the guide.  pytest is not needed; where it is installed, the fixtures ``taskctx_caller``,
-``taskctx_metrics`` and ``taskctx_spans`` are there.  :mod:`taskctx.testing.spans` needs opentelemetry-sdk.
+``docs/testing.md`` is the guide.  pytest is optional; where it is installed, there are the fixtures ``taskctx_caller``,
+``taskctx_metrics`` and ``taskctx_spans``.  :mod:`taskctx.testing.spans` needs opentelemetry-sdk.
 """
 
 from ._caller import NOBODY, FakeCaller, fake_caller

@@ -1,4 +1,4 @@
-"""Callers for tests: plausible in every respect, and plainly fake."""
+"""Fake callers for tests, with plausible values."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from .._caller.resets import Resets
 from .._caller.token import token_scope
 
 END_OF_CENTURY: Final = 4_102_444_800
-"""2100-01-01, in seconds since the epoch: fixed, so that two callers made alike are equal."""
+"""2100-01-01, in seconds since the epoch; a constant, so that two callers with the same arguments are equal."""
 
 
 @dataclass(frozen=True, slots=True)
 class FakeCaller:
-    """A caller who submits tasks in a test; :func:`fake_caller` makes one.  ``repr`` shows no credential.
+    """A caller that submits tasks in a test; :func:`fake_caller` makes one.  ``repr`` shows no credential.
 
-    A variation is made with :func:`dataclasses.replace`.
+    To vary a caller, use :func:`dataclasses.replace`.
 
     Attributes:
-        access_token: None for an anonymous caller.
-        headers: HTTP headers as a request has them, credentials among them.
+        access_token: the caller's token; None for an anonymous caller.
+        headers: the HTTP headers of a request, with credentials.
         request_id: the request's id.
         session_id: the session's id.
-        carried: values of carried ContextVars, by the names under which they are carried.
+        carried: the values of carried ContextVars, by the names under which they are carried.
     """
 
     access_token: AccessToken | None = field(default=None, repr=False)
@@ -39,15 +39,15 @@ class FakeCaller:
 
     @property
     def scope(self) -> str | None:
-        """The caller's authorization scope, as :func:`taskctx.get_task_scope` has it."""
+        """The caller's authorization scope, as :func:`taskctx.get_task_scope` returns it."""
         return token_scope(self.access_token)
 
     @contextmanager
     def bound(self) -> Generator[None]:
-        """Be this caller, and no other in any respect, for the length of a ``with`` block.
+        """Make this the current caller for the length of a ``with`` block; an enclosing caller's values do not apply.
 
         Raises:
-            InvalidArgument: a name in ``carried`` is not carried.
+            InvalidArgument: ``carried`` has a name that no variable is carried under.
         """
         with (
             Resets() as resets,
@@ -68,7 +68,7 @@ class FakeCaller:
 
 
 NOBODY: Final = FakeCaller()
-"""What a task sees whose context was lost: no caller at all."""
+"""The caller that a task sees when its context was lost: no token, no headers, no ids."""
 
 
 def fake_caller(
@@ -81,24 +81,24 @@ def fake_caller(
     headers: Mapping[str, str] | None = None,
     carried: Mapping[str, Any] | None = None,
 ) -> FakeCaller:
-    """A caller whose every value is plausible and says that it is fake::
+    """A caller with plausible values that are visibly fake::
 
         with fake_caller("ada").bound():
             await taskctx.add(docket, make_report)(42)
 
     Args:
-        subject: the token's ``sub`` claim, and part of all other values, so that two callers share none.  None makes
-            an anonymous caller: headers and ids, and no token.
+        subject: the token's ``sub`` claim, and part of all other values, so that two callers have different values.
+            None makes an anonymous caller, with headers and ids but without a token.
         client_id: the OAuth client; the scope is ``client_id|subject``.
         scopes: OAuth scopes.
         claims: more claims of the token.
-        expires_at: when the token expires, in whole seconds since the epoch: 1 for one that has, None for one that
-            never does.
-        headers: more headers, over those that are made up.
-        carried: values of carried ContextVars, by the names under which they are carried; as they are set in a request.
+        expires_at: when the token expires, in whole seconds since the epoch: 1 for an expired token, None for a token
+            that never expires.
+        headers: more headers; they replace the fake ones.
+        carried: the values of carried ContextVars in the request, by the names under which they are carried.
 
     Raises:
-        InvalidType: an argument is of the wrong type, or a claim has no JSON form.
+        InvalidType: an argument has the wrong type, or a claim has no JSON form.
     """
     name = optional_text("subject", subject) or "nobody"
     token = None

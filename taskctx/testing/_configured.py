@@ -1,4 +1,4 @@
-"""Configuring taskctx for the length of a test."""
+"""Configures taskctx for the length of a test."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ def configured(
     refresh_token: RefreshHook | None = None,
     **settings: Unpack[SettingsOverrides],
 ) -> Generator[Settings]:
-    """Configure taskctx for the length of a ``with`` block; afterwards all is as it was.
+    """Configure taskctx for the length of a ``with`` block; afterwards the earlier configuration is in force again.
 
     ::
 
         with configured(on_restore_failure="fail"):
             run = await run_as_worker(make_report, failure=Reason.MISSING)(42)
 
-    What is not given stays as it is, so blocks can be nested, and the fixtures ``taskctx_metrics`` and
-    ``taskctx_spans`` are such blocks.  A call of :func:`taskctx.configure` within the block, by an application that
-    starts there, takes its place until the block ends.
+    An argument that is not given keeps its value, so blocks can be nested; the fixtures ``taskctx_metrics`` and
+    ``taskctx_spans`` are such blocks.  When an application in the block calls :func:`taskctx.configure`, that
+    configuration is in force until the block ends.
 
     Args:
-        registry: the prometheus_client registry to count in.
-        tracer_provider: makes the spans.
+        registry: the prometheus_client registry for the metrics.
+        tracer_provider: the provider of the spans.
         observers: more observers.
-        refresh_token: asked for a new token in place of an expired one, as with :func:`taskctx.configure`.
+        refresh_token: replaces an expired token, see :func:`taskctx.configure`.
         settings: the fields of :class:`taskctx.Settings`.
 
     Returns:
         The settings in force.
 
     Raises:
-        ConfigurationError: a setting has no valid value; named, never quoted.
-        InvalidType: an argument is of the wrong type; ``refresh_token`` must be async.
+        ConfigurationError: a setting has no valid value; the message names the setting and never quotes the value.
+        InvalidType: an argument has the wrong type; ``refresh_token`` must be async.
     """
     checked_hook(refresh_token)
     check_telemetry(CollectorRegistry() if registry is None else registry, tracer_provider)
@@ -72,7 +72,7 @@ def _observers(
     registry: CollectorRegistry | None,
     tracer_provider: TracerProvider | None,
 ) -> list[Observer]:
-    """Those in use, or the test's own in their place.  Spans come first, so that metrics find the current one."""
+    """The observers in use, or the test's own instead.  Spans come first, so that metrics find the current span."""
     tracing: list[Observer] = [observer for observer in used if isinstance(observer, TracingObserver)]
     metrics: list[Observer] = [observer for observer in used if isinstance(observer, PrometheusObserver)]
     others = [observer for observer in used if not isinstance(observer, (TracingObserver, PrometheusObserver))]

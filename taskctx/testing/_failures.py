@@ -1,4 +1,4 @@
-"""Losing a context on purpose: what is stored of a task is damaged as the failure would damage it."""
+"""Simulates the loss of a context: damages the stored snapshot of a task as a real failure would."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from .._worker.restoration import snapshot_key
 from ..settings.keyring import generate_key, parse_keyring
 
 LONG_AGO: Final = 60
-"""Seconds by which a token has expired."""
+"""How many seconds ago the token expired."""
 
 
 def check_failure(failure: object) -> None:
-    """See that a failure is one that can be simulated, or None for none.
+    """Check that a failure can be simulated; None means no failure.
 
     Raises:
-        InvalidArgument: it cannot.
-        InvalidType: it is no reason.
+        InvalidArgument: the failure cannot be simulated.
+        InvalidType: the failure is not a reason.
     """
     if failure is None:
         return
@@ -41,10 +41,10 @@ def check_failure(failure: object) -> None:
 
 
 async def damage(docket: Docket, task_key: str, reason: Reason) -> None:
-    """Do to the stored snapshot of a task of ours what has its restore end for this reason, which can be simulated.
+    """Damage the stored snapshot of a taskctx task so that its restore fails for this reason.
 
     Raises:
-        InvalidArgument: not with this caller or these settings.
+        InvalidArgument: the failure cannot be simulated with this caller or these settings.
     """
     key, connection = snapshot_key(docket, task_key), connection_of(docket)
     with Deadline(connection.timers, runtime().settings.backend_timeout):

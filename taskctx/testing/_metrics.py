@@ -19,7 +19,7 @@ _NAMES: Final = {metric.name for metric in METRICS}
 
 @dataclass(frozen=True, slots=True)
 class RecordedMetrics:
-    """What taskctx has counted in a test.
+    """The metrics that taskctx counted in a test.
 
     Attributes:
         registry: a registry of the test's own.
@@ -28,16 +28,16 @@ class RecordedMetrics:
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
     def value(self, name: str, **labels: str) -> float:
-        """The sum of all series of a metric that have these labels; 0 when there are none::
+        """The sum of all series of a metric with these labels; 0 when there are no such series::
 
             assert taskctx_metrics.value("taskctx_restores_total", outcome="ok") == 1
 
         Args:
-            name: of a counter or gauge; of a histogram with ``_count`` or ``_sum``.  Units are as the name says.
-            labels: some or all of its labels.
+            name: a counter's or gauge's name, or a histogram's with ``_count`` or ``_sum``.  The name gives the unit.
+            labels: some or all labels of the metric.
 
         Raises:
-            InvalidArgument: taskctx has no such metric, or the metric no such label.
+            InvalidArgument: taskctx has no such metric, or the metric has no such label.
         """
         series = self.series(name)
         unknown = labels.keys() - {label for have, _ in series for label in have}
@@ -59,7 +59,7 @@ class RecordedMetrics:
 
 @contextmanager
 def recorded_metrics() -> Generator[RecordedMetrics]:
-    """Count into a registry of the block's own.  Also a fixture: ``taskctx_metrics``."""
+    """Count into a new registry for the length of the block.  Also a fixture: ``taskctx_metrics``."""
     metrics = RecordedMetrics()
     with configured(registry=metrics.registry, metrics=True):
         yield metrics

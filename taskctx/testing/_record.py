@@ -1,4 +1,4 @@
-"""What became of a task, written down while it runs."""
+"""Records the attempts and the result of a task while it runs."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Attempt:
     """One run of a task.
 
     Attributes:
-        outcome: of the restore: ``ok``, ``degraded``, ``failed`` or ``skipped``, as in ``taskctx_restores_total``.
-        reason: why it was degraded or failed.
-        seen: what the body saw of its caller, and the dependencies of the task's own before it; None when the body was
-            not to run without its context.
-        error: the body's exception, a group of its dependencies', or the :class:`taskctx.RestoreError` for which the
-            body did not run; None when it ended well.
+        outcome: the outcome of the restore: ``ok``, ``degraded``, ``failed`` or ``skipped``, as in
+            ``taskctx_restores_total``.
+        reason: why the restore was degraded or failed.
+        seen: the context that the body and the task's own dependencies saw; None when a failed restore fails the task.
+        error: the body's exception, an exception group of the dependencies, or the :class:`taskctx.RestoreError` that
+            kept the body from running; None when the body succeeded.
     """
 
     outcome: Outcome
@@ -42,11 +42,11 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class TaskRun(Generic[R]):
-    """What became of a task; ``repr`` shows no credential.
+    """The attempts and the result of a task; ``repr`` shows no credential.
 
     Attributes:
-        attempts: every run of it, at least one; ``outcome``, ``reason``, ``seen`` and ``error`` are those of the last.
-        result: what it returned; None when it failed, or was put off for another run.
+        attempts: all runs, at least one; ``outcome``, ``reason``, ``seen`` and ``error`` are those of the last run.
+        result: the task's return value; None when the task failed, or was postponed to another run.
     """
 
     attempts: tuple[Attempt, ...]
@@ -54,7 +54,7 @@ class TaskRun(Generic[R]):
 
     @property
     def outcome(self) -> Outcome:
-        """Of the last attempt's restore."""
+        """The outcome of the last attempt's restore."""
         return self.attempts[-1].outcome
 
     @property
@@ -64,17 +64,17 @@ class TaskRun(Generic[R]):
 
     @property
     def seen(self) -> SeenContext | None:
-        """What the last attempt's body saw of its caller; None when it was not to run without its context."""
+        """The context that the last attempt's body saw; None when the failed restore fails the task."""
         return self.attempts[-1].seen
 
     @property
     def error(self) -> BaseException | None:
-        """What the last attempt ended with; None when it ended well."""
+        """The exception of the last attempt; None when the attempt succeeded."""
         return self.attempts[-1].error
 
 
 class Recorder:
-    """Writes down the attempts of one task: an observer of their restores, and a dependency around their bodies."""
+    """Records the attempts of one task: an observer of the restores, and a dependency around the bodies."""
 
     def __init__(self, execution: Execution) -> None:
         self._docket_name = execution.docket.name
@@ -87,7 +87,7 @@ class Recorder:
 
     @contextmanager
     def watching(self) -> Generator[Recorder]:
-        """Watch what is restored for the length of a ``with`` block; others may come and go meanwhile."""
+        """Observe restores for the length of a ``with`` block; other observers may be added and removed meanwhile."""
         _use_observers([*runtime().observers.observers, self])
         try:
             yield self
@@ -95,7 +95,7 @@ class Recorder:
             _use_observers([observer for observer in runtime().observers.observers if observer is not self])
 
     def on_start(self, operation: Operation) -> None:
-        """Nothing is known yet."""
+        """Do nothing: the result is not known yet."""
 
     def on_end(self, operation: Operation, state: None) -> None:
         if not isinstance(operation, Restore) or operation.docket_name != self._docket_name:
@@ -104,10 +104,10 @@ class Recorder:
             self._restored = operation
 
     def on_event(self, event: Event) -> None:
-        """Not of a task."""
+        """Do nothing: events do not belong to the task."""
 
     def begin(self) -> None:
-        """The context is restored, or not; the body is next."""
+        """Record an attempt after its restore, before the body."""
         restored = self._restored
         if restored is None or current_execution.get().key != self._key:
             return
@@ -116,14 +116,14 @@ class Recorder:
         self.attempts.append(Attempt(restored.outcome, restored.reason, seen))
 
     def end(self, error: BaseException | None) -> None:
-        """The body is over, or did not run."""
+        """Record the exception of an attempt after the body, or instead of the body."""
         if error is not None and self.attempts and current_execution.get().key == self._key:
             begun = self.attempts.pop()
             self.attempts.append(Attempt(begun.outcome, begun.reason, begun.seen, _without_group(error)))
 
 
 class _AroundBody(Dependency[None]):
-    """The worker-level dependency that tells a recorder of bodies; Docket enters it after ``task_context``."""
+    """The worker-level dependency that reports bodies to a recorder; Docket enters it after ``task_context``."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
@@ -138,7 +138,7 @@ class _AroundBody(Dependency[None]):
 
 
 def _without_group(error: BaseException) -> BaseException:
-    """Docket wraps what dependencies raise in a group; ours is the one that says why the body did not run."""
+    """The RestoreError in an exception group (Docket groups the exceptions of dependencies), or the error itself."""
     inside = cast("tuple[BaseException, ...]", getattr(error, "exceptions", ()))
     return next((each for each in inside if isinstance(each, RestoreError)), error)
 

@@ -1,4 +1,4 @@
-"""Running a task as a worker runs it: captured, saved, claimed, restored, every step the real one."""
+"""Runs a task in a real worker: with a real capture, save, claim and restore."""
 
 from __future__ import annotations
 
@@ -48,31 +48,31 @@ def run_as_worker(
     docket: Docket | None = None,
     runs: int | None = None,
 ) -> Callable[P, Awaitable[TaskRun[R]]]:
-    """Submit a task and have a worker run it.  Called in two steps, as :func:`taskctx.add`::
+    """Submit a task and let a worker run it.  Call it in two steps, like :func:`taskctx.add`::
 
         run = await run_as_worker(make_report, caller=fake_caller("ada"))(42)
         assert run.result == "report 42 for ada"
 
-    Nothing is simulated but what ``failure`` says: the context is captured, saved and restored by way of Docket and a
-    real worker with :data:`taskctx.worker_dependencies`, which runs whatever else is due on the docket too.
+    Only ``failure`` is simulated: Docket and a real worker with :data:`taskctx.worker_dependencies` capture, save and
+    restore the context.  The worker also runs other tasks that are due on the docket.
 
     Args:
         function: the task; its Docket dependencies (``Retry``, ``Timeout``, ``Depends``) are in force.
-        caller: who submits it: a fake caller, or the snapshot that is stored for it.  By default whoever is current, as
-            bound with :func:`taskctx.bind_caller` or :meth:`FakeCaller.bound`.
-        failure: has the restore end for this reason, by damage to what is stored: ``missing``, ``malformed``,
+        caller: the submitter: a fake caller, or the snapshot to store for the task.  By default the current caller,
+            which :func:`taskctx.bind_caller` or :meth:`FakeCaller.bound` binds.
+        failure: damages the stored snapshot so that the restore fails for this reason: ``missing``, ``malformed``,
             ``schema_unsupported``, ``scope_mismatch``, ``credential_expired``, ``decrypt_unknown_key``, and with
-            encryption keys ``decrypt_failed``.  :func:`configured` says what a failure leads to.
-        docket: an open docket; by default one of its own on ``memory://``.
-        runs: how often at most it is run; needed for tasks that never end (``Perpetual``, ``Cron``).
+            encryption keys ``decrypt_failed``.  Set the effect of a failure with :func:`configured`.
+        docket: an open docket; by default a new one on ``memory://``.
+        runs: the most runs of the task; needed for tasks that never end (``Perpetual``, ``Cron``).
 
     Returns:
-        What became of it.  An exception of the task's is found there, and is not raised.
+        The attempts and the result.  An exception of the task is in ``error``, and is not raised.
 
     Raises:
-        CaptureError, SaveError: the context could not be captured or saved, as with :func:`taskctx.add`.
+        CaptureError, SaveError: the context could not be captured or saved, see :func:`taskctx.add`.
         InvalidArgument: the failure cannot be simulated, or not with this caller or these settings.
-        InvalidType: an argument is none of these.
+        InvalidType: an argument has the wrong type.
     """
     check_failure(failure)
 
@@ -96,26 +96,26 @@ def run_as_worker(
 
 @asynccontextmanager
 async def restored(caller: Origin = None, *, failure: Reason | None = None) -> AsyncGenerator[SeenContext]:
-    """Be in a task of this caller's for the length of an ``async with`` block: for tests of what a task's body calls.
+    """Be in a task of this caller for the length of an ``async with`` block, to test code that a task's body calls.
 
     ::
 
         async with restored(fake_caller("ada")):
             assert tenant() == "fake-tenant-of-ada"
 
-    The context is captured, saved and restored as for a task, but without a worker: the block stands for the body.
+    The context is captured, saved and restored as for a task, but without a worker: the block is the task's body.
     Enter and leave it in the same function; a fixture's two halves may run in different contexts.
 
     Args:
-        caller: as with :func:`run_as_worker`.
-        failure: as with :func:`run_as_worker`.
+        caller: see :func:`run_as_worker`.
+        failure: see :func:`run_as_worker`.
 
     Returns:
-        What the block sees of its caller.
+        The context that the block sees.
 
     Raises:
         RestoreError: the context could not be restored, and ``on_restore_failure`` is ``fail``.
-        CaptureError, SaveError, InvalidArgument, InvalidType: as with :func:`run_as_worker`.
+        CaptureError, SaveError, InvalidArgument, InvalidType: see :func:`run_as_worker`.
     """
     check_failure(failure)
     async with _opened(None) as docket:
@@ -130,7 +130,7 @@ async def restored(caller: Origin = None, *, failure: Reason | None = None) -> A
 
 
 async def _body() -> None:
-    """What stands in a docket for the block of :func:`restored`."""
+    """The task that :func:`restored` submits in place of its block."""
 
 
 @asynccontextmanager
@@ -163,7 +163,7 @@ async def _submitted(
 
 
 def _scope_in(snapshot: TaskContextSnapshot) -> str | None:
-    """The scope of the task; with a token that cannot be read, the task is anonymous."""
+    """The scope in a snapshot; None where its token cannot be read."""
     with suppress(SnapshotError):
         return token_scope(token_from_json(snapshot.access_token_json))
     return None

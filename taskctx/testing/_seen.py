@@ -1,4 +1,4 @@
-"""What code sees of its caller, and whether that is who was expected."""
+"""The context that code sees of its caller, and the comparison with the expected caller."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from ._caller import FakeCaller
 
 @dataclass(frozen=True, slots=True)
 class SeenContext:
-    """All that the code that runs here sees of its caller.  ``repr`` shows no credential and no payload.
+    """Everything that code sees of its caller.  ``repr`` shows no credential and no payload.
 
     Attributes:
-        task: which task this is; None outside of one.
+        task: the identity of the task; None outside of a task.
         access_token: the caller's token.
         headers: the headers that ``headers_allow`` and ``headers_deny`` let through, names in lower case.
-        request_id: the id of the request that this comes from.
-        session_id: the caller's session.
-        baggage: the W3C header under ``baggage``, of the keys in ``baggage_keys``; empty without any.
-        carried: the carried ContextVars that are not at their defaults, and required ones, as JSON values by name.
+        request_id: the id of the caller's request.
+        session_id: the id of the caller's session.
+        baggage: the W3C header under ``baggage``, with the keys in ``baggage_keys``; empty without baggage.
+        carried: the required carried ContextVars and those that differ from their defaults, as JSON values by name.
     """
 
     task: TaskContextInfo | None
@@ -50,7 +50,7 @@ class SeenContext:
 
     @classmethod
     def here(cls) -> SeenContext:
-        """As seen here and now, in a handler or in a task.
+        """The context that the current code sees, in a handler or in a task.
 
         Raises:
             CaptureError: a carried value has no JSON form.
@@ -68,10 +68,10 @@ class SeenContext:
 
     @classmethod
     def of(cls, snapshot: TaskContextSnapshot) -> SeenContext:
-        """As a task sees it for which this snapshot is restored.
+        """The context that a task with this snapshot sees.
 
         Raises:
-            SnapshotError: (``malformed``) its token is none.
+            SnapshotError: (``malformed``) the snapshot's token is not valid.
         """
         return cls(
             task=None,
@@ -85,29 +85,29 @@ class SeenContext:
 
     @property
     def scope(self) -> str | None:
-        """The caller's authorization scope, as :func:`taskctx.get_task_scope` has it."""
+        """The caller's authorization scope, as :func:`taskctx.get_task_scope` returns it."""
         return token_scope(self.access_token)
 
 
 def assert_restored(
     expected: FakeCaller | SeenContext | TaskContextSnapshot, seen: SeenContext | EllipsisType | None = ...
 ) -> None:
-    """The caller that is seen is the one that is expected.
+    """Assert that the seen caller is the expected caller.
 
-    Of a fake caller's headers, those that are never captured are left out; of carried ContextVars, those that it names
-    are compared.  What was seen elsewhere, or is in a snapshot, is compared with baggage and carried ContextVars too;
-    which task it is, is not compared.
+    For a fake caller, headers that are never captured are left out, and only the carried ContextVars that it names are
+    compared.  For a SeenContext or a snapshot, baggage and all carried ContextVars are compared too.  The identity of
+    the task is not compared.
 
     Args:
-        expected: a fake caller (:data:`~taskctx.testing.NOBODY` for none), what was seen where the task was submitted,
-            or a snapshot.
-        seen: what the task saw (:attr:`TaskRun.seen`); by default what is seen here, so call it in a task's body.
+        expected: a fake caller (:data:`~taskctx.testing.NOBODY` for an anonymous one), the context that the submitter
+            saw, or a snapshot.
+        seen: the context that the task saw (:attr:`TaskRun.seen`); by default the current one, in a task's body.
 
     Raises:
-        AssertionError: it is not, or ``seen`` is None because the task's body did not run.  The message says part by
-            part what differs.  Of tokens, headers, sessions, baggage and carried values it names what differs and never
-            the values.
-        InvalidType: an argument is none of these.
+        AssertionError: the callers differ, or ``seen`` is None because the task's body did not run.  The message lists
+            the differences.  For tokens, headers, sessions, baggage and carried values it gives the names, never the
+            values.
+        InvalidType: an argument has the wrong type.
     """
     __tracebackhide__ = True
     wanted = _wanted(expected)

@@ -1,4 +1,4 @@
-"""The spans of one test.  Needs opentelemetry-sdk, which the rest of :mod:`taskctx.testing` does without."""
+"""The spans of one test.  This module needs opentelemetry-sdk; the rest of :mod:`taskctx.testing` does not."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ except ModuleNotFoundError as _missing:
 
 @dataclass(frozen=True, slots=True)
 class RecordedSpans:
-    """The spans that taskctx has ended in a test, and those that the test makes with ``provider``.
+    """The ended spans of taskctx in a test, and those that the test makes with ``provider``.
 
     Attributes:
         provider: the tracer provider that taskctx uses; Docket uses OpenTelemetry's global one.
-        exporter: where the spans go.
+        exporter: holds the ended spans.
     """
 
     provider: TracerProvider = field(default_factory=TracerProvider)
@@ -33,17 +33,17 @@ class RecordedSpans:
 
     @property
     def finished(self) -> Sequence[ReadableSpan]:
-        """All of them, in the order in which they ended."""
+        """All ended spans, in the order of their ends."""
         return self.exporter.get_finished_spans()
 
     def named(self, name: str) -> list[ReadableSpan]:
-        """Those of a name: ``taskctx.capture``, ``taskctx.save``, ``taskctx.restore``, or one of the test's own."""
+        """The spans with this name: ``taskctx.capture``, ``taskctx.save``, ``taskctx.restore``, or a test's own."""
         return [span for span in self.finished if span.name == name]
 
 
 @contextmanager
 def recorded_spans() -> Generator[RecordedSpans]:
-    """Record the spans of the block; afterwards they go where they went before.  Also a fixture: ``taskctx_spans``."""
+    """Record the spans of the block; afterwards the earlier provider is in use.  Also a fixture: ``taskctx_spans``."""
     spans = RecordedSpans()
     spans.provider.add_span_processor(SimpleSpanProcessor(spans.exporter))
     with configured(tracer_provider=spans.provider, tracing=True):
