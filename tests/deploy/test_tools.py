@@ -133,9 +133,10 @@ async def test_a_program_with_the_secrets_in_force_is_healthy_if_it_answers(
     """Also where a secret was written again as it was, as each start of the stack does."""
     secret, noted, process = started
     url = f"http://127.0.0.1:{list(process.popen.args)[-1]}"  # type: ignore[arg-type]
+    await wait_until(lambda: noted.exists() and noted.read_text())
     secret.write_text(secret.read_text())
 
-    await wait_until(lambda: noted.exists() and healthy.main(url, noted, process.pid) == 0)
+    await wait_until(lambda: healthy.main(url, noted, process.pid) == 0)
     assert healthy.main(f"http://127.0.0.1:{free_port()}", noted, process.pid) == 1
     assert not process.ended
 
