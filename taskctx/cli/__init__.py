@@ -1,7 +1,7 @@
 """The ``taskctx`` command.
 
-Each subcommand is a module of its own.  One whose extra is not installed stays in ``taskctx --help``, and says what
-to install when it is run.
+Each subcommand is a separate module.  When the extra of a subcommand is not installed, the subcommand stays in
+``taskctx --help``, and prints what to install when it is run.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ app: typer.Typer = typer.Typer(
     help="Carries a request's context to the Docket worker that runs its task, and shows when it is lost.",
     no_args_is_help=True,
     add_completion=False,
-    # a traceback with local variables would show somebody's credentials
+    # a traceback with local variables would show a caller's credentials
     pretty_exceptions_enable=False,
 )
 
@@ -47,7 +47,7 @@ def _say_version(*, asked: bool) -> None:
 @app.callback()
 def options(
     *,
-    version: Annotated[  # noqa: ARG001 - its callback says it
+    version: Annotated[  # noqa: ARG001 - its callback prints the version
         bool, typer.Option("--version", help="Print the version and exit.", callback=_say_version, is_eager=True)
     ] = False,
     debug: Annotated[
@@ -74,9 +74,9 @@ app.command(help="Print a new encryption key for TASKCTX_ENCRYPTION_KEYS.")(poli
 
 
 def main() -> None:
-    """Run the command line; ``--debug`` may stand anywhere."""
+    """Run the command line; ``--debug`` may be at any position."""
     for stream in (sys.stdout, sys.stderr):
-        # a terminal that has no check mark is no reason to fail
+        # a terminal whose encoding has no check mark must not end the command
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     arguments = sys.argv[1:]

@@ -1,4 +1,4 @@
-"""What a subcommand is when its extra is not installed."""
+"""The replacement of a subcommand when its extra is not installed."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any, Final
 import typer
 
 ACCEPT_ANYTHING: Final[dict[str, Any]] = {"allow_extra_args": True, "ignore_unknown_options": True}
-"""Context settings with which the options of the missing command are no error of the user's."""
+"""Context settings with which the missing command accepts any options."""
 
 
 def missing_extra(command: str, error: ModuleNotFoundError) -> Callable[[], None]:
-    """A command that says what to install, and exits with 2.
+    """A command that prints what to install, and exits with 2.
 
     Raises:
-        ModuleNotFoundError: what is missing is ours, and so a bug.
+        ModuleNotFoundError: the missing module is part of taskctx, which is a bug.
     """
     module = (error.name or "").partition(".")[0]
     if module in {"", "taskctx"}:

@@ -1,4 +1,4 @@
-"""What goes wrong on the command line: a sentence and a hint, and no traceback unless ``--debug`` asks for one."""
+"""Errors of the command line: a sentence and a hint, and a traceback only with ``--debug``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ debugging: ContextVar[bool] = ContextVar("taskctx_debugging", default=False)
 
 
 class Problem(Exception):
-    """A command cannot do what it was asked.
+    """A command cannot do its work.
 
     Attributes:
         hint: what to do about it, in a sentence.
@@ -32,9 +32,9 @@ class Problem(Exception):
 
 
 def politely(command: Callable[P, T]) -> Callable[P, T]:
-    """Have a command end with a sentence, a hint and exit code 2, whatever it raises.
+    """Wrap a command so that any exception ends it with a sentence, a hint and exit code 2.
 
-    What an unforeseen exception says is not shown: it may quote somebody's credentials.
+    The text of an unexpected exception is not shown: it may quote a caller's credentials.
     """
 
     @wraps(command)

@@ -1,4 +1,4 @@
-"""URLs as they may be shown: without the passwords that may be in them."""
+"""URLs without their passwords, for messages."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import re
 def shown(url: str) -> str:
     """Host and port of a URL, or its path where it has no host.
 
-    A password may hold any character, so what stands before the last ``@`` is left out, and nothing is shown where a
-    ``?`` leaves it open what that is.
+    A password may hold any character, so the text before the last ``@`` is left out.  An ``@`` after a ``?`` may belong
+    to the password or to the query: then nothing is shown.
     """
     rest = url.partition("://")[2] or url
     before, _, query = rest.partition("?")

@@ -22,10 +22,10 @@ import taskctx
 from ._problem import Problem, politely
 
 DEFAULT_GRAFANA = "http://localhost:3000"
-"""What the bundled alerts link to."""
+"""The Grafana address in the links of the bundled alerts."""
 
 _UNFIT = re.compile(r"[\s\"\\]")
-"""What would end a string in YAML or JSON, and is in no URL."""
+"""Characters that would break a string in YAML or JSON, and that no URL contains."""
 
 app: typer.Typer = typer.Typer(
     no_args_is_help=True, help="The Grafana dashboards and Prometheus rules that come with taskctx."
@@ -33,7 +33,7 @@ app: typer.Typer = typer.Typer(
 
 
 class Traces(StrEnum):
-    """Where traces are kept, and so where links to them lead."""
+    """The trace backend, to which links to traces lead."""
 
     TEMPO = "tempo"
     JAEGER = "jaeger"
@@ -77,10 +77,10 @@ def export(
 
 
 def _checked(url: str) -> str:
-    """An address as it may stand in a link.
+    """The URL, checked for use in a link.
 
     Raises:
-        Problem: it is none.
+        Problem: the URL is not an address of a web server.
     """
     try:
         parts = urlsplit(url)
@@ -101,7 +101,7 @@ def _write(path: Path, content: str) -> None:
 
 
 def _bundled(traces: Traces = Traces.TEMPO) -> Iterator[Traversable]:
-    """The generated files: from the wheel, or in a checkout from the folder that they are generated in."""
+    """The generated files: from the wheel, or in a checkout from the folder where they are generated."""
     package = files(taskctx)
     root = package / "_bundled"
     if not root.is_dir():
@@ -125,7 +125,7 @@ def _title(file: Traversable) -> str:
 
 
 def _as_manifest(file: Traversable, content: str) -> str:
-    """For the Grafana sidecar (label ``grafana_dashboard``), or for the Prometheus operator."""
+    """A Kubernetes manifest for the Grafana sidecar (label ``grafana_dashboard``) or for the Prometheus operator."""
     name = Path(file.name).stem
     if file.name.endswith(".json"):
         return (

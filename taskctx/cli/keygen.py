@@ -18,7 +18,7 @@ def keygen(
         typer.Option("--id", help="The key's id; the current month by default.", show_default=False),
     ] = None,
 ) -> None:
-    """Prints ``id:BASE64``, and nothing else, so that it can go straight into a secret store."""
+    """Print only ``id:BASE64``, so that the output can be piped into a secret store."""
     if key_id is None:
         key_id = datetime.now(UTC).strftime("%Y-%m")
     if not is_key_id(key_id):

@@ -1,11 +1,12 @@
-"""Processes that the demo, the benchmarks and the tests start: one harness that starts, watches and ends them.
+"""Starts, watches and stops the processes of the demo, the benchmarks and the tests.
 
     with Processes(directory) as processes:
         port = free_port()
         server = processes.start([sys.executable, "-m", "http.server", str(port)], name="server")
         await server.ready(lambda: listening(port))
 
-Each has a log in ``directory`` and a pipe to its stdin, which the system closes if the starting process is killed.
+Each process has a log in ``directory`` and a pipe to its stdin.  The system closes the pipe if the starting process is
+killed.
 """
 
 from __future__ import annotations
@@ -27,25 +28,25 @@ from pathlib import Path
 from typing import Self
 
 GRACE = 10.0
-"""Seconds that a process has to end by itself."""
+"""Seconds for a process to end by itself after SIGTERM."""
 
 STARTUP = 60.0
-"""Seconds that a process has to get ready."""
+"""Seconds for a process to become ready."""
 
 HIDDEN = "[hidden]"
 
 
 class ProcessError(Exception):
-    """A process ended, or did not get ready.  The message says which, and the last that it wrote."""
+    """A process ended, or did not become ready.  The message has its name and the last line of its log."""
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process that was started.
+    """A started process.
 
     Attributes:
-        log: what it writes to stderr, and to stdout unless it ``talks``.
-        secrets: what :attr:`output` does not show.
+        log: the file with the process's stderr, and with its stdout unless the process ``talks``.
+        secrets: texts that :attr:`output` does not show.
     """
 
     name: str
@@ -63,7 +64,7 @@ class Process:
 
     @property
     def output(self) -> str:
-        """What is in its log by now."""
+        """The current content of the log."""
         text = self.log.read_text(errors="replace")
         for secret in filter(None, self.secrets):
             text = text.replace(secret, HIDDEN)
@@ -71,14 +72,14 @@ class Process:
 
     @property
     def last_words(self) -> str:
-        """The last line of its log."""
+        """The last line of the log."""
         return next(reversed(self.output.strip().splitlines()), "silent").strip()
 
     async def ready(self, condition: Callable[[], object], timeout: float = STARTUP) -> None:
-        """Wait until ``condition()``, or what it gives to await, is true.
+        """Wait until ``condition()``, or its awaited result, is true.
 
         Raises:
-            ProcessError: the process ended, or it took longer than ``timeout`` seconds.
+            ProcessError: the process ended, or the condition was not true within ``timeout`` seconds.
         """
         deadline = time.monotonic() + timeout
         while True:
@@ -92,19 +93,19 @@ class Process:
             await asyncio.sleep(0.02)
 
     def order(self, line: str) -> None:
-        """Write a line to its stdin; that it has ended is seen elsewhere."""
-        assert self.popen.stdin is not None  # noqa: S101 - it was started with a pipe
+        """Write a line to the process's stdin.  No error if the process has ended: other methods report that."""
+        assert self.popen.stdin is not None  # noqa: S101 - started with a pipe
         with suppress(BrokenPipeError):
             self.popen.stdin.write(line.encode() + b"\n")
             self.popen.stdin.flush()
 
     def answer(self) -> str:
-        """The next line that a process writes to stdout, which ``talks``.
+        """The next line that a process which ``talks`` writes to stdout.
 
         Raises:
-            ProcessError: it ended instead.
+            ProcessError: the process ended instead.
         """
-        assert self.popen.stdout is not None  # noqa: S101 - it was started with a pipe
+        assert self.popen.stdout is not None  # noqa: S101 - started with a pipe
         line = self.popen.stdout.readline()
         if not line:
             self.popen.wait()
@@ -112,13 +113,13 @@ class Process:
         return line.decode().rstrip("\n")
 
     def end_orders(self) -> None:
-        """Close its stdin."""
+        """Close the process's stdin."""
         if self.popen.stdin is not None:
             with suppress(BrokenPipeError):
                 self.popen.stdin.close()
 
     def kill(self) -> None:
-        """SIGKILL: it has no time to tidy up."""
+        """Send SIGKILL: the process cannot clean up."""
         self.popen.kill()
         self.popen.wait()
         self.end_orders()
@@ -126,16 +127,16 @@ class Process:
             self.popen.stdout.close()
 
     def stop(self, grace: float = GRACE) -> None:
-        """SIGTERM, then SIGKILL for one that has not ended within ``grace`` seconds."""
+        """Send SIGTERM, then SIGKILL if the process has not ended within ``grace`` seconds."""
         stop([self], grace)
 
     def error(self) -> ProcessError:
-        """That it ended, and its last words."""
+        """The error that the process has ended, with the last line of its log."""
         return ProcessError(f"{self.name} ended with exit code {self.popen.returncode}: {self.last_words}")
 
 
 def stop(processes: Collection[Process], grace: float = GRACE) -> None:
-    """Stop several at once."""
+    """Stop several processes at the same time."""
     for process in processes:
         process.popen.terminate()
     deadline = time.monotonic() + grace
@@ -147,14 +148,14 @@ def stop(processes: Collection[Process], grace: float = GRACE) -> None:
 
 @dataclass
 class Processes:
-    """Starts processes, and stops those that still run when its block ends: the last first.
+    """Starts processes, and at the end of its block stops those that still run: the last one first.
 
     Attributes:
-        directory: where the logs are.
-        environment: of each process, before what :meth:`start` adds.
-        cwd: the folder in which each is started, where :meth:`start` names no other.
-        secrets: what no process's :attr:`Process.output` shows.
-        own_sessions: have Ctrl-C not reach the processes.
+        directory: the folder of the logs.
+        environment: the environment of each process; :meth:`start` adds to it.
+        cwd: the folder in which each process starts, unless :meth:`start` names another.
+        secrets: texts that :attr:`Process.output` does not show.
+        own_sessions: start each process in a session of its own, so that Ctrl-C does not reach it.
     """
 
     directory: Path
@@ -176,16 +177,16 @@ class Processes:
         """Start a program.
 
         Args:
-            command: the program and its arguments, which others on the machine can read: no place for a credential.
-            environment: more of its environment.
-            name: in messages, and of the log, which a second process of this name adds to.
-            cwd: where it is started.
-            talks: its stdout is for :meth:`Process.answer`, not for its log.
+            command: the program and its arguments, without credentials: other users of the machine can read them.
+            environment: more environment variables.
+            name: the name in messages and of the log; a second process with the same name appends to the log.
+            cwd: the folder in which the process starts.
+            talks: read the process's stdout with :meth:`Process.answer` instead of writing it to the log.
         """
         name = name or f"process-{len(self.started)}"
         log = self.directory / f"{name}.log"
         with log.open("ab") as output:
-            popen = subprocess.Popen(  # noqa: S603 - our own command
+            popen = subprocess.Popen(  # noqa: S603 - a command of taskctx
                 list(command),
                 cwd=cwd or self.cwd,
                 stdin=subprocess.PIPE,
@@ -198,10 +199,10 @@ class Processes:
         return self.started[-1]
 
     def check(self) -> None:
-        """See that all of them still run.
+        """Check that all processes still run.
 
         Raises:
-            ProcessError: one has ended.
+            ProcessError: a process has ended.
         """
         for process in self.started:
             if process.ended:
@@ -219,10 +220,10 @@ class Processes:
 
 
 def end_with_parent() -> None:
-    """Send this process SIGTERM when its stdin closes, so that it does not outlive the one that started it."""
+    """Send this process SIGTERM when its stdin closes, so that it does not outlive the process that started it."""
 
     def wait() -> None:
-        # not through sys.stdin, whose lock a thread must not hold when Python shuts down
+        # not with sys.stdin: a thread must not hold its lock when Python shuts down
         while os.read(0, 1):
             pass
         os.kill(os.getpid(), signal.SIGTERM)
@@ -231,7 +232,7 @@ def end_with_parent() -> None:
 
 
 def listening(port: int) -> bool:
-    """Whether something accepts connections on this port."""
+    """Whether a server accepts connections on this port."""
     try:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
     except OSError:
@@ -240,21 +241,21 @@ def listening(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port that is free on every interface, and stays so but for the server that it is meant for.
+    """A port that is free on every interface, and that no other caller of this function gets.
 
-    Not one that the system gives (``bind`` to port 0): that is from the range of outgoing connections, and taken by
-    one of them before a server is up.
+    The system's own choice (``bind`` to port 0) is not used: it comes from the range of outgoing connections, and one
+    of them may take the port before the server starts.
     """
     ports = _servers_ports()
     return next(port for port in random.sample(ports, len(ports)) if _claim(port))
 
 
 def _servers_ports() -> range:
-    """Above the services of the machine, and outside of what the system gives to outgoing connections."""
+    """The ports above the machine's own services and outside of the range of outgoing connections."""
     try:
         first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
     except OSError:
-        first, last = 49_152, 65_535  # RFC 6335's, which macOS and Windows keep to
+        first, last = 49_152, 65_535  # the range of RFC 6335, which macOS and Windows use
     return max(range(10_000, first), range(last + 1, 65_536), key=len)
 
 
@@ -263,10 +264,10 @@ def _claim(port: int) -> bool:
         with socket.socket() as probe:
             probe.bind(("", port))
         if sys.platform == "linux":
-            # a name that one socket can have at a time, as a port, and that needs no file
+            # an abstract socket name: like a port, only one socket can have it; it needs no file
             with socket.socket(socket.AF_UNIX) as claim:
                 claim.bind(f"\0taskctx-port-{port}")
-                # the system closes it when this process ends
+                # keep the socket open: the system closes it when this process ends
                 claim.detach()
     except OSError:
         return False

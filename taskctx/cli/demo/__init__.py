@@ -1,4 +1,4 @@
-"""``taskctx demo``: the main job on real input, in real processes, with every result compared.
+"""``taskctx demo``: real requests to real processes; every task's context is compared.
 
     the demo ──HTTP──► server ──Valkey──► worker-1 … worker-n
        ▲                                     │
@@ -6,14 +6,14 @@
 
 =======================  ================================================================
 command, run             options; the run from start to end
-cluster                  what is started: queue, server and workers
-callers, exchange        who asks for what; sending it, and reading what tasks report
-server, tasks, valkey    what runs over there, in processes of their own
-fastmcp_server, -client  what is different with --fastmcp, and -lines between its majors
-child, identity          what both sides share: set-up, tokens,
-sighting                 the shape of a report
-checks                   what was sent against what was seen
+cluster                  starting the queue, the server and the workers
+callers, exchange        the callers' requests; sending them, and reading the tasks' reports
+server, tasks, valkey    the programs of the started processes
+fastmcp_server, -client  the differences with --fastmcp; -lines: between FastMCP's majors
+child, identity          shared by both sides: set-up, tokens,
+sighting                 the fields of a report
+checks                   comparing what was sent with what was seen
 metrics, tracing         the real metrics endpoints; one request's spans as a tree
-progress, report         what is shown meanwhile, and at the end
+progress, report         the output during the run, and at the end
 =======================  ================================================================
 """

@@ -1,4 +1,4 @@
-"""Many callers and their requests, and for each the context that its task must see."""
+"""Many callers and their requests, each with the context that its task must see."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ REQUESTS_EACH = 10
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request to be sent, and what its task must see.
+    """One request, and the context that its task must see.
 
     Attributes:
-        headers: as sent, credentials and trace context among them.
-        expected: everything but the HTTP headers, which are known once the client has added its own.
-        failures: how often a retried task is to fail.
-        runs: the (run, attempt) pairs that must be reported.
+        headers: the sent headers, with credentials and trace context.
+        expected: the expected context without the HTTP headers: the HTTP client adds headers of its own.
+        failures: how often a retried task fails.
+        runs: the (run, attempt) pairs that the task must report.
     """
 
     number: int
@@ -40,19 +40,19 @@ class Request:
 
 
 def make_requests(count: int, signing_key: bytes) -> list[Request]:
-    """``count`` requests, callers taking turns."""
+    """``count`` requests; the callers take turns."""
     callers = [_caller(index, signing_key) for index in range(max(5, count // REQUESTS_EACH))]
-    # a stride of its own for callers and kinds, so that every caller sends requests of every kind
+    # callers and kinds advance at different strides, so that every caller sends requests of every kind
     return [_request(number, callers[(number + number // len(KINDS)) % len(callers)]) for number in range(count)]
 
 
 def _caller(index: int, signing_key: bytes) -> tuple[dict[str, str], Context]:
-    """The headers of a caller's requests, and what every task of theirs must see; without a token, anonymously."""
+    """The headers of a caller's requests, and the context that its tasks must see; some callers are anonymous."""
     name = f"caller-{index}"
     headers = {"x-tenant": f"tenant-{index % 7}", "x-caller": name, "cookie": f"visit={secrets.token_hex(8)}"}
     known: dict[str, object] = {}
     if index % 3:
-        # some of a caller's sessions are live objects in the server
+        # such a caller's session is a live object in the server
         known["session_id"] = headers["mcp-session-id"] = f"session-{secrets.token_hex(8)}"
     if index % 5:
         client_id = f"app-{index % 4}"
@@ -60,7 +60,7 @@ def _caller(index: int, signing_key: bytes) -> tuple[dict[str, str], Context]:
         subject = name if index % 7 else None
         scopes = ["reports:read", f"tenant:{index % 7}"]
         claims = {"client_id": client_id, "scope": " ".join(scopes), "exp": int(time.time()) + 3600}
-        # no two callers have one token, even where they share a client
+        # every caller has a different token, also callers with the same client
         claims |= {"jti": secrets.token_hex(8)} | ({"sub": subject} if subject else {})
         token = issue(signing_key, claims)
         headers["authorization"] = f"Bearer {token}"

@@ -1,4 +1,4 @@
-"""What was sent against what was seen: the first difference ends the demo."""
+"""Compares what was sent with what was seen; the first difference ends the demo."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from .identity import digest
 from .sighting import SERVER, Context, Sighting
 
 NOT_CARRIED = frozenset({"authorization", "cookie", "connection", "content-length", "traceparent", "baggage"})
-"""Headers that were sent and must not be seen: credentials, and what belongs to the request's own connection."""
+"""Sent headers that tasks must not see: credentials, and headers of the request's own connection."""
 
 
 class ContextLost(Exception):
-    """A task saw another context than was sent, or none, or never ran.  The message holds no value that was sent."""
+    """A task saw another context than was sent, or no context, or never ran.  The message holds no sent value."""
 
 
 class Ledger:
-    """The requests that were sent, and the reports of their tasks."""
+    """The sent requests, and the reports of their tasks."""
 
     def __init__(self, requests: Sequence[Request]) -> None:
         self._requests = {request.number: request for request in requests}
@@ -34,7 +34,7 @@ class Ledger:
 
     @property
     def intact(self) -> int:
-        """Requests of which every run was seen, and saw what was sent."""
+        """The number of requests whose runs are all reported and saw the sent context."""
         return sum(not runs for runs in self._missing.values())
 
     @property
@@ -42,16 +42,16 @@ class Ledger:
         return self.intact == len(self._requests)
 
     def sent(self, number: int, headers: Mapping[str, str], **known: object) -> None:
-        """A request goes out with these headers, the client's own among them; more that is ``known`` by now."""
+        """Note the headers of a request, with the client's own, and other values that are ``known`` now."""
         lowered = {name.lower(): value for name, value in headers.items()}
         carried = {name: value for name, value in lowered.items() if name not in NOT_CARRIED}
         self._expected[number] = self._expected[number].model_copy(update={"headers": carried} | known)
 
     def seen(self, sighting: Sighting) -> None:
-        """A run's report.  One that Docket delivered twice is compared twice and counted once.
+        """Compare the report of a run.  A run that Docket delivered twice is compared twice and counted once.
 
         Raises:
-            ContextLost: it saw something else than was sent; the message names the field and shows no value.
+            ContextLost: the run saw another value than was sent; the message names the field and shows no value.
         """
         request = self._requests.get(sighting.number)
         if request is None:
@@ -71,7 +71,7 @@ class Ledger:
         self.runs_by_worker[sighting.worker] += 1
 
     def lost(self) -> ContextLost:
-        """The error that the reports still missing amount to."""
+        """The error for the reports that are still missing."""
         missing = {number: runs for number, runs in self._missing.items() if runs}
         first = self._requests[min(missing)]
         count = sum(len(runs) for runs in missing.values())
@@ -79,7 +79,7 @@ class Ledger:
 
 
 def compare(expected: Context, seen: Context) -> str | None:
-    """The first difference in words, with fingerprints in place of values."""
+    """The first difference in words, with fingerprints in place of values; None where there is no difference."""
     sent, saw = dict(_parts(expected)), dict(_parts(seen))
     for name in sent | saw:
         if sent.get(name) != saw.get(name):
@@ -88,7 +88,7 @@ def compare(expected: Context, seen: Context) -> str | None:
 
 
 def _parts(context: Context) -> Iterator[tuple[str, object]]:
-    """What can differ by itself: each header, each entry of the baggage, each other field."""
+    """The parts to compare: each header, each entry of the baggage, each other field."""
     for name, value in context:
         if name in {"headers", "baggage"}:
             yield from ((f"{name}[{key}]", entry) for key, entry in cast("dict[str, str]", value).items())

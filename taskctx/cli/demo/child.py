@@ -1,4 +1,4 @@
-"""What the demo tells the processes that it starts, and what each of those does first."""
+"""The environment variables of the demo's processes, and their set-up."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ URL: Final = "DOCKET_URL"
 DOCKET: Final = "TASKCTX_DEMO_DOCKET"
 SIGNING_KEY: Final = "TASKCTX_DEMO_SIGNING_KEY"
 METRICS_PORT: Final = "TASKCTX_DEMO_METRICS_PORT"
-"""Environment variables, because a command line can be read by others; Docket's own command looks at the URL."""
+"""Environment variables, because other users can read a command line; Docket's own command reads the URL too."""
 
 HOST: Final = "127.0.0.1"
 CONCURRENCY: Final = 4
-"""Tasks at a time in each worker, the server's own too: few enough that every worker has some."""
+"""The tasks at a time in each worker, the server's own too: few, so that every worker gets tasks."""
 
 
 def prepare() -> None:
-    """Write down this process's spans, and end with the demo: if it was the demo that started it."""
+    """If the demo started this process: write its spans to a file, and end the process with the demo."""
     if DIRECTORY not in os.environ:
         return
     end_with_parent()
@@ -41,5 +41,5 @@ def prepare() -> None:
 
 
 def serve_metrics() -> None:
-    """As ``docket worker --metrics-port`` does."""
+    """Serve the metrics, like ``docket worker --metrics-port``."""
     start_http_server(int(os.environ[METRICS_PORT]), addr=HOST)

@@ -1,4 +1,4 @@
-"""Everything that runs beside the demo: queue, server and workers, started in this order and stopped in reverse."""
+"""The processes of the demo: queue, server and workers, started in this order and stopped in reverse order."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from .sighting import SERVER
 
 MEMORY = "memory://"
 PATIENCE = 5.0
-"""Seconds that a server of the user's has to answer."""
+"""Seconds for the user's own server to answer."""
 
 CARRYING = ("TASKCTX_", "DOCKET_", "FASTMCP_", "OTEL_", "PROMETHEUS_", "UVICORN_")
 KEPT = ("TASKCTX_ENCRYPTION_KEYS", "TASKCTX_KEY_PREFIX")
-"""Variables that could change what is carried, or how a process is set up, are not handed on; these do neither."""
+"""Variables with a prefix in ``CARRYING`` could change the result and are not passed on, except ``KEPT``."""
 
 SERVE = (
     f"{uvicorn.__name__} --factory {{app}} --host {child.HOST} --port {{port}} --workers 1"
@@ -43,12 +43,12 @@ class Problem(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What was started.
+    """The started processes.
 
     Attributes:
-        queue: where the queue lives, in words.
-        note: why it is in memory, if it is.
-        metrics: URLs, by the name of the process that works on tasks; the server is the last.
+        queue: the place of the queue, in words.
+        note: why the queue is in memory; None where it is not.
+        metrics: the metrics URLs by the names of the processes with a worker; the server is the last.
     """
 
     queue: str
@@ -61,11 +61,11 @@ class Cluster:
 async def start_cluster(
     stack: AsyncExitStack, directory: Path, *, app: str, worker: str, url: str | None, workers: int, signing_key: bytes
 ) -> Cluster:
-    """Start it all and wait until every worker is ready; ``stack`` stops it, whatever happens.
+    """Start all processes and wait until every worker is ready; ``stack`` stops them in any case.
 
     Raises:
         Problem: the user's own server does not answer.
-        ProcessError: something did not start.
+        ProcessError: a process did not start.
     """
     docket_name = f"taskctx-demo-{secrets.token_hex(4)}"
     password = ""
@@ -79,7 +79,7 @@ async def start_cluster(
     url, queue, note = await _open_queue(url, docket_name, processes)
     environment = {
         child.URL: url,
-        # a worker of FastMCP 3.4 looks at it before it loads the server
+        # a worker of FastMCP 3.4 reads this before it loads the server
         "FASTMCP_DOCKET_URL": url,
         child.DOCKET: docket_name,
         child.DIRECTORY: str(directory),
@@ -96,7 +96,7 @@ async def start_cluster(
         return processes.start([sys.executable, "-m", *words], given, name=name)
 
     crew = [] if note else [start(f"worker-{number + 1}", worker) for number in range(workers)]
-    # at once, and before the server
+    # stop all workers at the same time, and before the server
     stack.callback(stop, crew)
     port = free_port()
     server = start(SERVER, SERVE, app=app, port=port)
@@ -107,7 +107,7 @@ async def start_cluster(
 
 
 async def _open_queue(url: str | None, docket_name: str, processes: Processes) -> tuple[str, str, str | None]:
-    """URL, title and note of the queue at ``url``, or else of the best that there is."""
+    """URL, title and note of the queue at ``url``; without a URL, of an embedded Valkey, or else of the memory."""
     why = ""
     if url is not None:
         if not url.startswith(MEMORY):
@@ -132,7 +132,7 @@ async def _knock(url: str, docket_name: str) -> None:
     try:
         async with asyncio.timeout(PATIENCE), Docket(name=docket_name, url=url) as docket, docket.redis() as redis:
             await redis.exists(docket_name)
-    except AuthenticationError:  # a ConnectionError to redis-py
+    except AuthenticationError:  # in redis-py a subclass of ConnectionError
         raise Problem(
             f"the server at {shown(url)} answers, but does not let us in: check user and password in --url"
         ) from None
@@ -146,8 +146,8 @@ async def _knock(url: str, docket_name: str) -> None:
 
 
 async def _sweep(url: str, docket_name: str) -> None:
-    """Delete the docket's keys from a server of the user's."""
-    # one that is away, or does not let us, costs the keys' time to live and nothing else
+    """Delete the docket's keys from the user's own server."""
+    # when this fails, the keys expire by themselves
     with suppress(RedisError, OSError, TimeoutError):
         async with Docket(name=docket_name, url=url) as docket, docket.redis() as redis:
             for key in [key async for key in redis.scan_iter(match=docket.key("*"), count=1000)]:
@@ -155,7 +155,7 @@ async def _sweep(url: str, docket_name: str) -> None:
 
 
 async def _all_work(crew: Sequence[Process], processes: Processes, docket: Docket) -> None:
-    """Wait until every worker has said on the docket that it works."""
+    """Wait until every worker has sent a heartbeat to the docket."""
 
     async def works(name: str) -> bool:
         processes.check()

@@ -1,4 +1,4 @@
-"""``taskctx demo``: its options, its exit codes, and the way out on signals."""
+"""``taskctx demo``: its options, its exit codes, and its handling of signals."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def demo(
         bool, typer.Option("--keep", help="Leave server and workers running until Ctrl-C, to look at their metrics.")
     ] = False,
 ) -> None:
-    """Runs the demo; the exit code is 0 when every context is intact, 1 when one is not, 2 when it cannot be run."""
+    """Run the demo; the exit code is 0 when every context is intact, 1 when one is not, 2 when the demo cannot run."""
     out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 
     async def start(stack: AsyncExitStack) -> int:
@@ -68,7 +68,7 @@ def demo(
 
 
 async def _start_and_stop(start: Callable[[AsyncExitStack], Coroutine[Any, Any, int]]) -> int:
-    """Do it in a task of its own, which a signal cancels, but not the stopping of what it started; the exit code."""
+    """Run ``start`` in a task that a signal cancels, then stop all processes; returns the exit code."""
     received: list[int] = []
     async with AsyncExitStack() as stack:
         task = asyncio.ensure_future(start(stack))

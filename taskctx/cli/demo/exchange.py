@@ -1,4 +1,4 @@
-"""Sending the requests, and comparing what their tasks report, at the same time."""
+"""Sends the requests, and compares the reports of their tasks at the same time."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from .progress import Screen
 from .sighting import Sighting
 
 AT_A_TIME = 8
-"""Requests under way."""
+"""The most requests at a time."""
 
 READ_EVERY = 0.1
 STALLED = 30.0
-"""Seconds in which nothing is sent or reported, after which the reports still missing are taken to be lost."""
+"""Seconds without a request or a report after which the missing reports count as lost."""
 
 
 class Exchange:
-    """HTTP requests to a server of the demo's own, with Docket's workers.
+    """HTTP requests to the demo's own server, with Docket's workers.
 
     Attributes:
-        app: where uvicorn finds what makes the server's application.
-        worker: the command that starts a worker, after ``python -m``; what stands in braces is filled in.
-        sent: requests that were accepted.
+        app: the factory of the server's application, in uvicorn's notation.
+        worker: the command that starts a worker, after ``python -m``, with fields in braces.
+        sent: the number of accepted requests.
     """
 
     app: ClassVar[str] = f"{server.__name__}:make"
-    # as anybody would start one; its queue's URL, which may hold a password, is in the environment
+    # like any Docket worker; the queue's URL may hold a password, so it is in the environment
     worker: ClassVar[str] = (
         f"docket worker --name {{name}} --docket {{docket}} --tasks {tasks.__name__}:tasks"
         f" --dependencies taskctx:worker_dependencies --concurrency {child.CONCURRENCY}"
@@ -50,7 +50,7 @@ class Exchange:
         self.sent: int = 0
 
     async def send(self, request: Request) -> None:
-        """Send a request; tell the ledger what goes out with it."""
+        """Send a request, and note its headers in the ledger."""
         url = f"{self._cluster.server_url}/tasks/{request.kind}"
         numbers = {"number": request.number, "failures": request.failures}
         message = self._client.build_request("POST", url, params=numbers, headers=request.headers)
@@ -60,17 +60,17 @@ class Exchange:
             raise Problem(f"the server answered request {request.number} with {response.status_code}")
 
     async def read(self) -> None:
-        """Compare the reports that have come in since."""
+        """Compare the reports that are new since the last call."""
         response = await self._client.get(f"{self._cluster.server_url}/reports", params={"since": self._index})
         for report in response.json():
             self._ledger.seen(Sighting.model_validate(report))
             self._index += 1
 
     async def run(self, requests: Sequence[Request], screen: Screen) -> None:
-        """Send every request and compare every report, until all are in.
+        """Send every request and compare every report, until all reports have come.
 
         Raises:
-            ContextLost: at the first report that differs, or when reports stay away.
+            ContextLost: a report differs, or reports are missing.
             Problem: a request was not accepted.
             ProcessError: a process ended.
         """
@@ -105,7 +105,7 @@ class Exchange:
 
     @contextmanager
     def _explained(self, what: str) -> Generator[None]:
-        """Whatever a client raises, it may quote what was sent."""
+        """Replace the errors of HTTP clients: they may quote sent values."""
         try:
             yield
         except (ContextLost, Problem, ProcessError):

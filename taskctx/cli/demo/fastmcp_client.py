@@ -1,4 +1,4 @@
-"""What is different with ``--fastmcp``: callers are MCP clients, and a task's report is its tool's answer."""
+"""The client side of ``--fastmcp``: callers are MCP clients, and a task's report is its tool's answer."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from .fastmcp_lines import WORKER, call_as_task
 from .sighting import Kind, Sighting
 
 MOUNTED_EVERY = 4
-"""One in so many calls is for the mounted server's tool."""
+"""One in so many calls goes to the mounted server's tool."""
 
 IN_META = ("traceparent", "tracestate")
-"""Where FastMCP looks for a trace: the message's ``_meta``."""
+"""Headers that move into the message's ``_meta``, where FastMCP reads the trace."""
 
 
 class FastMCPExchange(Exchange):
-    """A FastMCP server, workers of FastMCP's own, and calls of tools as tasks."""
+    """A FastMCP server, FastMCP's own workers, and tool calls that run as tasks."""
 
     app: ClassVar[str] = f"{__package__}.fastmcp_server:mcp.http_app"
     worker: ClassVar[str] = f"{WORKER} {{here}}/fastmcp_server.py"
 
     @staticmethod
     def make_requests(count: int, signing_key: bytes) -> list[Request]:
-        """As the other demo's, but for anonymous callers, own sessions and kinds of tasks: FastMCP has none."""
+        """The other demo's requests, without anonymous callers, own sessions and kinds of tasks: FastMCP has none."""
         known = [request for request in make_requests(count * 2, signing_key) if request.expected.token is not None]
         return [_as_call(number, request) for number, request in enumerate(known[:count])]
 
@@ -48,7 +48,7 @@ class FastMCPExchange(Exchange):
         self._ledger.seen(Sighting.model_validate(answer.data))
 
     async def read(self) -> None:
-        """Nothing: a tool's answer is its task's report."""
+        """Do nothing: a tool's answer is its task's report."""
 
 
 def _as_call(number: int, request: Request) -> Request:

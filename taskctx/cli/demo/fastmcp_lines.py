@@ -1,4 +1,4 @@
-"""What differs between FastMCP 3.4 and 4 for whoever has tasks: how a server gets them, its worker, and its client."""
+"""The differences between FastMCP 3.4 and 4 for tasks: in the server, its worker, and its client."""
 
 # pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportAttributeAccessIssue=false
 # pyright: reportCallIssue=false, reportUnknownArgumentType=false, reportArgumentType=false

@@ -1,6 +1,6 @@
 """The server of ``taskctx demo --fastmcp``; worker processes load this file too.
 
-Its tools tell what they see of their caller, and that FastMCP's own getters see the same.
+Its tools report what they see of their caller, and check that FastMCP's own getters see the same.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from taskctx.fastmcp import instrument
 AS_TASK = TaskConfig(mode="required", poll_interval=timedelta(milliseconds=50))
 
 instrument()
-# a worker has no HTTP server of its own
+# FastMCP's worker has no HTTP server for metrics
 child.serve_metrics()
 
 
 class Verifier(TokenVerifier):
-    """Knows the tokens that the demo issued."""
+    """Accepts the tokens that the demo issued."""
 
     async def verify_token(self, token: str) -> AccessToken | None:
         verified = identity.access_token(bytes.fromhex(os.environ[child.SIGNING_KEY]), token)
@@ -51,14 +51,14 @@ mcp.mount(mounted, namespace="mounted")
 
 
 async def report(number: int) -> dict[str, Any]:
-    """Tell what this task sees of its caller."""
+    """Report what this task sees of its caller."""
     docket_span = trace.get_current_span()
     with tasks.tracer.start_as_current_span(tasks.BODY):
         context = tasks.see(docket_span)
         ours, theirs = taskctx.get_access_token(), dependencies.get_access_token()
         if (ours and ours.token) != (theirs and theirs.token):
             raise LookupError("FastMCP's getter sees another caller")
-        # the client has headers of its own, and which session it is in is not known to who called it
+        # the client adds headers of its own, and the demo does not know the client's session
         headers = {name: value for name, value in context.headers.items() if name.startswith("x-")}
         context = context.model_copy(update={"headers": headers, "session_id": None})
         return Sighting(number=number, worker=current_worker.get().name, context=context).model_dump()

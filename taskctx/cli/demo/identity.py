@@ -1,4 +1,4 @@
-"""Bearer tokens that a server can really verify: claims, signed by the demo with a key of its own for each run."""
+"""Bearer tokens that a server can verify: claims, signed with a key that the demo makes for each run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def issue(key: bytes, claims: dict[str, Any]) -> str:
 
 
 def verify(key: bytes, token: str) -> dict[str, Any] | None:
-    """The claims of a token that was issued with this key, None for any other."""
+    """The claims of a token that was issued with this key; None for any other token."""
     payload, _, signature = token.partition(".")
     if not hmac.compare_digest(signature.encode(), _signature(key, payload).encode()):
         return None
@@ -24,7 +24,7 @@ def verify(key: bytes, token: str) -> dict[str, Any] | None:
 
 
 def access_token(key: bytes, token: str) -> dict[str, Any] | None:
-    """The parts of an ``AccessToken``, taskctx's or FastMCP's, of a token that was issued with this key."""
+    """The fields of an ``AccessToken`` (taskctx's or FastMCP's) for a token that was issued with this key."""
     claims = verify(key, token)
     if claims is None:
         return None
@@ -33,7 +33,7 @@ def access_token(key: bytes, token: str) -> dict[str, Any] | None:
 
 
 def digest(secret: str) -> str:
-    """What stands for a secret in a comparison, so that the secret itself is not sent about."""
+    """A digest to compare in place of a secret, so that the secret itself is not sent."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 

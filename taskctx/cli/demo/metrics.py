@@ -1,4 +1,4 @@
-"""The metrics that the processes of the demo expose, scraped as Prometheus would."""
+"""The metrics of the demo's processes, scraped like Prometheus does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .cluster import Problem
 
 
 def lookups(processes: Sequence[Process]) -> dict[str, dict[str, int]]:
-    """Lookups of live objects by registry, and how many of them found one."""
+    """The lookups of live objects by registry, and the number of hits."""
 
     def count(**labels: str) -> int:
         return int(sum(process.total(REGISTRY_LOOKUPS.name, **labels) for process in processes))
@@ -28,16 +28,16 @@ def lookups(processes: Sequence[Process]) -> dict[str, dict[str, int]]:
 
 
 def restores(process: Process) -> tuple[int, int]:
-    """How many restores were ok, and how many were not."""
+    """The number of restores that were ok, and of those that were not."""
     ok = process.total(RESTORES.name, outcome="ok")
     return int(ok), int(process.total(RESTORES.name) - ok)
 
 
 async def scrape(client: httpx.AsyncClient, url: str) -> Process:
-    """What the metrics of a process say.
+    """The metrics of a process.
 
     Raises:
-        Problem: it serves none.
+        Problem: the process serves no metrics.
     """
     try:
         response = await client.get(url)
@@ -49,7 +49,7 @@ async def scrape(client: httpx.AsyncClient, url: str) -> Process:
 
 
 def quantile(of: float, scrapes: Sequence[Process]) -> float | None:
-    """A quantile of the restore durations in seconds, as PromQL's ``histogram_quantile`` estimates it."""
+    """A quantile of the restore durations in seconds, estimated like PromQL's ``histogram_quantile``."""
     merged: defaultdict[float, float] = defaultdict(float)
     for each in scrapes:
         for bound, count in each.by("le", f"{RESTORE_DURATION.name}_bucket").items():

@@ -1,4 +1,4 @@
-"""What is shown while the demo runs: bars on a terminal, a few plain lines elsewhere."""
+"""The output while the demo runs: bars on a terminal, a few plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 SHARES = 4
-"""Lines in which plain progress is told."""
+"""The number of lines of plain progress."""
 
 
 class Screen(Progress):
-    """Bars, gone when the demo is over; without a terminal they are lines in a log file or a pipe."""
+    """Progress bars that disappear at the end of the demo; without a terminal, plain lines."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(

@@ -1,4 +1,4 @@
-"""What the demo shows people at the end."""
+"""The demo's report for people, at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo from start to end: what it found is one JSON object."""
+"""The demo from start to end; its result is one JSON object."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from .sighting import SERVER
 from .tracing import find_tree
 
 Facts = dict[str, Any]
-"""What was found, as ``--json`` prints it."""
+"""The result, as ``--json`` prints it."""
 
 
 async def run(
     stack: AsyncExitStack, screen: Screen, *, requests: int, workers: int, url: str | None, fastmcp: bool
 ) -> Facts:
-    """Start everything, send everything, compare everything; ``stack`` stops what was started.
+    """Start the processes, send the requests, compare the reports; ``stack`` stops the processes.
 
-    When a task did not see the caller who submitted it, what it gives has a ``problem``, and only counts beside.
+    When a task did not see the caller that submitted it, the result has a ``problem`` and only the counts.
 
     Raises:
-        Problem, ProcessError: the demo could not be run.
+        Problem, ProcessError: the demo could not run.
     """
     chosen, key = _exchange(fastmcp=fastmcp), secrets.token_bytes(32)
     directory = Path(stack.enter_context(TemporaryDirectory(prefix="taskctx-demo-")))
@@ -73,7 +73,7 @@ async def run(
                 "metrics_url": metrics_url,
             }
         )
-    # a request whose task was retried once, if there is one: its trace crosses the queue twice
+    # a request with a task that was retried once, if there is one: its trace crosses the queue twice
     shown = next((request for request in sending if request.failures == 1), sending[0])
     return _counts(ledger, sending) | {
         "callers": len({request.headers["x-caller"] for request in sending}),
@@ -101,10 +101,10 @@ def _counts(ledger: Ledger, requests: Sequence[Request]) -> Facts:
 
 
 def _exchange(*, fastmcp: bool) -> type[Exchange]:
-    """The one that was asked for, if what it needs is installed."""
+    """The exchange for HTTP or for FastMCP; checks that FastMCP is installed."""
     if not fastmcp:
         return Exchange
-    # FastMCP 3.4 has its tasks in itself
+    # in FastMCP 3.4 the tasks are part of FastMCP itself
     for module, *instead in (("fastmcp",), ("fastmcp_tasks", "fastmcp.server.tasks")):
         if not any(map(find_spec, (module, *instead))):
             needs = f"needs {module}, which is not installed: pip install 'taskctx[demo,fastmcp]'"

@@ -1,4 +1,4 @@
-"""The server process: an ASGI application that callers send their requests to, and a worker of its own beside it."""
+"""The server process: an ASGI application for the callers' requests, and a worker in the same process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ AHEAD = timedelta(milliseconds=400)
 
 
 def make() -> Starlette:
-    """The application as it is configured in the environment, and the metrics beside it."""
+    """The application, configured by the environment; also serves the metrics."""
     child.serve_metrics()
     docket = Docket(name=os.environ[child.DOCKET], url=os.environ[child.URL])
     return make_app(docket, bytes.fromhex(os.environ[child.SIGNING_KEY]), lambda _: _working(docket))
@@ -41,7 +41,7 @@ def make_app(docket: Docket, signing_key: bytes, lifespan: Lifespan[Starlette]) 
     app = Starlette(
         routes=[Route("/tasks/{kind}", api.submit, methods=["POST"]), Route("/reports", api.reports)], lifespan=lifespan
     )
-    # the one added last stands outermost
+    # the middleware that is added last is the outermost
     app.add_middleware(AuthenticationMiddleware, backend=BearerBackend(signing_key), on_error=_refuse)
     app.add_middleware(TaskContextMiddleware, server=app)
     return app
@@ -49,7 +49,7 @@ def make_app(docket: Docket, signing_key: bytes, lifespan: Lifespan[Starlette]) 
 
 @asynccontextmanager
 async def _working(docket: Docket) -> AsyncGenerator[None]:
-    """The docket is open and a worker runs; one that crashes ends the server."""
+    """Keep the docket open and a worker running; a crash of the worker ends the server."""
     docket.register_collection(f"{tasks.__name__}:tasks")
     dependencies = taskctx.worker_dependencies
     async with (
@@ -64,22 +64,22 @@ async def _working(docket: Docket) -> AsyncGenerator[None]:
 
 @dataclass(frozen=True, eq=False)
 class LiveSession:
-    """Stands for what a server keeps of a session: something that cannot leave its process."""
+    """An example of a server's session object, which cannot leave its process."""
 
     id: str
 
 
 class Api:
-    """The endpoints.  They need an open docket."""
+    """The endpoints; they need an open docket."""
 
     def __init__(self, docket: Docket) -> None:
         self._docket = docket
         self._sessions: dict[str, LiveSession] = {}
 
     async def submit(self, request: Request) -> Response:
-        """``POST /tasks/{kind}``: the middleware has bound the caller; the live session is this server's to add.
+        """``POST /tasks/{kind}``: the middleware has bound the caller; this server adds the live session.
 
-        The span is what an OpenTelemetry instrumentation would make; the middleware has it go on the caller's trace.
+        The span is like one of an OpenTelemetry instrumentation; by the middleware it continues the caller's trace.
         """
         number, failures = int(request.query_params["number"]), int(request.query_params["failures"])
         docket, when = self._docket, datetime.now(UTC) + AHEAD
@@ -102,7 +102,7 @@ class Api:
         return Response(status_code=202)
 
     async def reports(self, request: Request) -> Response:
-        """``GET /reports``: what tasks have reported, from the one with the index ``since`` on."""
+        """``GET /reports``: the reports of tasks, from the index ``since`` on."""
         key, since = tasks.reports_key(self._docket), int(request.query_params["since"])
         async with self._docket.redis() as redis:
             found: list[bytes] = await redis.lrange(key, since, -1)
@@ -110,7 +110,7 @@ class Api:
 
 
 class User(SimpleUser):
-    """Shaped like the MCP SDK's ``AuthenticatedUser``: an authenticated user who carries the verified token."""
+    """Like the MCP SDK's ``AuthenticatedUser``: an authenticated user with the verified token."""
 
     def __init__(self, access_token: taskctx.AccessToken) -> None:
         super().__init__(access_token.client_id)
@@ -118,7 +118,7 @@ class User(SimpleUser):
 
 
 class BearerBackend(AuthenticationBackend):
-    """A request without a bearer token is anonymous; one with a token that was not issued here is refused."""
+    """Without a bearer token a request is anonymous; a request with a token from another issuer is refused."""
 
     def __init__(self, signing_key: bytes) -> None:
         self._signing_key = signing_key

@@ -1,4 +1,4 @@
-"""What one run of a task saw, as it reports it: the shape that the tasks and the checks share."""
+"""The report of one run of a task, which the tasks write and the checks read."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ class Kind(StrEnum):
 
 
 SERVER = "server"
-"""The worker inside the server's process, where live sessions and servers can be found."""
+"""The worker inside the server's process, which finds live sessions and servers."""
 
 
 class Context(BaseModel, frozen=True):
-    """A caller's context: as sent, or as a task saw it.  ``repr`` shows nothing of it.
+    """A caller's context, as it was sent or as a task saw it.  ``repr`` shows none of it.
 
     Attributes:
-        token: digest of the access token.
-        origin_trace: trace id of the request, from the restored trace context.
-        origin_linked: the task's span links to that trace.
-        live_session: id of the live session object, where the task found it.
-        live_server: the task found the live server object.
+        token: the digest of the access token.
+        origin_trace: the trace id of the request, from the restored trace context.
+        origin_linked: whether the task's span links to that trace.
+        live_session: the id of the live session object, where the task found it.
+        live_server: whether the task found the live server object.
     """
 
     token: str | None = None
@@ -51,7 +51,7 @@ class Context(BaseModel, frozen=True):
 
 
 class Sighting(BaseModel, frozen=True):
-    """One run's report: a perpetual task's runs and a retried task's attempts count from 1."""
+    """The report of one run; a perpetual task's runs and a retried task's attempts count from 1."""
 
     number: int
     run: int = 1

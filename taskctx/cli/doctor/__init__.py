@@ -1,13 +1,13 @@
-"""``taskctx doctor``: what keeps tasks from their callers' context, what that means, and what to do.
+"""``taskctx doctor``: finds the causes of lost contexts, with their meaning and their remedy.
 
 =============================  =================================================================
-command, report, finding       options and exit code; what is shown; one thing that was found
-examination                    from start to end
-survey, stored                 what there is on the server, read once
-backend, workers               checks of the server, and of the workers alive
-snapshots, tasks, tracing      checks of what is stored
+command, report, finding       options and exit code; the output; one finding
+examination                    the whole examination
+survey, stored                 the data on the server, read once
+backend, workers               checks of the server, and of living workers
+snapshots, tasks, tracing      checks of the stored data
 fleet, keyrings, unseen        checks of the processes by their metrics
 =============================  =================================================================
 
-Checks are functions of what was read; nothing is ever written.
+Checks are functions of the data that was read; the doctor never writes.
 """

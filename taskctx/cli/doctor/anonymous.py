@@ -12,9 +12,9 @@ from .finding import Finding, Severity
 
 
 def check_anonymous(process: Process, before: Process, seconds: float) -> Iterator[Finding]:
-    """Judge what a process submitted since ``before``: the same as it was ``seconds`` ago, or empty for its start.
+    """Judge the submissions of a process since ``before``: its reading of ``seconds`` ago, or empty for its start.
 
-    Where none of a docket's tasks ever had a caller, and contexts are not sealed either, there is nothing to say.
+    There is no finding where no task of a docket ever had a caller and contexts are not sealed.
     """
     submitted = process.grown("docket_name", names.CAPTURES.name, before)
     unmeant = process.grown("docket_name", names.ANONYMOUS_SUBMISSIONS.name, before, meant="no")
@@ -36,6 +36,6 @@ def check_anonymous(process: Process, before: Process, seconds: float) -> Iterat
 
 
 def _has_callers(process: Process, docket: str) -> bool:
-    """Whether any task that it submitted to the docket had a caller."""
+    """Whether any task that the process submitted to the docket had a caller."""
     anonymous = process.total(names.ANONYMOUS_SUBMISSIONS.name, docket_name=docket)
     return process.total(names.CAPTURES.name, docket_name=docket) > anonymous

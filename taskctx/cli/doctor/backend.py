@@ -1,4 +1,4 @@
-"""The server itself: what it is, whether it keeps what it is given, what time it has."""
+"""Checks of the server itself: its version, its persistence, its clock."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .memory import check_memory
 from .survey import Survey
 
 SKEW, LARGE_SKEW = 2.0, 60.0
-"""Seconds between two clocks from which on it is worth a warning, and from which on it is an error."""
+"""Seconds of difference between two clocks that are a warning, and that are an error."""
 
 
 def check_backend(survey: Survey) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Histograms that Prometheus does not keep as the alerts and dashboards ask for them."""
+"""Histograms that Prometheus does not store in the form that the alerts and dashboards need."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .finding import Finding, Severity
 
 
 def check_buckets(scraped: Sequence[Process]) -> Iterator[Finding]:
-    """Judge the processes as a Prometheus shows them: one that counts restores has histograms, too."""
+    """Judge the processes as Prometheus shows them: a process that counts restores must have histogram buckets too."""
     without = [each.instance for each in scraped if any(each.find(names.RESTORES.name)) and not each.has_buckets]
     if without:
         yield Finding(

@@ -1,6 +1,6 @@
-"""Which dockets there are: by their snapshots, and by what Docket itself keeps of tasks and workers.
+"""Finds the dockets on a server: by their snapshots, and by Docket's own keys of tasks and workers.
 
-Other software has keys that end in ``:stream`` and ``:queue`` too, so what is in them decides.
+Other software has keys that end in ``:stream`` and ``:queue`` too, so the content of these keys decides.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from ..operating.server import Ask, Server
 WORKER_GROUP = b"docket-workers"
 _SNAPSHOTS = (Kind.SNAPSHOT, Kind.FASTMCP_SNAPSHOT, Kind.OTHER_SNAPSHOT)
 _LOOKED_INTO = 10
-"""Records of a docket that are looked into, to see whether they are any."""
+"""How many records of a docket are read, to check that they are Docket's."""
 
 
 async def dockets_among(server: Server, found: Sequence[Found]) -> set[str]:
-    """The names of the dockets that these keys are of."""
+    """The names of the dockets that own these keys."""
     certain = {each.docket for each in found if each.kind in _SNAPSHOTS}
     for kind, is_dockets in ((Kind.RECORD, _records), (Kind.STREAM, _streams), (Kind.QUEUE, _queues)):
         candidates = [each for each in found if each.kind is kind and each.docket not in certain]
@@ -28,7 +28,7 @@ async def dockets_among(server: Server, found: Sequence[Found]) -> set[str]:
 
 
 async def _records(server: Server, found: Iterable[Found]) -> set[str]:
-    """Those of which a task has a state and a time."""
+    """The dockets with a record that has a state and a time."""
     some: dict[str, list[str]] = {}
     for each in found:
         keys = some.setdefault(each.docket, [])
@@ -40,7 +40,7 @@ async def _records(server: Server, found: Iterable[Found]) -> set[str]:
 
 
 async def _streams(server: Server, found: Sequence[Found]) -> set[str]:
-    """Those that Docket's workers read, or whose first entry is a task."""
+    """The dockets with a stream that Docket's workers read, or that begins with a task."""
     groups = await _ask(server, [partial(_groups, each.key) for each in found])
     entries = await _ask(server, [partial(_first_entry, each.key) for each in found])
     return {
@@ -52,7 +52,7 @@ async def _streams(server: Server, found: Sequence[Found]) -> set[str]:
 
 
 async def _queues(server: Server, found: Sequence[Found]) -> set[str]:
-    """Those whose first member is a task that is parked under its key."""
+    """The dockets with a queue that begins with a parked task."""
     members = await _ask(server, [partial(_first_member, each.key) for each in found])
     parked = [
         (each.docket, server.docket(each.docket).parked_task_key(first[0].decode(errors="replace")))
@@ -64,7 +64,7 @@ async def _queues(server: Server, found: Sequence[Found]) -> set[str]:
 
 
 async def _ask(server: Server, commands: Sequence[Ask]) -> list[Any]:
-    """The answers; None in the place of one that was refused, because the key holds something else."""
+    """The answers; None for a key of another type."""
     return [None if isinstance(answer, Exception) else answer for answer in await server.ask(commands)]
 
 

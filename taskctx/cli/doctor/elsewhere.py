@@ -1,4 +1,4 @@
-"""Dockets that processes work for or submit to, and of which there is nothing on the server that was looked at."""
+"""Dockets that processes use, but that have no key on the examined server."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .finding import Finding, Severity
 def check_elsewhere(
     processes: Sequence[Process], here: Collection[str], asked_for: Collection[str]
 ) -> Iterator[Finding]:
-    """Compare the names in the processes' metrics with the dockets that are here.
+    """Compare the dockets in the processes' metrics with the dockets on the server.
 
     Args:
-        processes: as they are now.
-        here: the dockets that were found.
-        asked_for: the dockets that are to be looked at; all, where none are named.
+        processes: the current readings.
+        here: the dockets on the server.
+        asked_for: the dockets to examine; empty means all.
     """
     named: dict[str, dict[str, bool]] = {}
     for process in processes:

@@ -1,4 +1,4 @@
-"""The examination from start to end, without anything that is shown."""
+"""The examination from start to end, without its output."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from .workers import check_workers, workers_of
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What was asked for.
+    """The options of the examination.
 
     Attributes:
-        since: seconds; what failed before is left out, as far as it is known when that was.
+        since: seconds; older failures are left out, where their time is known.
     """
 
     url: str = field(repr=False)
@@ -45,8 +45,8 @@ class Options:
 
 
 async def examine(options: Options) -> list[Section]:
-    """All findings: of the server, of each docket, of this environment, of the processes."""
-    current_settings()  # before anything else: what is not valid in the environment is said at once
+    """All findings: about the server, each docket, this environment, and the processes."""
+    current_settings()  # first of all: a setting that is not valid is reported at once
     sections: list[Section] = []
     workers: dict[str, Workers] = {}
     stored: set[str] = set()

@@ -1,4 +1,4 @@
-"""What the doctor has to say of one thing."""
+"""One finding of the doctor."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from enum import IntEnum
 
 
 class Severity(IntEnum):
-    """How bad it is; the worst of all findings is the exit code.
+    """The severity of a finding; the worst of all findings is the exit code.
 
-    ``SKIPPED`` is what there was no way to look at: it is neither well nor bad, and does not count.
+    ``SKIPPED`` marks a check that could not be done: it does not count.
     """
 
     SKIPPED = -1
@@ -21,14 +21,14 @@ class Severity(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One.
+    """One finding.
 
     Attributes:
-        check: a short name for what was looked at.
-        what: what was found.
-        why: why it matters; empty when all is well.
+        check: a short name of the check.
+        what: the observation.
+        why: why the observation matters; empty when all is well.
         do: what to do about it; empty when all is well.
-        docket: the docket it is of, None when it is of all that are here.
+        docket: the docket that the finding is about; None when it is about all dockets.
     """
 
     check: str

@@ -1,4 +1,4 @@
-"""The processes by their metrics: which cannot be seen, which run without taskctx, which differ from the rest."""
+"""Checks of the processes by their metrics: unreachable ones, ones without taskctx, and ones that differ."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ RUNBOOKS = {
     Reason.CREDENTIAL_EXPIRED: _EXPIRING,
     Reason.CREDENTIAL_REFRESH_FAILED: _EXPIRING,
 }
-"""The page for each reason of a restore that was not full; the others are in the one that leads to all of them."""
+"""The runbook for each reason of a failed or degraded restore; all other reasons have ``ALL_REASONS``."""
 
 ALL_REASONS = "TaskCtxRestoreErrorBudgetBurn"
 DECRYPT = (Reason.DECRYPT_UNKNOWN_KEY, Reason.DECRYPT_FAILED, Reason.PLAINTEXT_REFUSED)
 COVERED = 0.9
-"""Share of a process's tasks that are restored before their body, at least, where all is well."""
+"""The smallest share of restored tasks of a process at which all is well."""
 
 
 def check_fleet(
@@ -52,9 +52,9 @@ def check_fleet(
     """Judge the processes.
 
     Args:
-        processes: as they are now.
-        before: as they were ``since`` seconds ago, by instance; empty counts from their start.
-        workers: those that are alive, by docket.
+        processes: the current readings.
+        before: the readings of ``since`` seconds ago, by instance; empty means that counts begin at the start.
+        workers: the living workers, by docket.
         stored: the ids of the keys that stored snapshots are sealed with.
         since: how many seconds ago ``before`` was.
     """
@@ -98,7 +98,7 @@ def _without_taskctx(process: Process) -> Finding:
 
 
 def _without_dockets_metrics(process: Process, workers: Mapping[str, Workers]) -> Iterator[Finding]:
-    """A worker whose own series are there and Docket's are not.  FastMCP's serve none, unless they are told to."""
+    """A worker with taskctx's series but without Docket's.  FastMCP's workers have none of Docket's by default."""
     works_for = [name for name, works in process.dockets.items() if works and not _is_fastmcps(workers.get(name))]
     if works_for and not process.has_dockets_metrics:
         yield Finding(
@@ -200,11 +200,11 @@ def _failures(process: Process, before: Process, seconds: float) -> Iterator[Fin
 
 
 def runbook_of(reason: str) -> str:
-    """The page for a reason, which may be a newer taskctx's."""
+    """The runbook for a reason; the reason may come from a newer taskctx."""
     return RUNBOOKS.get(Reason(reason), ALL_REASONS) if reason in set(Reason) else ALL_REASONS
 
 
 def _sentence(reason: str) -> str:
-    """What is meant by a reason, which may be a newer taskctx's."""
+    """The explanation of a reason; the reason may come from a newer taskctx."""
     text = Reason(reason).explanation if reason in set(Reason) else "see the changelog of the taskctx that runs there"
     return f"{text[0].upper()}{text[1:]}."

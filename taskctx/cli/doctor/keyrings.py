@@ -1,4 +1,4 @@
-"""Encryption keys that are in use, and the processes that lack one."""
+"""Checks that every process has the encryption keys in use."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .finding import Finding, Severity
 
 
 def check_keys(processes: Sequence[Process], stored: Collection[str]) -> Iterator[Finding]:
-    """Is every key that something was sealed with on every process?
+    """Check that every process has every key that sealed a snapshot.
 
-    A key that comes first in a keyring has not sealed anything by that: the process may never submit.
+    The first key of a keyring counts only if the process has sealed with it: the process may never submit.
 
     Args:
-        processes: as they are now.
+        processes: the current readings.
         stored: the ids of the keys that stored snapshots are sealed with.
     """
     rings = {each.instance: each.by("key_id", names.ENCRYPTION_KEY_INFO.name) for each in processes}
@@ -36,6 +36,6 @@ def check_keys(processes: Sequence[Process], stored: Collection[str]) -> Iterato
 
 
 def _sealed_with(process: Process) -> Iterator[str]:
-    """The keys with which a process has sealed something since it started."""
+    """The keys with which a process has sealed snapshots since its start."""
     counts = process.by("key_id", names.CRYPTO_OPERATIONS.name, operation="seal", outcome="ok")
     return (key_id for key_id, count in counts.items() if count)

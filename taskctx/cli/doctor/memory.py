@@ -1,4 +1,4 @@
-"""The server's memory: whether it evicts what it holds, and whether it is full."""
+"""Checks of the server's memory: whether the server evicts keys, and whether it is full."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from ..operating.words import counted, size
 from .finding import Finding, Severity, ok
 
 NEARLY_FULL = 0.9
-"""Share of ``maxmemory``."""
+"""The share of ``maxmemory`` at which a warning begins."""
 
 _EVICTS_NOTHING = "noeviction"
 
 
 def check_memory(node: str, info: Mapping[str, Any]) -> Finding:
-    """What a node does once its memory is full, and whether that is so."""
+    """Judge what a node does when its memory is full, and whether it is full."""
     if _policy(info) != _EVICTS_NOTHING:
         return _evicts(node, info)
     if is_full(info):
@@ -40,9 +40,9 @@ def check_memory(node: str, info: Mapping[str, Any]) -> Finding:
 
 
 def is_full(info: Mapping[str, Any]) -> bool:
-    """Whether a node refuses writes for want of memory.
+    """Whether a node refuses writes because its memory is full.
 
-    What a refused command would have taken is free again, so it may be some way below its limit.
+    The memory that a refused command needed is free again, so the node may be below its limit.
     """
     if _policy(info) != _EVICTS_NOTHING:
         return False
@@ -65,7 +65,7 @@ def _policy(info: Mapping[str, Any]) -> str:
 
 
 def _share(info: Mapping[str, Any]) -> float:
-    """Of its limit, as the server reckons it; 0 where there is none."""
+    """The used share of the limit, by the server's own count; 0 where there is no limit."""
     limit = info.get("maxmemory", 0)
     return (info["used_memory"] - info.get("mem_not_counted_for_evict", 0)) / limit if limit else 0.0
 
@@ -76,5 +76,5 @@ def _fill(info: Mapping[str, Any]) -> str:
 
 
 def _refused(info: Mapping[str, Any]) -> int:
-    """Commands refused for want of memory since the server started, as far as it counts them."""
+    """The number of commands that the server refused because its memory was full, since its start."""
     return info.get("errorstat_OOM", {}).get("count", 0)

@@ -1,4 +1,4 @@
-"""Whether the server lets the user of ``--url`` do what taskctx does."""
+"""Checks that the user of ``--url`` has the permissions that taskctx needs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..operating.server import Server
 from .finding import Finding, Severity, not_looked, ok
 
 _NONE = "0" * 40
-"""The digest of no script."""
+"""A digest that no script has."""
 
 _ASKED: dict[str, Sequence[str]] = {
     "get": ("{key}",),
@@ -24,14 +24,14 @@ _ASKED: dict[str, Sequence[str]] = {
     "scan": ("0", "COUNT", "1"),
     "ttl": ("{key}",),
 }
-"""What taskctx sends of itself, with arguments for a key that is not there."""
+"""The commands that taskctx itself sends, with arguments for a key that does not exist."""
 
 _ONLY_TRIED = {"get", "hget", "scan", "ttl", "time", "evalsha"}
-"""Of these, what can be tried without writing anything: there is no such script."""
+"""The commands that can be tried without a write (``evalsha`` with a script that does not exist)."""
 
 
 async def check_permissions(server: Server, dockets: Sequence[str]) -> Finding:
-    """Ask the server (``ACL DRYRUN``), or try, for the first docket that was named."""
+    """Ask the server (``ACL DRYRUN``), or try the commands, with a key of the first docket in ``dockets``."""
     name = dockets[0] if dockets else ""
     key = server.docket(name).key("taskctx:doctor") if name else "taskctx:doctor"
     commands = {

@@ -1,4 +1,4 @@
-"""What the doctor found, for people and for programs."""
+"""The doctor's output, for people and for programs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MARKS = {
     Severity.ERROR: ("✗", "bold red"),
 }
 _WIDTH = 13
-"""Columns for the name of a check."""
+"""The width of the column with the name of a check."""
 
 
 def print_sections(console: Console, sections: Sequence[Section]) -> None:
@@ -49,7 +49,7 @@ def _print(console: Console, finding: Finding) -> None:
         title.add_row(head, Text(plain(finding.what), overflow="fold"))
         console.print(title)
     else:
-        # whoever searches a log finds it on one line
+        # one finding on one line, so that a search in a log finds it
         console.print(head.append(plain(finding.what), ""), soft_wrap=True)
     reasons = Table.grid(padding=(0, 1))
     for name, text in (("why", finding.why), ("do", finding.do)):

@@ -1,4 +1,4 @@
-"""The snapshots of a docket: TTLs, whether this process can read them, and whom the tasks have lost."""
+"""Checks of a docket's snapshots: their TTLs, whether this process can read them, and whether their tasks exist."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .survey import DocketSurvey, Survey
 
 NO_TTL = -1
 IN_FLIGHT = 60.0
-"""Seconds after its save in which a snapshot may still be without a task: it is stored first."""
+"""Seconds after its save in which a snapshot may have no task yet: it is stored before its task."""
 
 _DO = {
     Reason.DECRYPT_UNKNOWN_KEY: "Compare TASKCTX_ENCRYPTION_KEYS here and where they were submitted: taskctx inspect "
@@ -29,7 +29,7 @@ _DO = {
     Reason.SCHEMA_UNSUPPORTED: "Upgrade taskctx here: workers first, submitters last.",
     Reason.MALFORMED: "Find out what else writes under these keys.",
 }
-"""What to do about each reason for which a stored value is refused."""
+"""The remedy for each reason for which this process refuses a stored value."""
 
 _WITHOUT_KEYS = (
     "It has no TASKCTX_ENCRYPTION_KEYS at all: a worker like that would fail their tasks.",
@@ -62,7 +62,7 @@ def _counted(docket: DocketSurvey) -> Finding:
 
 
 def _sealed(seals: Iterable[Seal]) -> str:
-    """By what; and how many by each where they differ."""
+    """The seals in words, with counts where they differ."""
     counts = Counter(_in_words(seal) for seal in seals)
     if len(counts) == 1:
         return next(iter(counts))
@@ -100,7 +100,7 @@ def _without_end(docket: DocketSurvey) -> Iterator[Finding]:
 
 
 def _elsewhere(docket: DocketSurvey, settings: Settings) -> Iterator[Finding]:
-    """Snapshots that are there, and where nobody with this process's settings looks."""
+    """Snapshots under another key prefix, where processes with this process's settings do not look."""
     waiting = {run.task for run in docket.pending if run.snapshot_ttl == GONE}
     for prefix, tasks in sorted(_by_prefix(docket).items()):
         lost = len(tasks & waiting)
@@ -158,7 +158,7 @@ def _unreadable(docket: DocketSurvey, settings: Settings) -> Iterator[Finding]:
 
 
 def _orphans(docket: DocketSurvey, now: float, settings: Settings) -> Iterator[Finding]:
-    """Snapshots that no task will ever ask for, and that will stay for long."""
+    """Snapshots that no task needs, and that still have a long TTL."""
     known = {run.task for run in docket.runs}
     left = [
         each

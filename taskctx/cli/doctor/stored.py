@@ -1,4 +1,4 @@
-"""The snapshots that are stored, read once: how long they last, how large they are, by what they are sealed."""
+"""The stored snapshots, read once: their TTLs, their sizes and their seals."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from ..operating.seal import BEGINNING, PLAIN, UNKNOWN, Seal, Sealer, seal_of
 from ..operating.server import Ask, Server
 
 MEMBER = "taskctx"
-"""Of a snapshot of FastMCP's, as taskctx.fastmcp writes it: that cannot be asked where FastMCP is not installed."""
+"""The JSON member that taskctx.fastmcp adds to a FastMCP snapshot; that module needs FastMCP, so it is copied here."""
 
 SAMPLE = 500
-"""Snapshots of each docket that are opened; of the rest only the first bytes are read, which name the key."""
+"""How many snapshots of each docket are opened; of the others only the first bytes are read, with the key id."""
 
 GONE = -2
-"""The TTL of a key that is not there; -1 is that of one that never expires."""
+"""The TTL of a key that does not exist; -1 is the TTL of a key that never expires."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A snapshot, and what came of opening it.
+    """A snapshot, and the result of opening it.
 
     Attributes:
-        ttl: seconds left; -1 when it never expires.
-        seal: what it says it is sealed by.
-        refused: why this process cannot read it.
+        ttl: the TTL in seconds; -1 when the snapshot never expires.
+        seal: the seal that the snapshot claims to have.
+        refused: why this process cannot read the snapshot.
     """
 
     key: str
@@ -48,11 +48,11 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class FastMCPSnapshot:
-    """A snapshot of FastMCP's own.
+    """A FastMCP snapshot.
 
     Attributes:
-        has_member: taskctx has a part in it, as where the server that wrote it was instrumented; None where that
-            cannot be seen.
+        has_member: whether it has taskctx's member, which an instrumented server writes; None where that cannot be
+            seen.
     """
 
     seal: Seal
@@ -60,7 +60,7 @@ class FastMCPSnapshot:
 
 
 async def read_snapshots(server: Server, found: Sequence[Found]) -> list[Snapshot]:
-    """TTL, size and seal of each; the first :data:`SAMPLE` are opened."""
+    """TTL, size and seal of each snapshot; the first :data:`SAMPLE` snapshots are opened."""
     asks: list[Ask] = []
     for index, each in enumerate(found):
         last = -1 if index < SAMPLE else BEGINNING - 1
@@ -81,7 +81,7 @@ async def read_snapshots(server: Server, found: Sequence[Found]) -> list[Snapsho
 
 
 async def read_fastmcp(server: Server, keys: Sequence[str]) -> list[FastMCPSnapshot]:
-    """FastMCP's own snapshots under these keys, as far as they are still there; the first are looked into."""
+    """FastMCP's snapshots under these keys that still exist; the first :data:`SAMPLE` are parsed."""
     lasts = (-1 if index < SAMPLE else BEGINNING - 1 for index in range(len(keys)))
     values = await server.ask([partial(_getrange, key, last) for key, last in zip(keys, lasts, strict=True)])
     return [_of_fastmcp(value, whole=index < SAMPLE) for index, value in enumerate(values) if value != b""]

@@ -1,7 +1,7 @@
-"""What there is on a server, read once and in one order, so that the checks have nothing to do but judge.
+"""All data on a server that the checks need, read once and in a fixed order.
 
-Records are read after snapshots were seen, and their snapshots' TTLs after the records: a task that moves on
-meanwhile is not taken for one that lost its context.
+Records are read after the snapshots, and the snapshots' TTLs after the records.  So a task that makes progress
+meanwhile does not look like a task that lost its context.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .memory import is_full
 from .stored import GONE, FastMCPSnapshot, Snapshot, read_fastmcp, read_snapshots, ttl_of
 
 SETTLING = 1.0
-"""Seconds that a worker has to shorten the snapshot of a task that is done, before it is said not to do so."""
+"""Seconds for a worker to shorten the snapshot of a finished task, before its absence is a finding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +35,11 @@ class Run:
 
     Attributes:
         task: None for a task that was added without taskctx.
-        due: seconds since the epoch.
-        worker: the worker that ran it last.
-        function: the task's name.
-        ended: when its last run ended, seconds since the epoch; 0 where none has.
-        context_failed: it was failed because its context could not be restored.
+        due: when the task is due, in seconds since the epoch.
+        worker: the worker that ran the task last.
+        function: the name of the task's function.
+        ended: when the last run ended, in seconds since the epoch; 0 where no run has ended.
+        context_failed: the task failed because its context could not be restored.
     """
 
     task_key: str
@@ -63,12 +63,12 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class DocketSurvey:
-    """What is stored for one docket.
+    """The stored data of one docket.
 
     Attributes:
-        heartbeats: when each worker was last heard of, by its own clock.
-        abilities: of each worker, the tasks that it says it can run.
-        elsewhere: tasks that have a snapshot under another key prefix, and which.
+        heartbeats: the last heartbeat of each worker, by the worker's own clock.
+        abilities: the tasks that each worker can run, by the worker's own statement.
+        elsewhere: the tasks with a snapshot under another key prefix, each with that prefix.
         fastmcp: FastMCP's own snapshots.
     """
 
@@ -86,22 +86,22 @@ class DocketSurvey:
 
     @property
     def key_ids(self) -> set[str]:
-        """Of the keys of taskctx's that any snapshot is sealed with."""
+        """The ids of taskctx's keys that seal at least one snapshot."""
         return {each.seal.key_id for each in (*self.snapshots, *self.fastmcp) if each.seal.key_id is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """All that was read of a server.
+    """All data that was read from a server.
 
     Attributes:
-        now: by the server's clock.
-        clock_offset: seconds by which that is ahead of this process's.
-        save_points: the server's ``save`` setting, None where it may not be asked.
-        complete: every key was looked at.
-        unknown: names that were asked for, and of which there is no key.
-        known: where there are such names, those of the dockets that there are.
-        database: the number of the server's database that was looked at.
+        now: the time by the server's clock.
+        clock_offset: seconds by which the server's clock is ahead of this process's clock.
+        save_points: the server's ``save`` setting; None where the user may not read it.
+        complete: whether every key was scanned.
+        unknown: names in ``--docket`` that have no key on the server.
+        known: where there are unknown names: the dockets on the server.
+        database: the number of the examined database.
     """
 
     info: dict[str, dict[str, Any]]
@@ -116,18 +116,18 @@ class Survey:
 
     @property
     def is_full(self) -> bool:
-        """Whether a node of the server refuses writes for want of memory."""
+        """Whether a node of the server refuses writes because its memory is full."""
         return any(map(is_full, self.info.values()))
 
     @property
     def other_databases(self) -> list[int]:
-        """Databases of the server that were not looked at, and that hold keys."""
+        """Other databases of the server that hold keys."""
         names = {name for info in self.info.values() for name in info if re.fullmatch(r"db\d+", name)}
         return sorted({int(name.removeprefix("db")) for name in names} - {self.database})
 
 
 async def survey(server: Server, names: Sequence[str], limit: int) -> Survey:
-    """Read everything; of every docket that is found where no names are given."""
+    """Read everything about the named dockets; without names, about every docket on the server."""
     info = {name: dict(answer) for name, answer in (await server.info()).items()}
     offset = await server.clock_offset()
     found, complete = await _find(server, names, limit)
@@ -153,7 +153,7 @@ async def survey(server: Server, names: Sequence[str], limit: int) -> Survey:
 
 
 async def _find(server: Server, names: Sequence[str], limit: int) -> tuple[list[Found], bool]:
-    """The keys of interest, and whether all were looked at."""
+    """The keys with a meaning, and whether all keys were scanned."""
     read, found, complete = reader(), list[Found](), True
     matches = [f"{escaped(server.docket(name).prefix)}:*" for name in names] or ["*"]
     for match in matches:
@@ -206,7 +206,7 @@ async def _read_runs(server: Server, docket: Docket, task_keys: Sequence[str]) -
 
 
 async def _with_ttls(server: Server, docket: Docket, runs: Sequence[Run]) -> list[Run]:
-    """Each run with the TTL of its snapshot.  A worker shortens that just after Docket has recorded the end."""
+    """Each run with the TTL of its snapshot.  A worker shortens the TTL just after Docket has recorded the end."""
     found = await _read_ttls(server, docket, runs)
     if any(_is_long_lived(run) for run in found):
         await asyncio.sleep(SETTLING)
@@ -227,7 +227,7 @@ def _is_long_lived(run: Run) -> bool:
 
 
 def _is_dockets_own(task_key: str) -> bool:
-    """Keys of FastMCP's tasks, whose snapshots are FastMCP's, and of tasks that Docket adds for itself."""
+    """Whether a key belongs to a FastMCP task (with FastMCP's own snapshot), or to a task that Docket adds itself."""
     return is_fastmcps(task_key) or task_key.startswith("__")
 
 

@@ -1,4 +1,4 @@
-"""The tasks of a docket: those that wait, and what became of those that ran."""
+"""Checks of a docket's tasks: waiting tasks, and the results of finished ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .workers import alive
 
 
 def check_tasks(docket: DocketSurvey, survey: Survey, settings: Settings, since: float) -> Iterator[Finding]:
-    """What waits, what runs, and what ended within ``since`` seconds."""
+    """Judge the waiting tasks, the running tasks, and the tasks that ended within ``since`` seconds."""
     pending = docket.pending
     ours = [run for run in pending if run.task is not None]
     yield _waiting(docket, ours, survey.now)
@@ -37,7 +37,7 @@ def _waiting(docket: DocketSurvey, pending: Sequence[Run], now: float) -> Findin
 
 
 def _stranded(docket: DocketSurvey, now: float) -> Iterator[Finding]:
-    """Tasks that a worker took with it: Docket gives them to another one, once that is there and the time is up."""
+    """Running tasks of a dead worker: Docket gives them to another worker after its redelivery timeout."""
     living = alive(docket, now)
     stranded: dict[str, list[Run]] = {}
     for run in docket.runs:
@@ -61,7 +61,7 @@ def _stranded(docket: DocketSurvey, now: float) -> Iterator[Finding]:
 
 
 def _without_context(docket: DocketSurvey) -> Iterator[Finding]:
-    """Tasks of ``docket.add``.  Docket itself adds the automatic ones, under their function's name."""
+    """Tasks of ``docket.add``.  An automatic task has its function's name as its key, and does not count."""
     foreign = [run for run in docket.runs if run.task is None and run.task_key != run.function]
     if foreign:
         waiting = sum(run.is_pending for run in foreign)
@@ -120,7 +120,7 @@ def _about_to_be_lost(docket: DocketSurvey, pending: Sequence[Run], now: float) 
 
 
 def _failed(docket: DocketSurvey, recent: Sequence[Run], now: float) -> Iterator[Finding]:
-    """By worker: one that fails tasks where others do not has another keyring than they have."""
+    """Failed restores by worker: a worker that fails tasks where others do not may have another keyring."""
     failed = Counter(run.worker for run in recent if run.context_failed)
     for worker, count in sorted(failed.items()):
         others = sum(run.state == "completed" and run.worker != worker for run in recent)
@@ -140,7 +140,7 @@ def _failed(docket: DocketSurvey, recent: Sequence[Run], now: float) -> Iterator
 
 
 def _untouched(docket: DocketSurvey, recent: Sequence[Run], settings: Settings) -> Iterator[Finding]:
-    """A snapshot is shortened when its task is done; one that was not was never looked at by the worker."""
+    """Finished tasks with a long-lived snapshot: their worker did not shorten it, so it did not restore the task."""
     done = [run for run in recent if run.task is not None and run.state == "completed"]
     untouched = Counter(run.worker for run in done if run.snapshot_ttl > settings.completed_ttl)
     total = Counter(run.worker for run in done)

@@ -1,4 +1,4 @@
-"""Whether traces go on in the workers: what stored snapshots hold, and how OpenTelemetry is set here."""
+"""Checks that traces continue in the workers: by the stored snapshots, and by OpenTelemetry's settings here."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _WIRED = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "
 
 
 def check_traces(docket: DocketSurvey, environment: Mapping[str, str]) -> Iterator[Finding]:
-    """Do the snapshots that were opened hold the traces of their submitters?"""
+    """Check that the opened snapshots hold the traces of their submitters."""
     carriers = [each.record.trace_context for each in docket.snapshots if each.record is not None]
     if carriers:
         yield _snapshots(docket.name, carriers, wired=_is_wired(environment))
 
 
 def check_environment(environment: Mapping[str, str]) -> Iterator[Finding]:
-    """Worth something where the doctor runs in the environment of a server or worker."""
+    """Check OpenTelemetry's variables.  Run the doctor in the environment of a server or worker for this."""
     off = [name for name, values in _SWITCHED_OFF if environment.get(name, "").strip().lower() in values]
     if off:
         yield Finding(
@@ -60,7 +60,7 @@ def check_environment(environment: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def _is_wired(environment: Mapping[str, str]) -> bool:
-    """Whether somebody meant spans to be exported."""
+    """Whether an exporter is configured."""
     return any(environment.get(name) for name in _WIRED)
 
 

@@ -1,4 +1,4 @@
-"""Workers whose metrics are nowhere among those that were looked at."""
+"""Workers that have no metrics among the examined processes."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from .finding import Finding, Severity, not_looked, ok
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """The names of a docket's workers that are alive; ``fastmcp`` are those that run FastMCP's tools."""
+    """The names of a docket's living workers; ``fastmcp`` has those that run FastMCP's tools."""
 
     living: frozenset[str]
     fastmcp: frozenset[str] = frozenset()
 
 
 def check_unseen(docket: str, workers: Workers, processes: Sequence[Process]) -> Iterator[Finding]:
-    """Match workers with processes, as far as those say what they are.
+    """Match workers with processes, by the processes' metrics.
 
     Docket's counters name the worker once it has run a task; until then a process shows only its docket.  A FastMCP
-    server has a worker in it too, which shows nothing at all while it is idle.
+    server contains a worker too, which has no metrics at all while it is idle.
     """
     if not workers.living:
         return
@@ -44,7 +44,7 @@ def check_unseen(docket: str, workers: Workers, processes: Sequence[Process]) ->
 
 
 def _may_work(process: Process, docket: str) -> bool:
-    """Whether a worker of the docket may be idle in it: it has taskctx, and knows the docket or none yet."""
+    """Whether a process may contain an idle worker of the docket: it has taskctx, and this docket or no docket."""
     known = process.by("docket_name", names.RESTORES.name)
     return process.has_taskctx and (docket in known or not known)
 
@@ -67,7 +67,7 @@ def _nowhere(docket: str, missing: int, unseen: frozenset[str], *, fastmcp: bool
 
 
 def _untold(docket: str, untold: int, unseen: frozenset[str], servers: Sequence[str]) -> Finding:
-    """A worker that is idle in a process looked at, or one that was not looked at."""
+    """Workers that may be idle in an examined process, or may run in another process."""
     of = f"{untold} of {listed(unseen)}" if untold < len(unseen) else listed(unseen)
     return not_looked(
         "metrics",

@@ -1,4 +1,4 @@
-"""Whether taskctx was tested with what is installed here, and whether any of it is known to do harm."""
+"""Checks of the installed versions: whether taskctx was tested with them, and whether they are harmful."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .finding import Finding, Severity, ok
 
 
 def check_versions() -> Iterator[Finding]:
-    """Worth something where the doctor runs in the environment of a server or worker."""
+    """Check the installed versions.  Run the doctor in the environment of a server or worker for this."""
     for fault in FAULTS:
         if not is_met(fault):
             what, _, do = fault.purpose.partition(". ")
@@ -34,7 +34,7 @@ def check_versions() -> Iterator[Finding]:
 
 @cache
 def tested() -> dict[str, frozenset[str]]:
-    """By package, the versions that passed the tests in some set of versions (``make compat``)."""
+    """The versions that passed the tests (``make compat``), by package."""
     sets: dict[str, Any] = json.loads(files("taskctx.cli.doctor").joinpath("tested.json").read_text())
     passed = [each["versions"] for each in sets.values() if not any(one["failed"] for one in each["results"].values())]
     packages = sorted({package for versions in passed for package in versions})

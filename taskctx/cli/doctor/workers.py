@@ -1,4 +1,4 @@
-"""The workers of a docket, by the heartbeats that Docket keeps."""
+"""Checks of a docket's workers, by the heartbeats in Docket's keys."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from .survey import DocketSurvey, Survey
 from .unseen import Workers
 
 HEARTBEAT_TIMEOUT = 10.0
-"""Seconds without a heartbeat after which Docket takes a worker for dead, unless it is set otherwise."""
+"""Seconds without a heartbeat after which Docket takes a worker for dead, by default."""
 
 
 def alive(docket: DocketSurvey, now: float) -> set[str]:
-    """The names of the workers that have been heard of lately."""
+    """The names of the workers with a recent heartbeat."""
     return {name for name, seen in docket.heartbeats.items() if now - seen < HEARTBEAT_TIMEOUT}
 
 
 def workers_of(docket: DocketSurvey, now: float) -> Workers:
-    """Those that are alive, and those of them that run FastMCP's tools."""
+    """The living workers, and those of them that run FastMCP's tools."""
     living = frozenset(alive(docket, now))
     with_tools = {name for name, functions in docket.abilities.items() if any(map(is_fastmcps_tool, functions))}
     return Workers(living, living & with_tools)

@@ -36,7 +36,7 @@ def inspect(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before revealing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as one JSON object.")] = False,
 ) -> None:
-    """Shows one; the exit code is 0 for a snapshot that can be read, 1 where there is none, 2 for a problem."""
+    """Show a task; the exit code is 0 for a snapshot that can be read, 1 where there is none, 2 for a problem."""
     if reveal and not yes:
         typer.confirm(WARNING, abort=True, err=True)
     inspection = asyncio.run(_inspect(url, task, docket or (), limit))

@@ -1,4 +1,4 @@
-"""Everything that is known of one task, read once."""
+"""All data about one task, read once."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Run:
     """Docket's record of the task.
 
     Attributes:
-        due: seconds since the epoch.
-        worker: who runs it, or ran it last; empty for nobody yet.
+        due: when the task is due, in seconds since the epoch.
+        worker: the worker that runs the task, or ran it last; empty before the first run.
     """
 
     task_key: str
@@ -41,7 +41,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What a stored snapshot holds."""
+    """The content of a stored snapshot."""
 
     snapshot: StoredSnapshot
     token: AccessToken | None
@@ -49,13 +49,13 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A snapshot as it is stored.
+    """A stored snapshot.
 
     Attributes:
-        ttl: seconds left; -1 when it never expires.
-        seal: what it says it is sealed by.
-        opened: None when this process cannot read it.
-        refused: why not.
+        ttl: the TTL in seconds; -1 when the snapshot never expires.
+        seal: the seal that the snapshot claims to have.
+        opened: the content; None when this process cannot read it.
+        refused: why this process cannot read it.
     """
 
     size: int
@@ -67,7 +67,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """One task; ``now`` is by the server's clock."""
+    """One task; ``now`` is the time by the server's clock."""
 
     located: Located
     runs: tuple[Run, ...]
@@ -76,7 +76,7 @@ class Inspection:
 
 
 async def inspect_task(server: Server, located: Located) -> Inspection:
-    """Read a task's snapshot, and Docket's records of it."""
+    """Read a task's snapshot, and Docket's records of the task."""
     docket = server.docket(located.docket)
     records = await server.ask([partial(_hmget, docket.runs_key(key)) for key in located.task_keys])
     runs = tuple(_run(key, record) for key, record in zip(located.task_keys, records, strict=True) if record[0])
@@ -90,7 +90,7 @@ async def inspect_task(server: Server, located: Located) -> Inspection:
 
 def _stored(located: Located, value: Any, ttl: int) -> Stored:
     if isinstance(value, Exception):
-        # another type than a string is there
+        # the key holds another type than a string
         return Stored(0, ttl, UNKNOWN, None, Reason.MALFORMED)
     seal = seal_of(value)
     if located.fastmcp:

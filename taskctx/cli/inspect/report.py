@@ -1,4 +1,4 @@
-"""One task for people: a line for each thing that is known."""
+"""The output for people: one line for each known fact about a task."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WITHOUT_KEY_ID = {
 
 
 def print_view(console: Console, view: View, asked: str) -> None:
-    """Show a task, under what was asked for where nobody knows its id."""
+    """Show a task; its title is its id, or the given text where the id is not known."""
     console.print(Text(f"task {plain(view['task_id'] or asked)}", "bold"), soft_wrap=True)
     _print(console, _about(view))
     if view["snapshot"] is not None:
@@ -40,7 +40,7 @@ def print_view(console: Console, view: View, asked: str) -> None:
 
 
 def _print(console: Console, lines: Iterator[Line]) -> None:
-    """Each on one line, however long: what is copied from a narrow terminal must be whole."""
+    """Print each entry on one line of any length, so that it can be copied from a narrow terminal."""
     shown = list(lines)
     width = max(len(name) for name, _ in shown)
     for name, text in shown:
@@ -105,7 +105,7 @@ def _trace(trace: View | None) -> Iterator[Line]:
 
 
 def _listed(values: Mapping[str, Any]) -> str:
-    """Names, and the values that are not hidden."""
+    """The names, with the values that are not hidden."""
     shown = (name if value == HIDDEN else f"{name}={_text(value)}" for name, value in sorted(values.items()))
     return ", ".join(shown) or "none"
 
@@ -115,5 +115,5 @@ def _text(value: Any) -> str:
 
 
 def _due_in(view: View) -> float:
-    """Seconds until the run that is still to come; 0 where none is."""
+    """Seconds until the next scheduled run; 0 where there is none."""
     return max((run["due_in_seconds"] for run in view["runs"] if run["state"] == "scheduled"), default=0.0)

@@ -1,4 +1,4 @@
-"""From what somebody has at hand (a task id, a Docket key, a Redis key) to the task that is meant."""
+"""Finds a task by a task id, a Docket key or a Redis key."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ..operating.server import Server, escaped
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """A task.
+    """A task that was found.
 
     Attributes:
-        task: None for one that was added without taskctx.
-        redis_key: where its snapshot is, or would be; empty where there cannot be one.
-        task_keys: Docket's keys for it, as far as Docket still has a record.
+        task: the scope and id; None for a task that was added without taskctx.
+        redis_key: the Redis key of its snapshot, even if the key does not exist; empty where it cannot have one.
+        task_keys: Docket's keys of the task that still have a record.
     """
 
     docket: str
@@ -28,20 +28,20 @@ class Located:
 
     @property
     def name(self) -> str:
-        """What tells it from others with the same id."""
+        """A name that differs from those of other tasks with the same id."""
         return self.redis_key or f"{self.docket}: {', '.join(self.task_keys)}"
 
     @property
     def fastmcp(self) -> bool:
-        """Whether its snapshot is FastMCP's own."""
+        """Whether the task has FastMCP's own snapshot."""
         return self.task is not None and self.task.fastmcp
 
 
 async def locate(server: Server, given: str, dockets: Sequence[str], limit: int) -> list[Located]:
-    """The tasks that are meant; more than one where an id is used in several scopes or dockets.
+    """The matching tasks; more than one where several scopes or dockets use the same id.
 
     Raises:
-        Problem: none was found, and not all keys were looked at.
+        Problem: no task was found, and not all keys were scanned.
     """
     wanted = _Wanted.of(given, dockets)
     direct = wanted.known(server)
@@ -64,12 +64,12 @@ async def locate(server: Server, given: str, dockets: Sequence[str], limit: int)
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """What was given, understood as far as it says.
+    """The given text, parsed.
 
     Attributes:
-        docket: as a Redis key says it.
-        task: as a Redis key or a Docket key says it.
-        task_key: a Docket key, where one was given.
+        docket: the docket in a Redis key.
+        task: the task in a Redis key or a Docket key.
+        task_key: the Docket key, where one was given.
     """
 
     given: str
@@ -89,14 +89,14 @@ class _Wanted:
         return cls(given, dockets, None, task, None if task is None else given)
 
     def known(self, server: Server) -> Located | None:
-        """The task, where nothing is left open that would need a search."""
+        """The task, where the given text identifies it without a search."""
         docket = self.docket or (self.dockets[0] if len(self.dockets) == 1 else None)
         if docket is None or self.task is None or self.task_key is None:
             return None
         return Located(docket, self.task, _redis_key(server, docket, self.task), (self.task_key,))
 
     def patterns(self) -> list[str]:
-        """What to look for: the id, as it is in our keys and as FastMCP and others write it."""
+        """The patterns to search: the id, quoted as in taskctx's keys and plain as in FastMCP's and other keys."""
         task_id = self.given if self.task is None else self.task.task_id
         return [f"*{escaped(text)}*" for text in dict.fromkeys((quote(task_id, safe=""), task_id))]
 
@@ -118,7 +118,7 @@ class _Wanted:
 
 
 def _grouped(server: Server, found: Iterable[Found]) -> Iterator[Located]:
-    """Snapshots and records of the same task together."""
+    """Group the snapshots and records by task."""
     task_keys: dict[tuple[str, TaskRef | None, str], list[str]] = {}
     for each in found:
         task = each.task or task_of(each.task_key)

@@ -1,4 +1,4 @@
-"""What may be shown of a task: names and identities; values only when they are to be revealed."""
+"""The parts of a task to show: names and identities; other values only with ``--reveal``."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .inspection import Inspection, Opened, Run, Stored
 
 HIDDEN = "(hidden)"
 IDENTIFYING = ("iss", "sub", "aud", "azp", "client_id", "exp", "nbf", "iat")
-"""Claims (RFC 7519 and OAuth's own) that say who and until when; of the others only the name is shown."""
+"""Claims (RFC 7519 and OAuth) with the identity and the validity; of other claims only the name is shown."""
 
 View = dict[str, Any]
 
 
 def view_of(inspection: Inspection, *, reveal: bool) -> View:
-    """The whole, as JSON has it."""
+    """The whole view, in the form of ``--json``."""
     located, stored = inspection.located, inspection.stored
     task = located.task
     view: View = {
@@ -39,7 +39,7 @@ def view_of(inspection: Inspection, *, reveal: bool) -> View:
 
 
 def meaning(inspection: Inspection) -> str | None:
-    """What it means that there is no snapshot, or none that can be read; None where there is one."""
+    """Why there is no readable snapshot, and what that means; None where there is one."""
     stored, located = inspection.stored, inspection.located
     if located.fastmcp and stored is not None:
         return "The snapshot is FastMCP's own, which is not looked into here."
@@ -61,12 +61,12 @@ def meaning(inspection: Inspection) -> str | None:
 
 
 def traceql(trace_id: str) -> str:
-    """Finds the trace in Tempo in which the task was submitted."""
+    """A TraceQL query for the trace in which the task was submitted."""
     return f'{{trace:id="{trace_id}"}}'
 
 
 def traceql_of_runs(trace_id: str) -> str:
-    """Finds the traces in Tempo in which the task ran, which link to the one above."""
+    """A TraceQL query for the traces in which the task ran; they link to the trace of the submission."""
     return f'{{name="taskctx.restore" && link:traceID="{trace_id}"}}'
 
 

@@ -1,4 +1,4 @@
-"""The processes of taskctx as their metrics show them: from their own endpoints, or from a Prometheus."""
+"""The processes with taskctx, by their metrics: from their own endpoints, or from a Prometheus."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TASKS_STARTED = "docket_tasks_started_total"
 QUEUE_DEPTH = "docket_queue_depth"
 PROCESS_STARTED = "process_start_time_seconds"
 LOOK_BACK = "1d"
-"""How long ago a process may last have been seen by Prometheus and still be missed."""
+"""A process that Prometheus last saw longer ago than this is not reported as missing."""
 
 _BUCKETS = tuple(f"{metric.name}_bucket" for metric in (names.SNAPSHOT_AGE, names.SNAPSHOT_TTL_REMAINING))
 _NAMES = (
@@ -53,8 +53,8 @@ class Process:
     """One process.
 
     Attributes:
-        instance: where its metrics are served.
-        down: why nothing is known of it, None when something is.
+        instance: the address of its metrics.
+        down: why its metrics cannot be read; None when they can.
     """
 
     instance: str
@@ -62,7 +62,7 @@ class Process:
     down: str | None = None
 
     def find(self, name: str, **labels: str) -> Iterator[Sample]:
-        """Its series of this name with (at least) these labels."""
+        """The process's series with this name and (at least) these labels."""
         wanted = labels.items()
         return (each for each in self.samples if each.name == name and wanted <= each.labels.items())
 
@@ -70,7 +70,7 @@ class Process:
         return sum(each.value for each in self.find(name, **labels))
 
     def by(self, label: str, name: str, **labels: str) -> dict[str, float]:
-        """Sums by the values of a label."""
+        """Sums of a metric's series, by the values of a label."""
         sums: dict[str, float] = {}
         for each in self.find(name, **labels):
             value = each.labels.get(label, "")
@@ -78,7 +78,10 @@ class Process:
         return sums
 
     def grown(self, label: str, name: str, before: Process, **labels: str) -> dict[str, float]:
-        """As :meth:`by`, since ``before``, or its start where that is empty; a counter that is lower began anew."""
+        """The growth of :meth:`by` since ``before``, or since the process's start where ``before`` is empty.
+
+        A counter that is lower than before was reset.
+        """
         then = before.by(label, name, **labels)
         now = self.by(label, name, **labels)
         return {
@@ -87,7 +90,7 @@ class Process:
         }
 
     def since(self, before: Process, seconds: float) -> str:
-        """In words, the time that :meth:`grown` counts; ``before`` was ``seconds`` ago."""
+        """The period of :meth:`grown` in words; ``before`` was ``seconds`` ago."""
         if before.samples:
             return f"in the last {duration(seconds)}"
         ago = "" if self.started is None else f", {duration(max(0.0, time.time() - self.started))} ago"
@@ -95,19 +98,19 @@ class Process:
 
     @property
     def dockets(self) -> dict[str, bool]:
-        """The dockets that its metrics name, and of each whether the process shows that it works for it."""
+        """The dockets in the process's metrics; for each, whether the process runs a worker of the docket."""
         known = {each.labels["docket_name"]: False for each in self.samples if "docket_name" in each.labels}
         return {name: self.works_for(name) for name in known}
 
     def works_for(self, docket: str) -> bool:
-        """Whether it shows that it runs a worker of the docket."""
+        """Whether the metrics show that the process runs a worker of the docket."""
         return (
             any(self.find(QUEUE_DEPTH, docket_name=docket)) or self.total(names.RESTORES.name, docket_name=docket) > 0
         )
 
     @property
     def started(self) -> float | None:
-        """When it started, seconds since the epoch; None where it does not say."""
+        """When the process started, in seconds since the epoch; None where its metrics do not say."""
         return next((each.value for each in self.find(PROCESS_STARTED)), None)
 
     @property
@@ -116,7 +119,7 @@ class Process:
 
     @property
     def has_buckets(self) -> bool:
-        """Whether its histograms are there; they are as soon as it counts restores."""
+        """Whether the process has buckets of histograms; a process that counts restores should have them."""
         return any(each.name in _BUCKETS for each in self.samples)
 
     @property
@@ -125,10 +128,10 @@ class Process:
 
 
 async def read_endpoints(urls: Sequence[str]) -> list[Process]:
-    """The process behind each metrics endpoint, in order.
+    """The process behind each metrics endpoint, in the same order.
 
     Raises:
-        Problem: one is empty, as a variable that is not set leaves it.
+        Problem: a URL is empty, for example because a shell variable is not set.
     """
     if not all(url.strip() for url in urls):
         raise Problem("--metrics is empty", "Give it an address such as worker-1:9100, or leave it out.")
@@ -136,10 +139,10 @@ async def read_endpoints(urls: Sequence[str]) -> list[Process]:
 
 
 async def read_prometheus(url: str, *, ago: str = "") -> list[Process]:
-    """The processes that a Prometheus scrapes, as they are now or as they were ``ago`` (``1h``).
+    """The processes that a Prometheus scrapes, now or a time ``ago`` (``1h``).
 
     Raises:
-        Problem: it does not answer.
+        Problem: Prometheus does not answer.
     """
     offset = f" offset {ago}" if ago else ""
     series, up = await asyncio.gather(
@@ -177,5 +180,5 @@ async def _query(url: str, expression: str) -> list[Sample]:
 
 
 def _instance(sample: Sample) -> str:
-    """Job and instance, which together name a target."""
+    """Job and instance, which together identify a target."""
     return f"{sample.labels.get('job', '')}/{sample.labels.get('instance', '')}"

@@ -1,4 +1,4 @@
-"""Quantiles of histograms, as PromQL's ``histogram_quantile`` estimates them."""
+"""Quantiles of histograms, estimated like PromQL's ``histogram_quantile``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 
 def quantile(of: float, buckets: Mapping[float, float]) -> float | None:
-    """A quantile, from cumulative counts by upper bound (the last is infinity); None when nothing was counted."""
+    """A quantile, from cumulative counts by upper bound (the last is infinity); None when all counts are 0."""
     bounds = sorted(buckets)
     if not bounds or not buckets[bounds[-1]]:
         return None
@@ -17,5 +17,5 @@ def quantile(of: float, buckets: Mapping[float, float]) -> float | None:
             inside = buckets[bound] - below
             return lower + (bound - lower) * (rank - below) / inside if inside else bound
         lower, below = bound, buckets[bound]
-    # nothing is known beyond the last bound but infinity
+    # the quantile is above the last finite bound
     return lower

@@ -1,7 +1,7 @@
-"""Which Redis key is what: snapshots, Docket's records of tasks, Docket's streams, and FastMCP's own snapshots.
+"""The meaning of Redis keys: snapshots, Docket's records of tasks, Docket's streams, and FastMCP's own snapshots.
 
-FastMCP's keys are as ours, but that it quotes neither a task's id nor its type, and gives a task that asked its caller
-something a second execution, whose key ends in ``#leg2``.
+FastMCP's keys have the form of taskctx's keys, with two differences.  FastMCP does not quote a task's id and type.  A
+FastMCP task that asked its caller for input gets a second execution, with a key that ends in ``#leg2``.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ _OWNER = r"(?:anon|auth:(?P<scope>[^:]+))"
 _FASTMCP_TASK = re.compile(rf"{_OWNER}:(?P<id>.+):(?P<type>[^:]+):[^:#]+(?:#leg\d+)?", re.DOTALL)
 
 _ANY_PREFIX = r"(?P<docket>.+):(?P<key_prefix>[A-Za-z0-9._-]+)"
-"""Of a setting ``key_prefix`` that may be another here."""
+"""Matches any ``key_prefix``, which may differ from this process's setting."""
 
 _COMPONENTS = {"tool", "prompt", "resource", "template"}
 
 
 class TaskRef(NamedTuple):
-    """A task as its snapshot's key names it: the key does not say which function it runs.
+    """A task by the scope and id in its snapshot's key; the key does not contain the task's function.
 
     Attributes:
-        fastmcp: it is a task of FastMCP's, whose snapshot is FastMCP's own.
+        fastmcp: whether this is a FastMCP task, with FastMCP's own snapshot.
     """
 
     task_scope: str | None
@@ -38,7 +38,7 @@ class TaskRef(NamedTuple):
 
     @property
     def stored_under(self) -> str:
-        """Where its snapshot is, to be passed through ``docket.key()``."""
+        """The key of the task's snapshot, without the docket's prefix: pass it to ``docket.key()``."""
         if not self.fastmcp:
             return snapshot_key(current_settings().key_prefix, self.task_scope, self.task_id)
         owner = "anon" if self.task_scope is None else f"auth:{quote(self.task_scope, safe='')}"
@@ -56,13 +56,13 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A Redis key and what it is.
+    """A Redis key and its meaning.
 
     Attributes:
         docket: the docket's name.
-        task: of a snapshot, ours or FastMCP's.
-        task_key: Docket's key for the task, of a record.
-        key_prefix: of a snapshot under another one than this process has.
+        task: for a snapshot (taskctx's or FastMCP's): its task.
+        task_key: for a record: Docket's key of the task.
+        key_prefix: for a snapshot under another key prefix than this process has: that prefix.
     """
 
     key: str
@@ -74,7 +74,7 @@ class Found:
 
 
 def reader() -> Callable[[str], Found | None]:
-    """A function that says what a Redis key is; None when it is nothing of interest here."""
+    """A function that returns the meaning of a Redis key, or None for a key without one."""
     prefix = re.escape(current_settings().key_prefix)
     patterns = (
         (Kind.SNAPSHOT, re.compile(rf"(?P<docket>.+):{prefix}:task:{_OWNER}:(?P<id>[^:]+):snapshot", re.DOTALL)),
@@ -99,7 +99,7 @@ def reader() -> Callable[[str], Found | None]:
 
 
 def task_of(task_key: str) -> TaskRef | None:
-    """The task behind a Docket key, None where neither :func:`taskctx.add` nor FastMCP made the key."""
+    """The task of a Docket key; None where neither :func:`taskctx.add` nor FastMCP built the key."""
     parts = parse_task_key(task_key)
     if parts is not None and parts.task_type == PLAIN_TASK:
         return TaskRef(parts.task_scope, parts.task_id)
@@ -108,22 +108,22 @@ def task_of(task_key: str) -> TaskRef | None:
 
 
 def is_fastmcps(task_key: str) -> bool:
-    """Whether a Docket key is one of FastMCP's, whose tasks have snapshots of their own."""
+    """Whether FastMCP built a Docket key: FastMCP's tasks have FastMCP's own snapshots."""
     task = task_of(task_key)
     return task is not None and task.fastmcp
 
 
 def is_fastmcps_tool(function: str) -> bool:
-    """Whether a function's name on a docket is that of a FastMCP component, which begins with what it is."""
+    """Whether a function's name on a docket is that of a FastMCP component: it begins with the component's type."""
     return function.partition(":")[0] in _COMPONENTS and ":" in function
 
 
 def _named(parts: dict[str, str], *, fastmcp: bool) -> TaskRef:
-    """The task that a key's scope and id name."""
+    """The task with the scope and id in a key."""
     scope = parts["scope"]
     return TaskRef(scope and unquote(scope), parts["id"] if fastmcp else unquote(parts["id"]), fastmcp)
 
 
 def _without_tag(prefix: str) -> str:
-    """A docket's name from its prefix, which a cluster has in braces."""
+    """A docket's name from its prefix, which has braces in a cluster."""
     return prefix[1:-1] if prefix.startswith("{") and prefix.endswith("}") else prefix

@@ -1,4 +1,4 @@
-"""What a stored value is sealed by, ours or FastMCP's, as its first bytes say."""
+"""The seal of a stored value (taskctx's or FastMCP's), by its first bytes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from taskctx._snapshot.codec import FAMILY, beginning_from_text, is_fernet, is_s
 from taskctx.errors import SnapshotError
 
 BEGINNING = 256
-"""Bytes that hold all of an envelope's header, in base64 inside of JSON too."""
+"""So many bytes hold the whole header of an envelope, also in base64 inside of JSON."""
 
 
 class Sealer(Enum):
-    """Who sealed it; ``UNKNOWN`` of what is no snapshot at all."""
+    """The software that sealed a value; ``UNKNOWN`` for a value that is no snapshot."""
 
     NOBODY = "nobody"
     TASKCTX = "taskctx"
@@ -26,7 +26,7 @@ class Seal:
     """A value's seal.
 
     Attributes:
-        key_id: of taskctx's key; None where another sealed it, or where the envelope is damaged.
+        key_id: the id of taskctx's key; None where taskctx did not seal the value, or the envelope is damaged.
     """
 
     by: Sealer
@@ -38,7 +38,7 @@ UNKNOWN = Seal(Sealer.UNKNOWN)
 
 
 def seal_of(beginning: bytes) -> Seal:
-    """The seal of a value of which at least :data:`BEGINNING` bytes are given, if there are as many."""
+    """The seal of a value; ``beginning`` has its first :data:`BEGINNING` bytes, or the whole value."""
     if is_sealed_as_text(beginning):
         try:
             return Seal(Sealer.TASKCTX, _key_id(beginning_from_text(beginning)))

@@ -1,7 +1,7 @@
-"""A Redis or Valkey server, looked at and never written to.
+"""Read-only access to a Redis or Valkey server.
 
-Docket's own connection is used, so that every URL works here that works for it.  Opening it sends nothing but reads
-(tests/cli/test_doctor.py watches).
+This module uses Docket's own connection, so every URL that works for Docket works here.  Docket sends only reads when
+it opens the connection (tests/cli/test_doctor.py checks it).
 """
 
 from __future__ import annotations
@@ -31,41 +31,41 @@ T = TypeVar("T")
 
 MEMORY = "memory://"
 PATIENCE = 10.0
-"""Seconds that the server has for each answer."""
+"""Seconds for the server to answer."""
 
 BATCH = 500
 SCAN_COUNT = 1000
 _LOOKING = "taskctx"
-"""The name of the docket whose connection is used.  Nothing is stored under it."""
+"""The name of the docket that opens the connection.  No key is stored under it."""
 
 RIGHTS = "~* +@read +info +time +config|get"
-"""ACL rules of a user who may look at all that these commands look at, and that Docket's connection does when it opens.
-Without ``config|get``, persistence is not judged."""
+"""ACL rules of a user for these commands; they include the reads with which Docket opens its connection.  Without
+``config|get``, persistence is not judged."""
 
 RIGHTS_IN_A_CLUSTER = "+cluster|slots +command"
-"""What the client of a cluster needs besides."""
+"""The other ACL rules that a cluster client needs."""
 
 Ask = Callable[[Any], object]
-"""Puts one reading command into a pipeline."""
+"""Puts one read-only command into a pipeline."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scan(Generic[T]):
-    """What was found of that which was looked for; ``complete`` when it is all there is."""
+    """The result of a scan; ``complete`` says whether all keys were scanned."""
 
     found: Sequence[T]
     complete: bool
 
 
 class Server:
-    """What can be read of a server."""
+    """Reads from a server."""
 
     def __init__(self, client: Any, url: str) -> None:
         self._client = client
         self._url = url
 
     def docket(self, name: str) -> Docket:
-        """A docket that is never opened: it knows its keys' names."""
+        """A docket that is never opened: it only builds the names of keys."""
         return Docket(name=name, url=self._url)
 
     async def info(self) -> Mapping[str, Mapping[str, Any]]:
@@ -73,7 +73,7 @@ class Server:
         return {name: await _soon(self._client.info(**node)) for name, node in self._nodes()}
 
     async def config(self, name: str) -> str | None:
-        """A setting of the server's, None where it may not be asked."""
+        """A configuration parameter of the server; None where the user may not read it."""
         try:
             return (await _soon(self._client.config_get(name))).get(name)
         except ResponseError:
@@ -81,12 +81,12 @@ class Server:
 
     @property
     def database(self) -> int:
-        """The number of the database that is looked at."""
+        """The number of the database in use."""
         pool = getattr(self._client, "connection_pool", None)
         return 0 if pool is None else pool.connection_kwargs.get("db") or 0
 
     async def clock_offset(self) -> float:
-        """Seconds by which the server's clock is ahead of ours; of several nodes, the one that is furthest off."""
+        """Seconds by which the server's clock is ahead of ours; of several nodes, the largest difference."""
         offsets: list[float] = []
         for _, node in self._nodes():
             before = time.time()
@@ -95,9 +95,9 @@ class Server:
         return max(offsets, key=abs)
 
     async def scan(self, match: str, limit: int, read: Callable[[str], T | None]) -> Scan[T]:
-        """What ``read`` makes of the keys that match a pattern, until it is about ``limit`` of them.
+        """The results of ``read`` for the keys that match a pattern, until there are about ``limit`` of them.
 
-        Keys of which ``read`` makes nothing do not count, however many there are.
+        Keys for which ``read`` returns None do not count.
         """
         keys: dict[str, T] = {}
         for _, node in self._nodes():
@@ -108,7 +108,7 @@ class Server:
                 cursor, found = await _soon(self._client.scan(cursor, match=match, count=SCAN_COUNT, **node))
                 if isinstance(cursor, dict):
                     cursor = next(iter(cast("dict[str, int]", cursor).values()))
-                # a key may come twice, and one that is not text is nobody's of ours
+                # a key may come twice; a key that is not text does not belong to taskctx or Docket
                 for key in (key.decode(errors="replace") for key in found):
                     if (meaning := read(key)) is not None:
                         keys[key] = meaning
@@ -117,10 +117,10 @@ class Server:
         return Scan(list(keys.values()), complete=True)
 
     async def ask(self, commands: Sequence[Ask]) -> list[Any]:
-        """The answer to each command; an exception in the place of one that this key cannot give.
+        """The answer to each command; an exception where the key does not support the command.
 
         Raises:
-            ResponseError: the user may not ask.
+            ResponseError: the user may not send a command.
         """
         replies: list[Any] = []
         for start in range(0, len(commands), BATCH):
@@ -130,11 +130,11 @@ class Server:
             replies += await _soon(pipeline.execute(raise_on_error=False))
         for reply in replies:
             if isinstance(reply, RedisError) and is_refusal(reply):
-                raise reply  # of a key that is of another type, and the like, the others can be judged all the same
+                raise reply  # other errors (a key of another type, for example) concern one key only
         return replies
 
     async def foretold(self, commands: Sequence[Sequence[str]]) -> list[bool] | None:
-        """Whether each command would be refused to this user; None where the server does not say (``ACL DRYRUN``)."""
+        """Whether the server would refuse each command to this user; None where the server has no ``ACL DRYRUN``."""
         try:
             user = await _soon(self._client.execute_command("ACL", "WHOAMI", **self._anywhere()))
             said = [
@@ -146,7 +146,7 @@ class Server:
         return [answer not in (b"OK", "OK") for answer in said]
 
     async def tried(self, commands: Sequence[Sequence[str]]) -> list[bool]:
-        """Whether each command is refused to this user."""
+        """Whether the server refuses each command to this user, by sending the commands."""
         refused: list[bool] = []
         for words in commands:
             try:
@@ -158,11 +158,11 @@ class Server:
         return refused
 
     def _anywhere(self) -> dict[str, Any]:
-        """The argument that sends a command to any one node."""
+        """The argument that sends a command to one node, no matter which."""
         return next(node for _, node in self._nodes())
 
     def _nodes(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Each node that holds keys, with the argument that sends a command there."""
+        """Each node that holds keys, with the argument that sends a command to the node."""
         if isinstance(self._client, RedisCluster):
             yield from ((node.name, {"target_nodes": node}) for node in self._client.get_primaries())
         else:
@@ -174,7 +174,7 @@ async def connected(url: str) -> AsyncGenerator[Server]:
     """Open a server for reading.
 
     Raises:
-        Problem: nothing answers there, or it lets nobody in, or it stops answering.
+        Problem: the server does not answer, refuses the login, or stops answering.
     """
     if url.startswith(MEMORY):
         raise Problem(
@@ -192,19 +192,19 @@ async def _open(url: str, stack: AsyncExitStack) -> Server:
     except ValueError:
         raise Problem(f"{_given_as(url)} is no Redis URL", f"One looks like {DEFAULT_URL}.") from None
     client = await stack.enter_async_context(docket.redis())
-    with suppress(NoPermissionError):  # it lets us in, and what it refuses is found out
+    with suppress(NoPermissionError):  # the login works; a refused command is reported later
         await _soon(client.exists(_LOOKING))
     return Server(client, url)
 
 
 def _given_as(url: str) -> str:
-    """Where somebody has to look who gave it."""
+    """The option or variable that holds the URL, for messages."""
     return URL_VARIABLE if os.environ.get(URL_VARIABLE) == url else "--url"
 
 
 @contextmanager
 def _told(url: str) -> Generator[None]:
-    """What the client raises, as a problem that shows no password."""
+    """Raise the client's errors as a Problem that shows no password."""
     where = shown(url)
     try:
         yield
@@ -239,7 +239,7 @@ def _problem(error: RedisError | RedisClusterException | OSError, where: str) ->
 
 @contextmanager
 def _docket_quiet() -> Generator[None]:
-    """Docket logs a traceback for a connection that fails, which :func:`_told` says in a sentence."""
+    """Silence Docket's log: Docket logs a traceback for a failed connection, which :func:`_told` reports already."""
     logger = logging.getLogger("docket")
     before = logger.level
     logger.setLevel(logging.CRITICAL + 1)
@@ -255,5 +255,5 @@ async def _soon(answer: Any) -> Any:
 
 
 def escaped(text: str) -> str:
-    """Text as a pattern of ``SCAN`` that matches it alone."""
+    """A ``SCAN`` pattern that matches only this text."""
     return re.sub(r"([\\*?\[\]^-])", r"\\\1", text)

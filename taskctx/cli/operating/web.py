@@ -1,4 +1,4 @@
-"""Fetching over HTTP: metrics endpoints, and Prometheus's answers."""
+"""HTTP requests to metrics endpoints and to Prometheus."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ PATIENCE = 5.0
 
 
 async def fetch(url: str) -> str:
-    """What is served at a URL; a user and a password in it are sent as Basic authentication.
+    """The text at a URL; a user and a password in the URL are sent as Basic authentication.
 
     Raises:
-        Problem: nothing of use is.
+        Problem: the URL cannot be fetched.
     """
     return await asyncio.to_thread(_fetch, url)
 
 
 async def ask_prometheus(base: str, path: str, **parameters: str) -> Any:
-    """The ``data`` of an answer of Prometheus's HTTP API.
+    """The ``data`` in an answer of Prometheus's HTTP API.
 
     Raises:
-        Problem: it does not answer, or not as Prometheus does.
+        Problem: there is no answer, or it is not Prometheus's.
     """
     parts = _split(base)
     address = urlunsplit((*parts[:2], f"{parts.path.rstrip('/')}/api/v1/{path}", urlencode(parameters), ""))
@@ -46,20 +46,20 @@ async def ask_prometheus(base: str, path: str, **parameters: str) -> Any:
 
 
 def metrics_url(given: str) -> str:
-    """``worker-1:9100`` and ``http://worker-1:9100/metrics`` are the same endpoint.
+    """The full URL of an endpoint: ``worker-1:9100`` becomes ``http://worker-1:9100/metrics``.
 
     Raises:
-        Problem: it is no address.
+        Problem: the text is not an address.
     """
     parts = _split(given)
     return urlunsplit((*parts[:2], parts.path if parts.path.strip("/") else "/metrics", parts.query, ""))
 
 
 def _split(url: str) -> SplitResult:
-    """An address in its parts; ``http`` where it does not say.
+    """The parts of an address; the default scheme is ``http``.
 
     Raises:
-        Problem: it is none.
+        Problem: the text is not an address.
     """
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")

@@ -1,4 +1,4 @@
-"""Durations, sizes, counts and foreign text for people."""
+"""Durations, sizes, counts and untrusted text for people."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _KIB = 1024
 
 
 def duration(seconds: float) -> str:
-    """The two largest units of it: ``2 h 5 min``."""
+    """A duration in its two largest units: ``2 h 5 min``."""
     if abs(seconds) < 1:
         return f"{seconds * 1000:.0f} ms"
     rest, parts = round(abs(seconds)), list[str]()
@@ -24,7 +24,7 @@ def duration(seconds: float) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes in KiB, MiB or GiB."""
+    """A number of bytes in KiB, MiB or GiB."""
     for unit in ("B", "KiB", "MiB"):
         if count < _KIB:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
@@ -38,12 +38,12 @@ def counted(count: int, singular: str, plural: str | None = None) -> str:
 
 
 def plain(text: str) -> str:
-    """Text that somebody else chose, with escapes in place of what would steer a terminal."""
+    """Untrusted text, with escapes in place of terminal control characters."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def listed(names: Iterable[str]) -> str:
-    """The first few names in order, and how many more there are."""
+    """The first few names in sorted order, and the number of the others."""
     found = sorted(names)
     more = f" and {len(found) - _SHOWN:,} more" if len(found) > _SHOWN else ""
     return ", ".join(found[:_SHOWN]) + more

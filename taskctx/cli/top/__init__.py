@@ -1,9 +1,9 @@
 """``taskctx top``: restores, failures, age and headroom by process, live in a terminal.
 
 ==================  =================================================================
-command             options; one frame, or one after the other
+command             options; one frame, or one frame after another
 source              readings: now, and some time ago
-rates               what happened between two readings
-frame               how that is shown
+rates               the changes between two readings
+frame               the layout of a frame
 ==================  =================================================================
 """

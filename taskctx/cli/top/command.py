@@ -1,4 +1,4 @@
-"""``taskctx top``: its options, and one frame after the other."""
+"""``taskctx top``: its options, and the loop over frames."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def top(
     *,
     once: Annotated[bool, typer.Option("--once", help="Look once, print that, and end.")] = False,
 ) -> None:
-    """Watches until Ctrl-C; with ``--once`` the exit code is 1 where every process is down, or none is known."""
+    """Watch until Ctrl-C; with ``--once`` the exit code is 1 where every process is down, or no process is known."""
     source = _source(metrics, prometheus)
     console = Console(highlight=False)
     if once:
@@ -56,7 +56,7 @@ def _source(metrics: list[str] | None, prometheus: str | None) -> Source:
 
 
 async def _watch(source: Source, console: Console, interval: float) -> None:
-    """On a terminal, frames replace each other; elsewhere they follow each other."""
+    """Show frames: on a terminal each frame replaces the last one; elsewhere it is printed below."""
     if not console.is_terminal:
         while True:
             console.print(await _next(source))
@@ -68,7 +68,7 @@ async def _watch(source: Source, console: Console, interval: float) -> None:
 
 
 async def _next(source: Source) -> RenderableType:
-    """The next frame, or why there is none this time."""
+    """The next frame, or the reason why it cannot be shown."""
     try:
         return frame(await source.compare())
     except Problem as problem:

@@ -1,4 +1,4 @@
-"""One frame: a row for each process, and one for all."""
+"""One frame: a row for each process, and a row for all processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .source import Comparison
 
 UNKNOWN = "-"
 LITTLE = 0.1
-"""Share of its life below which a snapshot's headroom is worth looking at, as in the bundled alerts."""
+"""A snapshot with a smaller share of its TTL left is highlighted; the bundled alerts use the same share."""
 
 COLUMNS = ("restores", "per s", "age p50", "age p99", "left p10")
 GAP = "  "
@@ -23,11 +23,11 @@ GAP = "  "
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Of a process.
+    """The row of a process.
 
     Attributes:
-        numbers: one for each of ``COLUMNS``.
-        note: what was not restored fully, or why nothing is known.
+        numbers: one number for each of ``COLUMNS``.
+        note: the failed and degraded restores, or why the process is down.
     """
 
     name: Text
@@ -41,7 +41,7 @@ HEADING = Row(Text("process"), [Text(title) for title in COLUMNS], Text("not res
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows below each other.  No word is cut: in a narrow terminal notes, and then names, have lines of their own."""
+    """The table of rows.  No text is cut: in a narrow terminal, notes, and then names, get lines of their own."""
 
     rows: Sequence[Row]
 
@@ -68,7 +68,7 @@ class Rows:
 
 
 def frame(comparison: Comparison) -> RenderableType:
-    """All processes, with what a column means below."""
+    """All processes, with a legend of the columns below."""
     found = activities(comparison)
     rows = [HEADING, *(_row(each, comparison.seconds) for each in found)]
     if len(found) > 1:

@@ -1,4 +1,4 @@
-"""What happened in a process between two readings of its counters."""
+"""The changes of a process's counters between two readings."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from .source import Comparison
 K = TypeVar("K")
 Buckets = dict[float, float]
 _COUNTED = ("ok", "degraded", "failed")
-"""Outcomes of restores; those that were skipped are of tasks without a context."""
+"""The counted outcomes of restores; a skipped restore belongs to a task without a context."""
 
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """Of one process, or of all.
+    """The activity of one process, or of all processes.
 
     Attributes:
-        restores: how many.
-        failures: of these, those that did not give everything, by reason.
-        ages: of snapshots when restored, seconds: cumulative counts by upper bound.
-        headroom: the same of the share of their life that was left.
-        down: why nothing is known, None when something is.
+        restores: the number of restores.
+        failures: the number of failed and degraded restores, by reason.
+        ages: the ages of snapshots at their restore in seconds, as cumulative counts by upper bound.
+        headroom: the share of their TTL that was left, as cumulative counts by upper bound.
+        down: why the process's metrics cannot be read; None when they can.
     """
 
     instance: str
@@ -38,16 +38,16 @@ class Activity:
     down: str | None = None
 
     def age(self, of: float) -> float | None:
-        """A quantile of the snapshots' age, seconds."""
+        """A quantile of the snapshots' age in seconds."""
         return quantile(of, self.ages)
 
     def least_headroom(self, of: float) -> float | None:
-        """A quantile of the share of life left: that of the snapshots that came nearest to their end."""
+        """A low quantile of the share of the TTL that was left: that of the snapshots nearest to their expiry."""
         return quantile(of, self.headroom)
 
 
 def activities(comparison: Comparison) -> list[Activity]:
-    """Of each process that is down or has taskctx."""
+    """The activity of each process that is down or has taskctx."""
     nothing = Process("")
     return [
         _activity(each, comparison.before.get(each.instance, nothing))
@@ -57,7 +57,7 @@ def activities(comparison: Comparison) -> list[Activity]:
 
 
 def altogether(found: Iterable[Activity]) -> Activity:
-    """All processes as one."""
+    """The sum of all processes."""
     restores, failures, ages, headroom = 0.0, dict[str, float](), Buckets(), Buckets()
     for each in found:
         restores += each.restores
@@ -86,7 +86,7 @@ def _buckets(now: Process, before: Process, histogram: str) -> Buckets:
 
 
 def _change(now: Process, before: Process, name: str, label: str) -> dict[str, float]:
-    """By how much a counter has grown, by a label; one that is lower than it was began anew."""
+    """The growth of a counter, by a label; a counter that is lower than before was reset."""
     new, old = now.by(label, name), before.by(label, name)
     if any(count < old.get(value, 0.0) for value, count in new.items()):
         return new

@@ -1,4 +1,4 @@
-"""Readings of all processes: as they are now, and as they were some time ago."""
+"""Readings of all processes: now, and some time ago."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Protocol
 from ..operating.fleet import Process, read_endpoints, read_prometheus
 
 WINDOW = 60.0
-"""Seconds between the two readings that are compared, or less where there is none that old yet."""
+"""Seconds between the two compared readings; less at the start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +19,8 @@ class Comparison:
     """Two readings.
 
     Attributes:
-        before: by instance; empty where there is no earlier one, and counts are since each process started.
-        seconds: between them, None where there is no earlier one.
+        before: the earlier reading, by instance; empty where there is none: then counts begin at each process's start.
+        seconds: the time between the two readings; None where there is no earlier one.
     """
 
     now: Sequence[Process]
@@ -33,7 +33,7 @@ class Source(Protocol):
         """Read again.
 
         Raises:
-            Problem: nothing can be read at all.
+            Problem: no process can be read.
         """
         ...
 
@@ -57,7 +57,7 @@ class Endpoints:
 
 
 class Prometheus:
-    """A Prometheus, which knows what was a minute ago."""
+    """A Prometheus, which also has the values of a minute ago."""
 
     def __init__(self, url: str) -> None:
         self._url = url
