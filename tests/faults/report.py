@@ -51,14 +51,15 @@ HEAD = (
 
 PAGE = """# What faults do to tasks
 
-`make fault-check` runs tasks on real servers, workers and submitters. Meanwhile it kills, freezes, disconnects or empties them. Every task writes into a ledger whose
-context it saw. Each row is a test in [tests/faults](../tests/faults). Encryption keys are configured, so a task whose context cannot be restored fails instead of
-running anonymous. Each refusal also appeared in the metrics of its process. The table shows one run, on two cores.
+`make fault-check` runs tasks on real servers, workers and submitters. Meanwhile it kills, freezes, disconnects or empties them. Every task writes
+into a ledger whose context it saw. Each row is a test in [tests/faults](../tests/faults). Encryption keys are configured, so a task whose context
+cannot be restored fails instead of running anonymous. Each refusal also appeared in the metrics of its process. The table shows one run, on two
+cores.
 
 {table}
 - *tasks*: tasks that the test submitted. *ran*: tasks that ran to their end, at least once.
-- *lost*: tasks that were accepted, and neither ran nor failed with a reason. *wiped with the server*: tasks of which Docket's own record is gone, because the server
-  lost its data.
+- *lost*: tasks that were accepted, and neither ran nor failed with a reason. *wiped with the server*: tasks of which Docket's own record is gone,
+  because the server lost its data.
 - *wrong caller*: runs that saw the context of another caller or request, or a part of it. *anonymous*: runs that saw no caller.
 - *saves refused*: submissions that raised an error, by reason. The task was not scheduled, and the submitter tried again.
 - *restores failed*: attempts that failed or were degraded, by reason. If the task has a `Retry`, a later attempt ran.
