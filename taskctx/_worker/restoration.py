@@ -224,24 +224,27 @@ class Restoration:
         """Fetch and decode the snapshot; it does not take effect yet."""
         within, settings, connection = self.runtime, self.runtime.settings, self.connection
         self.redis_key = key = self._wire.key(docket, self._key, self._parts, within)
-        with Deadline(connection.timers, settings.backend_timeout):
-            renew_to = settings.pending_ttl if renew else None
-            stored = await commands.fetch(connection, key, renew_to=renew_to)
-            if stored is None:
-                raise SnapshotError(Reason.MISSING)
-            self._read_at = time.monotonic()
-            self._ttl = max(stored.ttl or 0, renew_to or 0)
-            self._size, self._remaining = len(stored.value), stored.ttl
-            if (envelope := self._wire.envelope(bytes(stored.value))) is not None:
-                self._is_sealed, self._key_id = True, within.codec.known_key_id(envelope)
-            self.snapshot = snapshot = self._wire.decode(bytes(stored.value), key, within)
-            written = snapshot.stored_at or snapshot.captured_at
-            if written is not None:
-                try:
+        snapshot: StoredSnapshot | None = None
+        try:
+            with Deadline(connection.timers, settings.backend_timeout):
+                renew_to = settings.pending_ttl if renew else None
+                stored = await commands.fetch(connection, key, renew_to=renew_to)
+                if stored is None:
+                    raise SnapshotError(Reason.MISSING)
+                self._read_at = time.monotonic()
+                self._ttl = max(stored.ttl or 0, renew_to or 0)
+                self._size, self._remaining = len(stored.value), stored.ttl
+                if (envelope := self._wire.envelope(bytes(stored.value))) is not None:
+                    self._is_sealed, self._key_id = True, within.codec.known_key_id(envelope)
+                self.snapshot = snapshot = self._wire.decode(bytes(stored.value), key, within)
+                written = snapshot.stored_at or snapshot.captured_at
+                if written is not None:
                     # both times are by the server's clock, for a snapshot of any submitter
                     self._age = max(0.0, await connection.server_time() - written)
-                except BackendError:
-                    self._age = None
+        except BackendError:
+            # only telemetry wants the age
+            if snapshot is None:
+                raise
         return snapshot
 
     async def _judge(self, snapshot: StoredSnapshot) -> Credential | None:
