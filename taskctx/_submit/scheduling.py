@@ -86,7 +86,8 @@ class Scheduler:
         self._batch = asyncio.get_running_loop().create_future()
         parent = next((add.carrier for add in adds if add.carrier), dict[str, str]())
         try:
-            with inside_of(parent), carrying({add.call.key: add.carrier for add in adds}):
+            # of two with one key, the first is the one that Docket schedules
+            with inside_of(parent), carrying({add.call.key: add.carrier for add in reversed(adds)}):
                 return await self._added(adds)
         finally:
             self._batch.set_result(None)

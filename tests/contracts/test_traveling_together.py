@@ -21,6 +21,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from prometheus_client import CollectorRegistry
 
 import taskctx
+from taskctx._submit.scheduling import scheduler_of
 from tests.conftest import BACKEND, make_worker, our_keys, running_valkey
 from tests.helpers import Caller, wait_until
 
@@ -156,6 +157,25 @@ async def test_duplicates_defer_to_the_first(docket: Docket, batches: Batches, s
     assert batches.sizes
     assert sorted(each.key.split(":")[2] for each in scheduled) == ["0", "1", "2", "3", "4"]
     assert len(await our_keys(docket)) == 5
+
+
+async def test_a_duplicate_that_travels_along_leaves_the_first_its_trace(docket: Docket, seen: Seen) -> None:
+    """Neither has a snapshot that would have kept them apart; the task that is scheduled is in its own submitter's trace."""
+    docket.register(seen.task)
+
+    async def add(number: int, key: str) -> Execution:
+        with unsampled(number):
+            return await scheduler_of(docket).add(docket.call(seen.task, key=key)(number))
+
+    executions = await asyncio.gather(add(0, "alone"), add(1, "twice"), add(2, "twice"))
+    assert [each.disposition for each in executions] == [
+        Disposition.SCHEDULED,
+        Disposition.SCHEDULED,
+        Disposition.ALREADY_SCHEDULED,
+    ]
+    async with make_worker(docket) as worker:
+        await worker.run_until_finished()
+    assert seen.traces == {0: 1, 1: 2}
 
 
 async def test_a_cancelled_submitter_leaves_the_others_alone(docket: Docket, batches: Batches, seen: Seen) -> None:
