@@ -25,7 +25,8 @@ from .telemetry.observe import docket_seen
 from .telemetry.observers import Observer, Observers, checked_observers, logger
 from .telemetry.tracing import TracingObserver
 
-_lock = threading.Lock()
+_lock = threading.RLock()
+"""What is logged under it goes to handlers of the user's, which may ask for the runtime."""
 _made: list[Observer] = []
 """taskctx's own observers in use; their metrics are registered."""
 

@@ -83,7 +83,8 @@ class LogObserver(Observer):
         self._clock = clock
         self._topics: dict[_Subject, _Topic] = {}
         self._told: set[object] = set()
-        self._lock = threading.Lock()
+        # as that of PlainCounts
+        self._lock = threading.RLock()
         self.event_counters: dict[type[Event], Callable[[Any], None]] = {
             CommandRefused: self._command_refused,
             ContextInherited: self._inherited,

@@ -45,6 +45,21 @@ def test_a_misspelt_variable_is_one_line(
     assert record.message == f"{variable.upper()} is no setting of taskctx: did you mean {meant}?"
 
 
+def test_who_takes_the_line_may_use_taskctx(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though it comes while the runtime is made: a handler may look for a session of its own."""
+    found: list[object] = []
+
+    class Looks(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            found.append(taskctx.get_task_session("none"))
+
+    monkeypatch.setenv("TASKCTX_METRIC", MARKER)
+    monkeypatch.setattr(logging.getLogger("taskctx"), "handlers", [Looks()])
+    use_runtime(None)
+    current_settings()
+    assert found == [None]
+
+
 def test_several_are_one_line_too(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Sorted, so that it is the same line in every process."""
     for name in ("TRACINGS", "METRIC", "TRACE_MODES"):

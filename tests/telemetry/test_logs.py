@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 import taskctx
 from taskctx.errors import Reason
-from taskctx.operations import Capture, ContextInherited, Operation, Outcome, Restore, Save
+from taskctx.operations import Capture, ContextInherited, Operation, Outcome, Restore, Save, UnrestoredRead
 from taskctx.telemetry.logs import INTERVAL, MAX_TOPICS, LogObserver
 from tests import secrets
 from tests.secrets import secret
@@ -244,3 +244,25 @@ def test_an_inherited_context_is_said_once(observer: LogObserver, caplog: pytest
     assert record.levelno == logging.WARNING
     assert "--loop uvloop" in record.getMessage()
     assert "--reset-contextvars" in record.getMessage()
+
+
+def test_a_finalizer_logs_while_its_thread_is_logging(
+    clock: Clock, observer: LogObserver, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As garbage is collected anywhere: here while the observer looks whether a line about this is due."""
+
+    class Task(str):
+        __slots__ = ()
+
+        def __hash__(self) -> int:
+            observer.on_event(UnrestoredRead("orders", "other", fails_task=False))
+            return hash("report")
+
+        def __eq__(self, other: object) -> bool:
+            return str(self) == other
+
+    observer.on_end(lost(task=Task("report")), None)
+    assert [record.message.partition(" (")[0] for record in caplog.records] == [
+        "A task asked for its caller and was shown an anonymous one",
+        "A task runs without its context",
+    ]
