@@ -26,7 +26,7 @@ from .telemetry.observers import Observer, Observers, checked_observers, logger
 from .telemetry.tracing import TracingObserver
 
 _lock = threading.RLock()
-"""What is logged under it goes to handlers of the user's, which may ask for the runtime."""
+"""Re-entrant: a logging handler of the user's may ask for the runtime while it is made."""
 _made: list[Observer] = []
 """taskctx's own observers in use; their metrics are registered."""
 

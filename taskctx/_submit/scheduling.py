@@ -86,7 +86,7 @@ class Scheduler:
         self._batch = asyncio.get_running_loop().create_future()
         parent = next((add.carrier for add in adds if add.carrier), dict[str, str]())
         try:
-            # of two with one key, the first is the one that Docket schedules
+            # Docket schedules the first of two tasks with the same key
             with inside_of(parent), carrying({add.call.key: add.carrier for add in reversed(adds)}):
                 return await self._added(adds)
         finally:

@@ -83,7 +83,7 @@ class LogObserver(Observer):
         self._clock = clock
         self._topics: dict[_Subject, _Topic] = {}
         self._told: set[object] = set()
-        # as that of PlainCounts
+        # re-entrant: a finalizer may log while its thread holds the lock
         self._lock = threading.RLock()
         self.event_counters: dict[type[Event], Callable[[Any], None]] = {
             CommandRefused: self._command_refused,
