@@ -231,8 +231,7 @@ async def _save_all(
                 raise
         else:
             return
-    for submission in submissions:
-        await submission.reserve_nothing(submission.reserve)
+    await asyncio.gather(*(each.reserve_nothing(each.reserve) for each in submissions))
 
 
 async def _store_all(docket: Docket, submissions: Sequence[Submission], chunk_size: int) -> None:
@@ -279,6 +278,7 @@ async def _reserve_all(submissions: Sequence[Submission]) -> None:
             submission.standing = Standing.DEFERRED
     entries = [(key, each.value or b"", each.ttl) for key, each in first.items()]
     free = await commands.put_all_new(submissions[0].connection, entries)
-    for submission, is_free in zip(first.values(), free, strict=True):
-        if not is_free:
-            await submission.reserve_contested()
+    contested = [each.reserve_contested() for each, is_free in zip(first.values(), free, strict=True) if not is_free]
+    # all of them end before the first error is raised: what they stored is about to be taken back
+    for error in filter(None, await asyncio.gather(*contested, return_exceptions=True)):
+        raise error

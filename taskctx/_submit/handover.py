@@ -48,7 +48,6 @@ async def hand_over(submission: Submission, call: TaskCall, schedule: Callable[[
             except FAILURES as failure:
                 execution = await _again(submission, again, failure)
     except BaseException as error:
-        submission.forget_live()
         await submission.abandon()
         _tell(error, [submission])
         if not isinstance(error, BackendError):
@@ -75,19 +74,19 @@ async def hand_over_all(
         except FAILURES as failure:
             executions = await _again(submissions[0], batch.again, failure)
     except BaseException as error:
-        for submission in submissions:
-            submission.forget_live()
         await abandon_all(submissions)
         _tell(error, submissions)
         if not isinstance(error, BackendError):
             raise
         failed = ScheduleError(error.reason, error.cause)
     else:
+        concluding: list[Awaitable[None]] = []
         for submission, execution in zip(submissions, executions, strict=True):
             if (refused := own_error(execution)) is not None:
                 _tell(backend_error(refused), [submission])
             if execution.disposition is not Disposition.SCHEDULED or submission.standing is not Standing.OURS:
-                await submission.conclude(execution)
+                concluding.append(submission.conclude(execution))
+        await asyncio.gather(*concluding)
         return executions
     # as in Submission.save
     raise failed

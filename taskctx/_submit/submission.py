@@ -56,6 +56,7 @@ class Submission:
         previous: the value under the key before this submission; it is stored again if Docket does not schedule.
         generation: the generation of the task that this one replaces; the replacement has a later one.
         saved_in: the span of the save, which began a trace where the submitter has no trace.
+        server: the live server that is registered for the task.
     """
 
     __slots__ = (
@@ -71,6 +72,7 @@ class Submission:
         "record_key",
         "redis_key",
         "saved_in",
+        "server",
         "standing",
         "task_key",
         "ttl",
@@ -106,6 +108,7 @@ class Submission:
         self.generation, self.lessened = -1, False
         self.fields: tuple[Field, ...] = ()
         self.saved_in: Span | None = None
+        self.server: object = None
 
     @property
     def written(self) -> bool:
@@ -259,6 +262,7 @@ class Submission:
         if self.record_key and (self.written or self.previous is not None):
             record = await commands.record_of(self.connection, self.record_key)
             if not record.live or record.generation <= self.generation:
+                self.forget_live()
                 await self._take_back()
 
     def register_live(self) -> None:
@@ -270,12 +274,12 @@ class Submission:
             register_task_session(caller.session_id, caller.session)
         if caller.server is not None:
             register_task_server(self.parts.task_id, caller.server)
+            self.server = caller.server
 
     def forget_live(self) -> None:
         """Unregister the server of a task that is not scheduled.  The session stays: other tasks may use it."""
-        server = self.origin.caller.server
-        if self.written and server is not None:
-            servers.remove(self.parts.task_id, server)
+        if self.server is not None:
+            servers.remove(self.parts.task_id, self.server)
 
     async def _was_asked_twice(self, execution: Execution) -> bool:
         """Whether Docket knows the task because the answer to the first command was lost and it was sent again."""

@@ -75,6 +75,22 @@ def batches(docket: Docket, monkeypatch: pytest.MonkeyPatch) -> Batches:
     return batches
 
 
+Journeys = list[object]
+"""One for each time that a docket's client is taken to send something."""
+
+
+@pytest.fixture
+def journeys(docket: Docket, monkeypatch: pytest.MonkeyPatch) -> Journeys:
+    journeys, redis = Journeys(), docket.redis
+
+    def counted() -> Any:
+        journeys.append(None)
+        return redis()
+
+    monkeypatch.setattr(docket, "redis", counted)
+    return journeys
+
+
 @contextmanager
 def unsampled(number: int) -> Generator[None]:
     """Inside of a trace of its own that is not recorded, as most requests are where traces are sampled."""
@@ -196,6 +212,56 @@ async def test_a_cancelled_submitter_leaves_the_others_alone(docket: Docket, bat
     async with make_worker(docket) as worker:
         await worker.run_until_finished()
     assert seen.scopes == {number: f"caller-{number}|me" for number in scheduled}
+
+
+class _Server:
+    """A live object, which a task in this process finds."""
+
+
+async def test_a_cancelled_submitters_task_finds_its_server(docket: Docket, batches: Batches, seen: Seen) -> None:
+    """The task was on its way and is scheduled, so it has all that it would have had otherwise."""
+    docket.register(seen.task)
+    server = _Server()
+
+    async def submit_from_server(number: int) -> Execution:
+        with taskctx.bind_caller(server=server):
+            return await submit(docket, seen.task, number, key=f"{number}")
+
+    submitters = [asyncio.create_task(submit_from_server(number)) for number in range(AT_A_TIME)]
+    batches.before = lambda: [submitter.cancel() for submitter in submitters]
+    answers = await asyncio.gather(*submitters, return_exceptions=True)
+    scheduled = {key.split(":")[2] for key in await queued(docket)}
+    assert scheduled > {f"{number}" for number, answer in enumerate(answers) if isinstance(answer, Execution)}
+    found = {f"{number}" for number in range(AT_A_TIME) if taskctx.get_task_server(f"{number}") is server}
+    assert found == scheduled
+
+
+async def test_a_batch_of_keys_that_have_run_travels_together(docket: Docket, seen: Seen, journeys: Journeys) -> None:
+    """The earlier runs' snapshots are looked at, replaced and given their new life together, not one after the other."""
+    await add_as_a_batch(docket, seen)
+    async with make_worker(docket) as worker:
+        await worker.run_until_finished()
+    journeys.clear()
+    again = await add_as_a_batch(docket, seen)
+    assert {each.disposition for each in again} == {Disposition.SCHEDULED}
+    assert len(journeys) < AT_A_TIME / 2
+
+
+async def test_a_batch_that_goes_on_without_its_context_travels_together(
+    docket: Docket, seen: Seen, journeys: Journeys, registry: CollectorRegistry
+) -> None:
+    """What might stand under the keys is looked for together."""
+    taskctx.configure(registry=registry, on_save_failure="continue", max_snapshot_bytes=256)
+    added = await add_as_a_batch(docket, seen)
+    assert {each.disposition for each in added} == {Disposition.SCHEDULED}
+    assert await our_keys(docket) == []
+    assert len(journeys) < AT_A_TIME / 2
+
+
+async def add_as_a_batch(docket: Docket, seen: Seen) -> list[Execution]:
+    calls = [docket.call(seen.task, key=f"{number}")(number) for number in range(AT_A_TIME)]
+    with Caller("ada", "request").bound():
+        return await taskctx.add_many(docket, calls)
 
 
 async def queued(docket: Docket) -> list[str]:
