@@ -43,7 +43,7 @@ _T = TypeVar("_T")
 _BEFORE_ANY_REQUEST: Final = copy_context()
 """The clean context for requests before the server sends a lifespan scope, whose context is then used."""
 
-_in_servers_hands: Final[ContextVar[bool]] = ContextVar("taskctx_in_servers_hands", default=False)
+_in_server_call: Final[ContextVar[bool]] = ContextVar("taskctx_in_server_call", default=False)
 """True while a request receives or sends: the server began a request that begins in this context there."""
 
 
@@ -61,7 +61,7 @@ def _handled_by_mcp_sdk() -> RequestCaller | None:
     return caller if isinstance(caller, RequestCaller) else None
 
 
-current_request.look_first(_handled_by_mcp_sdk)
+current_request.ask_framework(_handled_by_mcp_sdk)
 
 
 class TaskContextMiddleware:
@@ -124,7 +124,7 @@ class _Request:
     @property
     def is_inheriting(self) -> bool:
         """Whether the server began this request in an earlier request's context, while that one received or sent."""
-        return _in_servers_hands.get() and _CALLER not in self._scope
+        return _in_server_call.get() and _CALLER not in self._scope
 
     async def handled_by(self, app: ASGIApp, server: object, users: WeakSet[type]) -> None:
         if not self.has_caller:
@@ -134,13 +134,13 @@ class _Request:
             try:
                 await app(self._scope, self._receiving, self._sending)
             finally:
-                self._see_user(users)
+                self._report_unknown_user(users)
 
     def _receiving(self) -> Awaitable[MutableMapping[str, Any]]:
-        return _by_the_server(self._receive())
+        return _server_call(self._receive())
 
     def _sending(self, message: MutableMapping[str, Any]) -> Awaitable[None]:
-        return _by_the_server(self._send(message))
+        return _server_call(self._send(message))
 
     @contextmanager
     def _bound(self, server: object) -> Generator[None]:
@@ -162,7 +162,7 @@ class _Request:
         with caller.current(), use_remote_context(headers):
             yield
 
-    def _see_user(self, seen: WeakSet[type]) -> None:
+    def _report_unknown_user(self, seen: WeakSet[type]) -> None:
         """Report a user of an unknown type, once for each type, even if no code asked for the caller."""
         user: object = self._scope.get("user")
         if user is None or type(user) in seen or self._scope[_CALLER].is_identified:
@@ -202,13 +202,13 @@ class _Request:
         }
 
 
-async def _by_the_server(call: Awaitable[_T]) -> _T:
+async def _server_call(call: Awaitable[_T]) -> _T:
     """Await the server's ``receive`` or ``send``; a request that the server begins meanwhile is a separate one."""
-    token = _in_servers_hands.set(True)
+    token = _in_server_call.set(True)
     try:
         return await call
     finally:
-        _in_servers_hands.reset(token)
+        _in_server_call.reset(token)
 
 
 def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

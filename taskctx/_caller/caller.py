@@ -53,17 +53,17 @@ class _CurrentRequest:
 
     def __init__(self) -> None:
         self._begun: ContextVar[HoldsCaller | None] = ContextVar("taskctx_request", default=None)
-        self._look_first: Callable[[], HoldsCaller | None] | None = None
+        self._framework_request: Callable[[], HoldsCaller | None] | None = None
 
-    def look_first(self, handled: Callable[[], HoldsCaller | None]) -> None:
+    def ask_framework(self, handled: Callable[[], HoldsCaller | None]) -> None:
         """Ask ``handled`` first for the request that the framework handles; it returns None where it does not know."""
-        self._look_first = handled
+        self._framework_request = handled
 
     def get(self) -> HoldsCaller | None:
         begun = self._begun.get()
-        if begun is None or self._look_first is None:
+        if begun is None or self._framework_request is None:
             return begun
-        return self._look_first() or begun
+        return self._framework_request() or begun
 
     def set(self, request: HoldsCaller) -> Token[HoldsCaller | None]:
         return self._begun.set(request)
@@ -102,7 +102,7 @@ class _CurrentCaller:
     def use_source(self, source: CallerSource | None) -> None:
         self._source = source
 
-    def ask_before_others(self, was_never_restored: Callable[[], bool]) -> None:
+    def set_lost_check(self, was_never_restored: Callable[[], bool]) -> None:
         """Set the function that says whether a task lost its caller; it is called where the task bound no caller."""
         self._was_never_restored = was_never_restored
 
@@ -136,7 +136,7 @@ class _CurrentCaller:
         """The caller in the form in which it is bound here and now."""
         return caller if self._source is None else self._source.bind(caller)
 
-    def would_be(self, bound: Caller) -> bool:
+    def resolves_to(self, bound: Caller) -> bool:
         """Whether ``bound`` would be the current caller here, if it was bound now."""
         return self._source is None or self._source.resolve(bound) is bound
 
@@ -228,7 +228,7 @@ def changed(
             anonymity_is_meant=outer.anonymity_is_meant,
         )
     finally:
-        del access_token, headers, request_id, session_id, session, server  # as above
+        del access_token, headers, request_id, session_id, session, server  # see bind_caller
 
 
 @contextmanager

@@ -64,7 +64,7 @@ class WeakRegistry:
                 self._entries.popitem(last=False)
             if evicted:
                 notify(RegistryEviction(self._name, "capacity", evicted))
-            self._tell_size()
+            self._report_size()
 
     def find(self, id: str) -> Any | None:  # noqa: A002
         with self._lock:
@@ -83,7 +83,7 @@ class WeakRegistry:
             if entry is not None and entry() is thing:
                 del self._entries[id]
                 notify(RegistryEviction(self._name, "removed"))
-                self._tell_size()
+                self._report_size()
 
     def clear(self) -> None:
         with self._lock:
@@ -110,9 +110,9 @@ class WeakRegistry:
             cleared += 1
         if cleared:
             notify(RegistryEviction(self._name, "dead", cleared))
-            self._tell_size()
+            self._report_size()
 
-    def _tell_size(self) -> None:
+    def _report_size(self) -> None:
         # while the lock is held, so that two threads cannot report their sizes in the wrong order
         notify(RegistrySize(self._name, len(self._entries), self._capacity()))
 

@@ -64,7 +64,7 @@ class RequestCaller:
                 "identify came too late: the request in which this code was started is over. Use bind_caller around "
                 "what is left to do"
             )
-        if not current_caller.would_be(self.caller):
+        if not current_caller.resolves_to(self.caller):
             raise ConfigurationError(
                 "identify is not for FastMCP's requests: FastMCP says who their caller is. Use bind_caller"
             )

@@ -112,7 +112,7 @@ def clear_baggage(resets: Resets) -> None:
         resets.later(context.detach, context.attach(baggage.clear()))
 
 
-def leave_trace(resets: Resets) -> None:
+def clear_trace(resets: Resets) -> None:
     """Clear the current span and baggage; ``resets`` restores them."""
     resets.later(context.detach, context.attach(context.Context()))
 
@@ -202,7 +202,7 @@ def continuing(span: Span) -> Generator[None]:
 
 
 @contextmanager
-def inside_of(carrier: Mapping[str, str]) -> Generator[None]:
+def use_parent_span(carrier: Mapping[str, str]) -> Generator[None]:
     """Make the carrier's span the current span."""
     token = context.attach(parent_context(carrier))
     try:

@@ -226,7 +226,7 @@ def _parsed(adapter: TypeAdapter[Snapshot], raw: str | bytes) -> Snapshot:
     except _NO_SNAPSHOT:
         raise SnapshotError(_objection(_value_in(raw))) from None
     finally:
-        del raw  # as above
+        del raw  # see from_json
     if snapshot.schema_version not in READABLE_SCHEMAS:
         raise SnapshotError(Reason.SCHEMA_UNSUPPORTED)
     return snapshot

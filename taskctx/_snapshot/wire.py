@@ -48,7 +48,7 @@ class Wire(Protocol):
         """
         ...
 
-    def encode_less(self, key: str, runtime: Runtime) -> bytes | None:
+    def encode_reduced(self, key: str, runtime: Runtime) -> bytes | None:
         """The bytes to store in place of a snapshot above ``max_snapshot_bytes``; None where the save must fail."""
         ...
 
@@ -101,7 +101,7 @@ class _Plain:
     def encode(self, values: Values, key: str, runtime: Runtime) -> bytes:
         return runtime.codec.encode(dump_json(values), key)
 
-    def encode_less(self, key: str, runtime: Runtime) -> bytes | None:
+    def encode_reduced(self, key: str, runtime: Runtime) -> bytes | None:
         return None
 
     def decode(self, stored: bytes, key: str, runtime: Runtime) -> StoredSnapshot:

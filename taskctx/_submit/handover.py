@@ -49,7 +49,7 @@ async def hand_over(submission: Submission, call: TaskCall, schedule: Callable[[
                 execution = await _again(submission, again, failure)
     except BaseException as error:
         await submission.abandon()
-        _tell(error, [submission])
+        _report_not_scheduled(error, [submission])
         if not isinstance(error, BackendError):
             raise
         failed = ScheduleError(error.reason, error.cause)
@@ -57,7 +57,7 @@ async def hand_over(submission: Submission, call: TaskCall, schedule: Callable[[
         if execution.disposition is not Disposition.SCHEDULED or submission.standing is not Standing.OURS:
             await submission.conclude(execution)
         return execution
-    # as in Submission.save
+    # outside of the except block, see Submission.save
     raise failed
 
 
@@ -75,7 +75,7 @@ async def hand_over_all(
             executions = await _again(submissions[0], batch.again, failure)
     except BaseException as error:
         await abandon_all(submissions)
-        _tell(error, submissions)
+        _report_not_scheduled(error, submissions)
         if not isinstance(error, BackendError):
             raise
         failed = ScheduleError(error.reason, error.cause)
@@ -83,12 +83,12 @@ async def hand_over_all(
         concluding: list[Awaitable[None]] = []
         for submission, execution in zip(submissions, executions, strict=True):
             if (refused := own_error(execution)) is not None:
-                _tell(backend_error(refused), [submission])
+                _report_not_scheduled(backend_error(refused), [submission])
             if execution.disposition is not Disposition.SCHEDULED or submission.standing is not Standing.OURS:
                 concluding.append(submission.conclude(execution))
         await asyncio.gather(*concluding)
         return executions
-    # as in Submission.save
+    # outside of the except block, see Submission.save
     raise failed
 
 
@@ -163,7 +163,7 @@ async def _scheduled_already(submission: Submission, call: TaskCall) -> Executio
     return found
 
 
-def _tell(error: BaseException, submissions: Sequence[Submission]) -> None:
+def _report_not_scheduled(error: BaseException, submissions: Sequence[Submission]) -> None:
     """Tell the observers that tasks with a saved context were not scheduled; a cancelled request is no failure."""
     if isinstance(error, Exception):
         first = submissions[0]

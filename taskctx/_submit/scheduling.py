@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeVar, cast
 from docket import Docket
 from docket.execution import Disposition, Execution, TaskCall
 
-from .._caller.trace_context import inside_of, message_carrier
+from .._caller.trace_context import message_carrier, use_parent_span
 from .._transport.answers import FAILURES
 from .._transport.connection import PerDocket
 from .._transport.lane import Lane
@@ -87,7 +87,7 @@ class Scheduler:
         parent = next((add.carrier for add in adds if add.carrier), dict[str, str]())
         try:
             # Docket schedules the first of two tasks with the same key
-            with inside_of(parent), carrying({add.call.key: add.carrier for add in reversed(adds)}):
+            with use_parent_span(parent), carrying({add.call.key: add.carrier for add in reversed(adds)}):
                 return await self._added(adds)
         finally:
             self._batch.set_result(None)

@@ -50,7 +50,7 @@ class Submission:
     Attributes:
         unique: taskctx made the task's id, so no other submission can have the same id.
         record_key: the key of Docket's record of the task; empty where taskctx does not schedule the task.
-        lessened: the value was too large, so its optional parts are not stored.
+        reduced: the value was too large, so its optional parts are not stored.
         fields: the names of the parts that the snapshot holds.
         value: the stored bytes of the snapshot (see ``batch.Value``); None where the task runs without context.
         previous: the value under the key before this submission; it is stored again if Docket does not schedule.
@@ -64,13 +64,13 @@ class Submission:
         "docket",
         "fields",
         "generation",
-        "lessened",
         "name",
         "origin",
         "parts",
         "previous",
         "record_key",
         "redis_key",
+        "reduced",
         "saved_in",
         "server",
         "standing",
@@ -105,7 +105,7 @@ class Submission:
         self.value: memoryview | None = None
         self.standing = Standing.OURS
         self.previous: Stored | None = None
-        self.generation, self.lessened = -1, False
+        self.generation, self.reduced = -1, False
         self.fields: tuple[Field, ...] = ()
         self.saved_in: Span | None = None
         self.server: object = None
@@ -183,17 +183,17 @@ class Submission:
                 self.fields = (*self.fields, Field.TRACE)
         self.value = memoryview(self.wire.encode(values, self.redis_key, origin.runtime))
         if len(self.value) > origin.runtime.settings.max_snapshot_bytes:
-            less = self.wire.encode_less(self.redis_key, origin.runtime)
+            less = self.wire.encode_reduced(self.redis_key, origin.runtime)
             if less is None:
                 raise SnapshotError(Reason.TOO_LARGE)
-            self.value, self.lessened = memoryview(less), True
+            self.value, self.reduced = memoryview(less), True
 
     def describe(self, operation: Save) -> None:
         """Fill in the operation's fields for telemetry."""
         operation.ttl = self.ttl
         operation.fields = self.fields
         operation.sealed_with = self.wire.sealing_key_id(self.origin.runtime)
-        if self.lessened:
+        if self.reduced:
             operation.failed(Reason.TOO_LARGE)
 
     async def reserve(self) -> None:

@@ -18,19 +18,19 @@ from docket.dependencies import SharedContext, current_execution
 from .._caller.caller import ANONYMOUS, current_caller
 from .._caller.carried import set_carried
 from .._caller.resets import Resets
-from .._caller.trace_context import leave_trace
+from .._caller.trace_context import clear_trace
 from .current_task import RestoredTask, restored_task
 
 
 def make_shared_anonymously() -> None:
     """Build ``Shared`` dependencies for an anonymous caller, in all tasks that copy the current context."""
     lock = SharedContext.lock.get(None)
-    if lock is not None and not isinstance(lock, _LockWhileMaking):
-        SharedContext.lock.set(cast("Lock", _LockWhileMaking(lock)))
-        SharedContext.stack.set(cast("AsyncExitStack", _StackOfShared(SharedContext.stack.get())))
+    if lock is not None and not isinstance(lock, _LockWithoutCaller):
+        SharedContext.lock.set(cast("Lock", _LockWithoutCaller(lock)))
+        SharedContext.stack.set(cast("AsyncExitStack", _StackWithoutCaller(SharedContext.stack.get())))
 
 
-class _LockWhileMaking:
+class _LockWithoutCaller:
     """Docket's lock; the caller is cleared while it is held."""
 
     def __init__(self, lock: Lock) -> None:
@@ -38,21 +38,21 @@ class _LockWhileMaking:
 
     async def __aenter__(self) -> None:
         await self._lock.acquire()
-        self._resets = _for_no_task()
+        self._resets = _clear_caller()
 
     async def __aexit__(self, *_: object) -> None:
         self._resets.run()
         self._lock.release()
 
 
-class _StackOfShared:
+class _StackWithoutCaller:
     """Docket's stack of ``Shared`` dependencies.  Docket also enters their parameters on it, without the lock."""
 
     def __init__(self, stack: AsyncExitStack) -> None:
         self._stack = stack
 
     async def enter_async_context(self, entered: AbstractAsyncContextManager[Any]) -> Any:
-        with _for_no_task() as resets:
+        with _clear_caller() as resets:
             made_for_task = getattr(entered, "cache", None)
             if isinstance(made_for_task, ContextVar):
                 # an empty cache: results of a Depends must not pass from the task to the Shared, nor back
@@ -63,12 +63,12 @@ class _StackOfShared:
         return self._stack.enter_context(entered)
 
 
-def _for_no_task() -> Resets:
+def _clear_caller() -> Resets:
     """Clear the caller, carried values, trace and baggage of the current task."""
     resets = Resets()
     execution = current_execution.get(None)
     resets.set(current_caller, ANONYMOUS)
     resets.set(restored_task, None if execution is None else RestoredTask(execution.key, None, None))
     set_carried({}, resets)
-    leave_trace(resets)
+    clear_trace(resets)
     return resets

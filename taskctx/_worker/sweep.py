@@ -111,9 +111,9 @@ async def _without_task(docket: Docket) -> _Ends:
         async for keys in steps:
             waiting |= await _long_lived(docket, keys)
             if len(waiting) >= MOST_WAITING:
-                found |= await _left_alone(docket, waiting)
+                found |= await _without_live_task(docket, waiting)
                 waiting = {}
-    return found | (await _left_alone(docket, waiting) if waiting else {})
+    return found | (await _without_live_task(docket, waiting) if waiting else {})
 
 
 async def _long_lived(docket: Docket, snapshots: Collection[str]) -> _Ends:
@@ -125,7 +125,7 @@ async def _long_lived(docket: Docket, snapshots: Collection[str]) -> _Ends:
     return {key: now + ttl for key, ttl in zip(snapshots, ttls, strict=True) if ttl > settings.completed_ttl}
 
 
-async def _left_alone(docket: Docket, waiting: _Ends) -> _Ends:
+async def _without_live_task(docket: Docket, waiting: _Ends) -> _Ends:
     """Those of these snapshots for which Docket has no waiting or running task.
 
     Docket's records are read after the snapshots, so the task of each of these snapshots is among them.

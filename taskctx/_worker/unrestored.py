@@ -15,13 +15,13 @@ from ..errors import Reason, RestoreError
 from ..operations import UnrestoredRead
 from ..telemetry.observe import docket_seen, notify
 
-_told: Final[WeakSet[Execution]] = WeakSet()
+_reported: Final[WeakSet[Execution]] = WeakSet()
 """The runs that were reported: a body may read its caller more than once."""
 
 
 def watch_unrestored_runs() -> None:
     """Call :func:`_was_never_restored` at each read of the caller in a run that bound no caller."""
-    current_caller.ask_before_others(_was_never_restored)
+    current_caller.set_lost_check(_was_never_restored)
 
 
 def _was_never_restored() -> bool:
@@ -35,8 +35,8 @@ def _was_never_restored() -> bool:
         return False
     within = runtime()
     fails_task = within.settings.fails_task(Reason.NOT_RESTORED)
-    if execution not in _told:
-        _told.add(execution)
+    if execution not in _reported:
+        _reported.add(execution)
         docket_seen(execution.docket.name, within=within)
         notify(UnrestoredRead(execution.docket.name, execution.function_name, fails_task), within)
     if fails_task:

@@ -54,7 +54,7 @@ def options(
         bool, typer.Option(DEBUG, help="Show a traceback when something goes wrong; it may hold secrets.")
     ] = False,
 ) -> None:
-    """What holds for all commands."""
+    """The options of all commands."""
     debugging.set(debug)
 
 

@@ -83,7 +83,7 @@ class FastMCPWire:
         member = f'"{MEMBER}": {dump_json(ours).decode()}}}'
         return _sealed(f"{self._snapshot.to_json()[:-1]}, {member}", key, runtime)
 
-    def encode_less(self, key: str, runtime: Runtime) -> bytes | None:
+    def encode_reduced(self, key: str, runtime: Runtime) -> bytes | None:
         """FastMCP's part without taskctx's member: FastMCP would store it at any size.
 
         None where the member holds a required carried value: then nothing is stored.

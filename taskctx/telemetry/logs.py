@@ -82,7 +82,7 @@ class LogObserver(Observer):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._topics: dict[_Subject, _Topic] = {}
-        self._told: set[object] = set()
+        self._logged_once: set[object] = set()
         # re-entrant: a finalizer may log while its thread holds the lock
         self._lock = threading.RLock()
         self.event_counters: dict[type[Event], Callable[[Any], None]] = {
@@ -175,9 +175,9 @@ class LogObserver(Observer):
     def _is_first(self, subject: object) -> bool:
         """Whether a subject is logged for the first time; False for all new subjects after ``MAX_TOPICS``."""
         with self._lock:
-            if subject in self._told or len(self._told) >= MAX_TOPICS:
+            if subject in self._logged_once or len(self._logged_once) >= MAX_TOPICS:
                 return False
-            self._told.add(subject)
+            self._logged_once.add(subject)
             return True
 
     def _repeated(self, subject: _Subject, interval: float = INTERVAL) -> int | None:

@@ -54,7 +54,7 @@ class SharedCounts:
     def __init__(self, metrics: Iterable[Metric], registry: CollectorRegistry) -> None:
         """Raises ValueError where the registry has one of the metrics' names; the registry is then unchanged."""
         if DIRECTORY is not None:
-            clear_gauges_of_the_dead(Path(DIRECTORY))
+            remove_stale_gauges(Path(DIRECTORY))
         self._registry = registry
         self._families: dict[str, _SharedFamily] = {}
         try:
@@ -90,20 +90,20 @@ class SharedCounts:
             self._registry.unregister(family.parent)
 
 
-def clear_gauges_of_the_dead(directory: Path) -> None:
+def remove_stale_gauges(directory: Path) -> None:
     """Remove the live gauges of processes that have ended, those of other libraries too; counters stay.
 
     prometheus_client expects a process manager's hook to do this, and ``uvicorn --workers`` has no such hook.
     """
     for path in directory.glob("gauge_live*_*.db"):
         pid = path.stem.rpartition("_")[2]
-        if pid.isdecimal() and _is_gone(int(pid)):
+        if pid.isdecimal() and _has_ended(int(pid)):
             # another starting process may have removed the file
             with suppress(OSError):
                 path.unlink()
 
 
-def _is_gone(pid: int) -> bool:
+def _has_ended(pid: int) -> bool:
     if os.name != "posix":
         # on Windows signal 0 is Ctrl-C
         return False

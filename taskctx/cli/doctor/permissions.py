@@ -38,10 +38,10 @@ async def check_permissions(server: Server, dockets: Sequence[str]) -> Finding:
         command: [*command.upper().split("|"), *(argument.format(key=key) for argument in arguments)]
         for command, arguments in _ASKED.items()
     }
-    refused = await server.foretold(list(commands.values()))
+    refused = await server.dry_run_refuses(list(commands.values()))
     if refused is None:
         tried = {command: words for command, words in commands.items() if command in _ONLY_TRIED}
-        refused, commands = await server.tried(list(tried.values())), tried
+        refused, commands = await server.refuses(list(tried.values())), tried
     names = {command for command, is_refused in zip(commands, refused, strict=True) if is_refused}
     return _judged(names, "asked" if len(commands) == len(_ASKED) else "tried")
 

@@ -76,7 +76,7 @@ def _plain_last(counted: tuple[str, int]) -> tuple[bool, str]:
 
 def _in_words(seal: Seal) -> str:
     match seal.by:
-        case Sealer.NOBODY:
+        case Sealer.NOT_SEALED:
             return "plain"
         case Sealer.TASKCTX:
             return f"sealed by {seal.key_id or 'a key whose id cannot be read'}"

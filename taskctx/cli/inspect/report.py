@@ -16,7 +16,7 @@ from .view import HIDDEN, View
 Line = tuple[str, str]
 
 _WITHOUT_KEY_ID = {
-    Sealer.NOBODY.value: "nothing: it is plain",
+    Sealer.NOT_SEALED.value: "nothing: it is plain",
     Sealer.TASKCTX.value: "taskctx; its key id cannot be read",
     Sealer.FASTMCP.value: "FastMCP's own key (FASTMCP_TASKS_ENCRYPTION_KEY)",
     Sealer.UNKNOWN.value: "unknown: it is no snapshot",

@@ -15,7 +15,7 @@ BEGINNING = 256
 class Sealer(Enum):
     """The software that sealed a value; ``UNKNOWN`` for a value that is no snapshot."""
 
-    NOBODY = "nobody"
+    NOT_SEALED = "nobody"
     TASKCTX = "taskctx"
     FASTMCP = "fastmcp"
     UNKNOWN = "unknown"
@@ -33,7 +33,7 @@ class Seal:
     key_id: str | None = None
 
 
-PLAIN = Seal(Sealer.NOBODY)
+PLAIN = Seal(Sealer.NOT_SEALED)
 UNKNOWN = Seal(Sealer.UNKNOWN)
 
 

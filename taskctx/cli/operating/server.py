@@ -133,7 +133,7 @@ class Server:
                 raise reply  # other errors (a key of another type, for example) concern one key only
         return replies
 
-    async def foretold(self, commands: Sequence[Sequence[str]]) -> list[bool] | None:
+    async def dry_run_refuses(self, commands: Sequence[Sequence[str]]) -> list[bool] | None:
         """Whether the server would refuse each command to this user; None where the server has no ``ACL DRYRUN``."""
         try:
             user = await _soon(self._client.execute_command("ACL", "WHOAMI", **self._anywhere()))
@@ -145,7 +145,7 @@ class Server:
             return None
         return [answer not in (b"OK", "OK") for answer in said]
 
-    async def tried(self, commands: Sequence[Sequence[str]]) -> list[bool]:
+    async def refuses(self, commands: Sequence[Sequence[str]]) -> list[bool]:
         """Whether the server refuses each command to this user, by sending the commands."""
         refused: list[bool] = []
         for words in commands:
@@ -181,7 +181,7 @@ async def connected(url: str) -> AsyncGenerator[Server]:
             f"{MEMORY} is the memory of one process, and no other can look into it",
             "Give the --url of the server where dockets and workers meet.",
         )
-    with _told(url), _docket_quiet():
+    with _as_problems(url), _docket_quiet():
         async with AsyncExitStack() as stack:
             yield await _open(url, stack)
 
@@ -203,7 +203,7 @@ def _given_as(url: str) -> str:
 
 
 @contextmanager
-def _told(url: str) -> Generator[None]:
+def _as_problems(url: str) -> Generator[None]:
     """Raise the client's errors as a Problem that shows no password."""
     where = shown(url)
     try:
@@ -239,7 +239,7 @@ def _problem(error: RedisError | RedisClusterException | OSError, where: str) ->
 
 @contextmanager
 def _docket_quiet() -> Generator[None]:
-    """Silence Docket's log: Docket logs a traceback for a failed connection, which :func:`_told` reports already."""
+    """Silence Docket's log: Docket logs a traceback for a failed connection, which ``_as_problems`` reports."""
     logger = logging.getLogger("docket")
     before = logger.level
     logger.setLevel(logging.CRITICAL + 1)
