@@ -70,7 +70,9 @@ def add(
     Raises:
         CaptureError, SaveError: the context could not be captured or saved, and nothing was scheduled (unless
             ``on_save_failure`` is ``continue``); or there is no caller and ``on_anonymous`` is ``refuse``.
-        ScheduleError: the context was saved, but Docket could not schedule the task within ``backend_timeout``.
+        ScheduleError: the context was saved, but Docket could not schedule the task, also when asked again within
+            ``backend_timeout`` after its first error.  While the server does not answer at all, ``add`` waits, as
+            ``docket.add`` does.
         InvalidArgument, InvalidType: an argument cannot be used.
         KeyError: ``function`` is a name that is not registered on the docket.
     """
