@@ -26,7 +26,7 @@ from .telemetry.observers import Observer, Observers, checked_observers, logger
 from .telemetry.tracing import TracingObserver
 
 _lock = threading.RLock()
-"""Re-entrant: a logging handler of the user's may ask for the runtime while it is made."""
+"""Re-entrant: a user's logging handler may ask for the runtime while the runtime is made."""
 _made: list[Observer] = []
 """taskctx's own observers in use; their metrics are registered."""
 

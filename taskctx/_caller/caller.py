@@ -79,7 +79,7 @@ class CallerSource(Protocol):
     """A framework that stores the caller of its requests itself (FastMCP)."""
 
     def bind(self, caller: Caller) -> Caller:
-        """The caller in the form in which it is bound here and now."""
+        """The caller in the form that is bound here: FastMCP's has the current request, for example."""
         ...
 
     def resolve(self, bound: Caller) -> Caller:
@@ -133,7 +133,7 @@ class _CurrentCaller:
         self._bound.reset(token)
 
     def in_form(self, caller: Caller) -> Caller:
-        """The caller in the form in which it is bound here and now."""
+        """The caller in the form that is bound here: FastMCP's has the current request, for example."""
         return caller if self._source is None else self._source.bind(caller)
 
     def resolves_to(self, bound: Caller) -> bool:

@@ -54,7 +54,7 @@ def carry(
     type: Any = Any,  # noqa: A002 - the public API's word
     required: bool = False,
 ) -> None:
-    """Have a ContextVar's value captured with every task, and set in the worker before the task's body runs.
+    """Capture a ContextVar's value with every task, and set it in the worker before the task's body runs.
 
     Call it once at import, in submitters and workers alike.  A task whose snapshot does not hold the variable
     sees the variable's own default (None where it has none), never a value left in the worker.

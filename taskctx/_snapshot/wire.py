@@ -117,7 +117,7 @@ class _Plain:
         return runtime.settings.fails_task(reason)
 
     def clear(self) -> None:
-        """Do nothing: the runtime clears taskctx's own caller."""
+        """Do nothing: the restoration clears taskctx's own caller."""
 
     def caller(self, parts: TaskKeyParts, snapshot: StoredSnapshot, credential: Credential | None) -> Caller:
         return Caller(

@@ -62,9 +62,9 @@ def add(
         docket: an open docket.
         function: the task, or its registered name.
         when: when the task is due, with a time zone; now by default.
-        key: the task's id; by default a new one.  The Docket key (``execution.key``) consists of this id and the
-            caller's scope, so each scope has its own ids.  A duplicate keeps the first submission's context, and
-            Docket answers ``ALREADY_SCHEDULED``.
+        key: the task's id; by default a new one.  The Docket key (``execution.key``) contains this id and the caller's
+            scope, so each scope has its own ids.  A duplicate keeps the first submission's context, and Docket
+            answers ``ALREADY_SCHEDULED``.
         ttl: seconds (or a timedelta) by which the context outlives ``when``; the ``pending_ttl`` setting by default.
 
     Raises:
@@ -281,6 +281,6 @@ async def _reserve_all(submissions: Sequence[Submission]) -> None:
     entries = [(key, each.value or b"", each.ttl) for key, each in first.items()]
     free = await commands.put_all_new(submissions[0].connection, entries)
     contested = [each.reserve_contested() for each, is_free in zip(first.values(), free, strict=True) if not is_free]
-    # all of them end before the first error is raised: what they stored is about to be taken back
+    # wait for all before the first error is raised: after it, _save_all removes the stored snapshots
     for error in filter(None, await asyncio.gather(*contested, return_exceptions=True)):
         raise error

@@ -242,7 +242,7 @@ class Restoration:
                     # both times are by the server's clock, for a snapshot of any submitter
                     self._age = max(0.0, await connection.server_time() - written)
         except BackendError:
-            # only telemetry wants the age
+            # the age is only for telemetry
             if snapshot is None:
                 raise
         return snapshot
