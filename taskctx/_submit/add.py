@@ -64,7 +64,7 @@ def add(
         when: when the task is due, with a time zone; now by default.
         key: the task's id; by default a new one.  The Docket key (``execution.key``) contains this id and the caller's
             scope, so each scope has its own ids.  A duplicate keeps the first submission's context, and Docket
-            answers ``ALREADY_SCHEDULED``.
+            answers ``ALREADY_SCHEDULED``.  Tasks of two functions need two ids: one id has one context.
         ttl: seconds (or a timedelta) by which the context outlives ``when``; the ``pending_ttl`` setting by default.
 
     Raises:
