@@ -7,8 +7,8 @@ from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import from_json
+from pydantic import TypeAdapter
+from pydantic_core import from_json, to_json
 
 from ..errors import CaptureError, ConfigurationError, InvalidArgument, InvalidType, Reason
 from .resets import Resets
@@ -120,7 +120,10 @@ def _captured(carried: _Carried) -> tuple[str, Any] | None:
     try:
         if value is _UNSET or value is (None if carried.required else carried.default):
             return None
-        dumped = carried.adapter.serializer.to_json(value, warnings="error")  # without the adapter's own frames
+        dumped = _dumped(carried.adapter, value)
+        # compare as JSON, because in Python 0, 0.0 and False are equal
+        is_default = dumped == carried.default_json and not carried.required
+        return None if is_default else (carried.name, from_json(dumped))
     except _NOT_JSON:
         raise CaptureError(
             f"the carried variable {carried.name!r} holds a value that its type cannot write as JSON; "
@@ -128,9 +131,6 @@ def _captured(carried: _Carried) -> tuple[str, Any] | None:
         ) from None
     finally:
         del value
-    # compare as JSON, because in Python 0, 0.0 and False are equal
-    is_default = dumped == carried.default_json and not carried.required
-    return None if is_default else (carried.name, from_json(dumped))
 
 
 def required_names(captured: Mapping[str, Any]) -> tuple[str, ...]:
@@ -153,9 +153,20 @@ def required_names(captured: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _as_json(adapter: TypeAdapter[Any], value: Any) -> bytes | None:
     try:
-        return adapter.dump_json(value, warnings="error")
+        return _dumped(adapter, value)
     except _NOT_JSON:
         return None
+
+
+def _dumped(adapter: TypeAdapter[Any], value: Any) -> bytes:
+    """The JSON that :func:`_loaded` reads: with the names of fields, and without what a model computes of them."""
+    # without the adapter's own frames
+    return adapter.serializer.to_json(value, by_alias=False, round_trip=True, warnings="error")
+
+
+def _loaded(adapter: TypeAdapter[Any], value: Any) -> Any:
+    """The value of a JSON value.  It is validated as JSON: a strict type takes a date from JSON's text only."""
+    return adapter.validate_json(to_json(value, inf_nan_mode="constants"), by_alias=False, by_name=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +192,8 @@ def load_carried(stored: Mapping[str, Any], required: Iterable[str] = ()) -> Loa
         if name not in stored:
             continue
         try:
-            values[name] = carried.adapter.validate_python(stored[name])
-        except ValidationError:
+            values[name] = _loaded(carried.adapter, stored[name])
+        except Exception:  # noqa: BLE001 - a validator of the type's own may raise any error
             invalid.add(name)
     needed = {*required, *(name for name, carried in carried_variables.items() if carried.required)}
     return Loaded(values, frozenset(invalid), frozenset(name for name in needed if values.get(name) is None))

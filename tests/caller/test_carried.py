@@ -212,6 +212,75 @@ async def test_a_value_that_has_no_json_schedules_nothing(
     assert (await docket.snapshot()).total_tasks == 0
 
 
+class Aliased(pydantic.BaseModel):
+    tenant: str = pydantic.Field(alias="tenantId")
+
+
+class Computing(pydantic.BaseModel, extra="forbid"):
+    width: int
+
+    @pydantic.computed_field
+    @property
+    def area(self) -> int:
+        return self.width**2
+
+
+class Strict(pydantic.BaseModel, strict=True):
+    since: date
+    ids: tuple[int, ...]
+
+
+class Encoded(pydantic.BaseModel):
+    ids: pydantic.Json[list[int]]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Aliased(tenantId="acme"),
+        Computing(width=2),
+        Strict(since=date(2026, 1, 1), ids=(1, 2)),
+        Encoded.model_validate({"ids": "[1]"}),
+    ],
+)
+def test_what_a_model_writes_it_reads(carry: Carry, value: pydantic.BaseModel) -> None:
+    """Also a model with aliases, one that refuses the fields that it computes, a strict one, and one of JSON text."""
+    plan: ContextVar[pydantic.BaseModel | None] = ContextVar("plan", default=None)
+    carry(plan, type=type(value))
+    plan.set(value)
+    loaded = load_carried(capture_carried())
+    assert (dict(loaded.values), loaded.invalid) == ({"plan": value}, frozenset())
+
+
+def test_a_value_that_is_too_deep_to_be_read_is_refused(carry: Carry) -> None:
+    """At capture, as every value without a JSON form is: pydantic writes deeper lists than it reads."""
+    deep: list[Any] = []
+    for _ in range(220):
+        deep = [deep]
+    tenant: ContextVar[object] = ContextVar("tenant", default=None)
+    carry(tenant)
+    tenant.set(deep)
+    with pytest.raises(CaptureError, match="the carried variable 'tenant' holds a value"):
+        capture_carried()
+
+
+class OfAnOlderVersion(pydantic.BaseModel):
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _read(cls, values: Any) -> Any:
+        return values["renamed"]
+
+
+def test_a_validator_that_fails_costs_its_own_value_only(carry: Carry) -> None:
+    """A model's validator may raise any error for a value that it does not know."""
+    plan: ContextVar[OfAnOlderVersion | None] = ContextVar("plan", default=None)
+    tenant: ContextVar[str] = ContextVar("tenant", default="none")
+    carry(plan, type=OfAnOlderVersion)
+    carry(tenant, type=str)
+    loaded = load_carried({"plan": {}, "tenant": "acme"})
+    assert (dict(loaded.values), loaded.invalid) == ({"tenant": "acme"}, {"plan"})
+
+
 async def test_a_stored_value_that_does_not_fit_is_left_out(
     docket: Docket, worker: Worker, carry: Carry, registry: CollectorRegistry
 ) -> None:
