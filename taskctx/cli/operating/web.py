@@ -19,7 +19,7 @@ PATIENCE = 5.0
 
 
 async def fetch(url: str) -> str:
-    """The text at a URL; a user and a password in the URL are sent as Basic authentication.
+    """The text at a URL; a user and a password in the URL are sent to its host as Basic authentication.
 
     Raises:
         Problem: the URL cannot be fetched.
@@ -90,5 +90,6 @@ def _request(url: str) -> urllib.request.Request:
     request = urllib.request.Request(urlunsplit((parts.scheme, host, *parts[2:])))  # noqa: S310 - checked by _split
     if parts.username is not None:
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        request.add_header("Authorization", f"Basic {base64.b64encode(pair.encode()).decode()}")
+        # not sent on to where a redirection leads, which may be another host
+        request.add_unredirected_header("Authorization", f"Basic {base64.b64encode(pair.encode()).decode()}")
     return request
