@@ -245,6 +245,16 @@ async def test_a_foreign_value_in_its_place(docket: Docket) -> None:
     assert text.json["snapshot"]["refused"] == listed.json["snapshot"]["refused"] == "malformed"
 
 
+async def test_a_foreign_value_in_place_of_dockets_record(docket: Docket) -> None:
+    """It is no record, and the snapshot is shown all the same."""
+    task_key = await ahead(docket)
+    async with docket.redis() as redis:
+        await redis.set(docket.runs_key(task_key), secret("junk"))
+    ended = await inspect(docket, task_key, "--docket", docket.name)
+    assert (ended.code, ended.json["runs"]) == (0, [])
+    assert ended.json["request_id"] == ADA.sight.request_id
+
+
 async def test_it_never_writes(docket: Docket, valkey: ValkeyServer) -> None:
     """Every command that the server gets from it is one that reads."""
     task_key = await ahead(docket)

@@ -8,9 +8,12 @@ import pty
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 from docket import Docket
@@ -18,7 +21,7 @@ from prometheus_client import CollectorRegistry
 from rich.console import Console
 
 import taskctx
-from taskctx.cli.operating.fleet import Process, Sample
+from taskctx.cli.operating.fleet import PROCESS_STARTED, Process, Sample
 from taskctx.cli.operating.histogram import quantile
 from taskctx.cli.processes import free_port
 from taskctx.cli.top.frame import frame
@@ -28,10 +31,12 @@ from taskctx.telemetry import names
 from tests.cli.operations import command, key, order, start_named, until_ended
 from tests.conftest import BACKEND
 from tests.processes.support import ROOT, Start
+from tests.secrets import secret
 
 on_a_server = pytest.mark.skipif(BACKEND != "valkey", reason="processes need a server to meet at")
 # a program that is started in the background may find SIGINT ignored, and so would what the tests start
 MAIN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from taskctx.cli import main; main()"
+HOUR = 3600.0
 START = [sys.executable, "-c", MAIN, "top"]
 
 
@@ -161,6 +166,51 @@ async def test_no_prometheus_there(address: str) -> None:
     assert len(ended.err.splitlines()) == 2
 
 
+class _Answering(BaseHTTPRequestHandler):
+    """Redirects where the server has a place to redirect to, and else notes down who is asking."""
+
+    server: _Web  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def do_GET(self) -> None:
+        self.server.asking.append(self.headers.get("Authorization"))
+        self.send_response(302 if self.server.elsewhere else 200)
+        if self.server.elsewhere:
+            self.send_header("Location", self.server.elsewhere)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the standard library's name
+        """No access log."""
+
+
+class _Web(ThreadingHTTPServer):
+    def __init__(self, elsewhere: str = "") -> None:
+        super().__init__(("127.0.0.1", 0), _Answering)
+        self.elsewhere = elsewhere
+        self.asking: list[str | None] = []
+
+
+@contextmanager
+def web(elsewhere: str = "") -> Generator[_Web]:
+    """A web server, until the block ends."""
+    with _Web(elsewhere) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+async def test_a_password_goes_to_its_own_host_only() -> None:
+    """Not to where that host redirects to."""
+    with web() as other, web(f"http://127.0.0.1:{other.server_port}/metrics") as asked:
+        given = f"http://me:{secret('password')}@127.0.0.1:{asked.server_port}"
+        await command("top", "--once", "--metrics", given)
+    assert [who is None for who in asked.asking] == [False]
+    assert other.asking == [None]
+
+
 def process(*counts: float, failed: float = 0) -> Process:
     """Restores that were ok, and their ages: how many up to 1 second, up to 5, and altogether."""
     ages = dict(zip(("1.0", "5.0", "+Inf"), counts, strict=True))
@@ -178,6 +228,16 @@ def test_what_happened_between_two_readings() -> None:
     assert change.age(0.5) == 3.0
     (anew,) = activities(Comparison([process(1, 2, 2)], {"a": process(10, 10, 10)}, 10.0))
     assert (anew.restores, anew.failures) == (2, {})
+
+
+@pytest.mark.parametrize(("lived", "restores"), [(5.0, 20), (HOUR, 0)])
+def test_a_process_that_was_not_read_before(lived: float, restores: float) -> None:
+    """Its counts are of the compared time where it started in it; else they are of its whole life, and do not count."""
+    started = Sample(PROCESS_STARTED, {}, time.time() - lived)
+    seen = replace(process(10, 20, 20), samples=(*process(10, 20, 20).samples, started))
+    for before in ({}, {"a": Process("a")}):
+        (change,) = activities(Comparison([seen], before, 60.0))
+        assert change.restores == restores
 
 
 def test_all_processes_as_one() -> None:

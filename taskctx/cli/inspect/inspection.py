@@ -79,7 +79,9 @@ async def inspect_task(server: Server, located: Located) -> Inspection:
     """Read a task's snapshot, and Docket's records of the task."""
     docket = server.docket(located.docket)
     records = await server.ask([partial(_hmget, docket.runs_key(key)) for key in located.task_keys])
-    runs = tuple(_run(key, record) for key, record in zip(located.task_keys, records, strict=True) if record[0])
+    # the answer is an exception where the key holds another type than a hash
+    known = [each for each in zip(located.task_keys, records, strict=True) if isinstance(each[1], list) and each[1][0]]
+    runs = tuple(_run(key, record) for key, record in known)
     now = time.time() + await server.clock_offset()
     stored: Stored | None = None
     if located.redis_key:

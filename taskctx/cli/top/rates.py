@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -48,12 +49,24 @@ class Activity:
 
 def activities(comparison: Comparison) -> list[Activity]:
     """The activity of each process that is down or has taskctx."""
-    nothing = Process("")
     return [
-        _activity(each, comparison.before.get(each.instance, nothing))
+        _activity(each, _before(each, comparison))
         for each in comparison.now
         if each.down is not None or each.has_taskctx
     ]
+
+
+def _before(process: Process, comparison: Comparison) -> Process:
+    """The earlier reading of a process; an empty one where all of its counts are of the compared time.
+
+    A process that was not read then, and has run for longer, is compared with itself: its counts are of its whole life.
+    """
+    earlier = comparison.before.get(process.instance)
+    if earlier is not None and earlier.samples:
+        return earlier
+    if comparison.seconds is None or process.started is None:
+        return Process("")
+    return process if time.time() - process.started > comparison.seconds else Process("")
 
 
 def altogether(found: Iterable[Activity]) -> Activity:
