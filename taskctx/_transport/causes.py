@@ -73,6 +73,10 @@ class Cause(Enum):
         "the Redis server's certificate is not signed by an authority that this process trusts",
         "Name that authority's certificate in the docket's URL: rediss://HOST:PORT/0?ssl_ca_certs=/path/to/ca.pem",
     )
+    NOT_STRICT = (
+        "the Redis server's certificate, or its authority's, breaks RFC 5280, which Python 3.13 and later check",
+        "Find the rule with `openssl verify -x509_strict -CAfile ca.pem server.pem`, and issue the certificate again",
+    )
     EXPIRED = (
         "the Redis server's certificate is not valid today",
         "Renew it, or set the clock of this host",
@@ -243,14 +247,17 @@ def _broke_as_it_was_opened(error: BaseException) -> bool:
     return isinstance(error, redis_errors.ConnectionError) and any(name.startswith("on_connect") for name in names)
 
 
-_NOT_VALID_TODAY, _OTHER_HOST = {9, 10}, {62, 64}
-"""OpenSSL's error numbers (X509_V_ERR_...): not yet valid and expired; another host name and another address."""
+_NOT_VALID_TODAY, _OTHER_HOST, _NOT_STRICT = {9, 10}, {62, 64}, range(80, 95)
+"""OpenSSL's error numbers (X509_V_ERR_...): not yet valid and expired; another host name and another address; checks
+that X509_V_FLAG_X509_STRICT adds."""
 
 
 def _of_tls(error: ssl.SSLError) -> Cause:
     if isinstance(error, ssl.SSLCertVerificationError):
         if error.verify_code in _NOT_VALID_TODAY:
             return Cause.EXPIRED
+        if error.verify_code in _NOT_STRICT:
+            return Cause.NOT_STRICT
         return Cause.OTHER_HOST if error.verify_code in _OTHER_HOST else Cause.UNTRUSTED
     reason = error.reason or ""
     if error.library in {"X509", "PEM"} or reason in {"PEM_LIB", "EE_KEY_TOO_SMALL", "KEY_VALUES_MISMATCH"}:

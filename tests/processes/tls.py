@@ -23,6 +23,18 @@ from cryptography.x509.oid import NameOID
 
 HERE = x509.IPAddress(ip_address("127.0.0.1"))
 
+_SIGNS_CERTIFICATES = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -33,26 +45,45 @@ class Pair:
 
 
 class Authority:
-    """Signs certificates, into files of a directory."""
+    """Signs certificates, into files of a directory; ``strict`` ones have all that RFC 5280 demands."""
 
-    def __init__(self, directory: Path, name: str = "authority") -> None:
+    def __init__(self, directory: Path, name: str = "authority", *, strict: bool = True) -> None:
         self._directory = directory
         self._name = _name(name)
         self._key = ec.generate_private_key(ec.SECP256R1())
+        self._strict = strict
         self.file = directory / f"{name}.pem"
-        builder = _builder(self._name, self._name, self._key, timedelta(days=1))
+        builder = self._builder(self._name, self._key, timedelta(days=1))
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        if strict:
+            builder = builder.add_extension(_SIGNS_CERTIFICATES, critical=True)
         self.file.write_bytes(builder.sign(self._key, SHA256()).public_bytes(Encoding.PEM))
 
     def issue(self, name: str, host: x509.GeneralName = HERE, life: timedelta = timedelta(days=1)) -> Pair:
         """A certificate for a host, which is valid for so long from now; a negative life is over."""
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = _builder(_name(name), self._name, key, life)
+        builder = self._builder(_name(name), key, life)
         builder = builder.add_extension(x509.SubjectAlternativeName([host]), critical=False)
         pair = Pair(self._directory / f"{name}.pem", self._directory / f"{name}.key")
         pair.certificate.write_bytes(builder.sign(self._key, SHA256()).public_bytes(Encoding.PEM))
         pair.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return pair
+
+    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, life: timedelta) -> x509.CertificateBuilder:
+        now = datetime.now(UTC)
+        builder = x509.CertificateBuilder(
+            subject_name=subject,
+            issuer_name=self._name,
+            public_key=key.public_key(),
+            serial_number=x509.random_serial_number(),
+            not_valid_before=now - timedelta(days=2),
+            not_valid_after=now + life,
+        )
+        if not self._strict:
+            return builder
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        return builder.add_extension(issuer, critical=False).add_extension(identifier, critical=False)
 
 
 @asynccontextmanager
@@ -92,17 +123,3 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 def _name(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-
-
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, life: timedelta
-) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
-    return x509.CertificateBuilder(
-        subject_name=subject,
-        issuer_name=issuer,
-        public_key=key.public_key(),
-        serial_number=x509.random_serial_number(),
-        not_valid_before=now - timedelta(days=2),
-        not_valid_after=now + life,
-    )

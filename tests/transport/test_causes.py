@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import shutil
 import socket
+import ssl
+import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -118,6 +121,25 @@ async def test_why_tls_does_not_come_about(cause: Cause, world: World, caplog: p
     """Each way is told by the error that is raised and by the log, and by the doctor with what to do."""
     async with CASES[cause](world) as url:
         await told_everywhere(url, cause, caplog)
+
+
+async def test_certificates_that_are_not_strict(
+    own_server: ValkeyServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Python checks more from 3.13 on; older certificates of a private authority then need to be issued again."""
+    authority = Authority(tmp_path, strict=False)
+    context = ssl.create_default_context(cafile=authority.file)
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    assert own_server.port is not None
+    async with speaking_tls(own_server.port, authority.issue("server")) as port:
+        with pytest.raises(ssl.SSLCertVerificationError) as raised:
+            await asyncio.open_connection("127.0.0.1", port, ssl=context)
+        error = RedisConnectionError()
+        error.__context__ = raised.value
+        assert cause_of(error) is Cause.NOT_STRICT
+        if sys.version_info >= (3, 13):
+            url = f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={quote(str(authority.file))}"
+            await told_everywhere(url, Cause.NOT_STRICT, caplog)
 
 
 async def test_a_client_without_the_certificate_that_is_wanted(world: World) -> None:
