@@ -12,6 +12,7 @@ from pydantic_core import from_json, to_json
 
 from ..errors import CaptureError, ConfigurationError, InvalidArgument, InvalidType, Reason
 from .resets import Resets
+from .token import MASKED
 
 
 class CarriedVar(Protocol):
@@ -159,9 +160,16 @@ def _as_json(adapter: TypeAdapter[Any], value: Any) -> bytes | None:
 
 
 def _dumped(adapter: TypeAdapter[Any], value: Any) -> bytes:
-    """The JSON that :func:`_loaded` reads: with the names of fields, and without what a model computes of them."""
+    """The JSON that :func:`_loaded` reads: with the names of fields, and without what a model computes of them.
+
+    Raises:
+        ValueError: pydantic cannot write the value, or hides a part of it (SecretStr).
+    """
     # without the adapter's own frames
-    return adapter.serializer.to_json(value, by_alias=False, round_trip=True, warnings="error")
+    dumped = adapter.serializer.to_json(value, by_alias=False, round_trip=True, warnings="error")
+    if MASKED.encode() in dumped:
+        raise ValueError
+    return dumped
 
 
 def _loaded(adapter: TypeAdapter[Any], value: Any) -> Any:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import InvalidArgument, InvalidType, Reason, SnapshotError
+
+MASKED: Final = '"**********"'
+"""What pydantic writes as JSON in place of a SecretStr: a worker would restore the asterisks."""
 
 
 class AccessToken(BaseModel):
@@ -85,7 +88,9 @@ class Credential:
             token = AccessToken.model_validate_json(json)
             if "|" in token.client_id:
                 raise ambiguous_client()
-            return cls(token, json if type(value) is AccessToken else token.model_dump_json())
+            if MASKED not in json:
+                return cls(token, json if type(value) is AccessToken else token.model_dump_json())
+            faults = "a value that is hidden (SecretStr)"
         except ValidationError as error:
             faults = ", ".join(sorted({str(problem["loc"][0]) for problem in error.errors() if problem["loc"]}))
         except InvalidArgument:

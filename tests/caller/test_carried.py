@@ -181,7 +181,13 @@ def test_a_value_of_another_type_is_not_the_default(carry: Carry, default: objec
 
 @pytest.mark.parametrize(
     ("type_", "value"),
-    [(Any, Unjsonable()), (Any, b"\xff" + secret("bytes").encode()), (int, secret("text")), (UUID, [secret("text")])],
+    [
+        (Any, Unjsonable()),
+        (Any, b"\xff" + secret("bytes").encode()),
+        (int, secret("text")),
+        (UUID, [secret("text")]),
+        (list[pydantic.SecretStr], [pydantic.SecretStr(secret("hidden"))]),
+    ],
 )
 def test_a_value_that_has_no_json_names_the_variable_only(carry: Carry, type_: Any, value: object) -> None:
     """The error is ours, is raised at capture, and shows nothing of the value."""

@@ -139,6 +139,18 @@ def test_a_token_whose_attribute_raises_is_refused_by_attribute() -> None:
     assert MARKER not in str(caught.value)
 
 
+class HiddenToken(pydantic.BaseModel):
+    token: pydantic.SecretStr
+    client_id: str
+
+
+def test_a_model_that_hides_its_token_is_refused() -> None:
+    """Pydantic writes asterisks in the token's place, and these would be restored."""
+    theirs = HiddenToken(token=pydantic.SecretStr(secret("token")), client_id="reports-app")
+    with pytest.raises(InvalidType, match=r"HiddenToken is at fault in: a value that is hidden \(SecretStr\)$"):
+        AccessToken.coerce(theirs)
+
+
 def test_a_model_that_has_no_json_is_refused() -> None:
     """A claim that JSON cannot hold could not be carried."""
     theirs = McpToken(token=secret("token"), client_id="reports-app", scopes=[], claims={"raw": b"\xff"})
