@@ -131,3 +131,15 @@ async def test_what_the_user_of_servers_and_workers_may_not_do(server: ValkeySer
             assert redis.dbsize() == before
     assert FINDINGS[less] in " ".join(ended.out.split())
     assert "TypeError" not in ended.out
+
+
+@pytest.mark.parametrize("more", ["", "+acl"])
+async def test_a_user_of_one_docket_is_not_judged_by_keys_of_none(server: ValkeyServer, more: str) -> None:
+    """Without --docket the doctor knows no key that the user should reach; that is no fault of the user's."""
+    async with Docket(name=f"test-{uuid4()}", url=server.connection_url) as docket:
+        await order(docket)
+        commands = " ".join(f"+{name}" for name in (*DOCKETS_COMMANDS, *EXTRA_COMMANDS))
+        ended = await command("doctor", "--url", url_of(server, f"~{docket.name}:* &* {commands} {more}"))
+    shown = " ".join(ended.out.split())
+    assert "this user may reach some keys only" in shown
+    assert REFUSES not in shown

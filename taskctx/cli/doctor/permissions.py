@@ -43,6 +43,11 @@ async def check_permissions(server: Server, dockets: Sequence[str]) -> Finding:
         tried = {command: words for command, words in commands.items() if command in _ONLY_TRIED}
         refused, commands = await server.refuses(list(tried.values())), tried
     names = {command for command, is_refused in zip(commands, refused, strict=True) if is_refused}
+    if not name and names == {command for command in commands if "{key}" in _ASKED[command]}:
+        return not_looked(
+            "permissions",
+            "this user may reach some keys only: name a docket of its own with --docket to have them seen",
+        )
     return _judged(names, "asked" if len(commands) == len(_ASKED) else "tried")
 
 
