@@ -30,7 +30,7 @@ def inspect(
     docket: Annotated[
         list[str] | None, typer.Option(help="Look on this docket only; may be repeated.", show_default=False)
     ] = None,
-    limit: Annotated[int, typer.Option(min=1000, help="How many keys of the server to search, about.")] = 1_000_000,
+    limit: Annotated[int, typer.Option(min=1000, help="How many keys with this id to look at, about.")] = 1_000_000,
     *,
     reveal: Annotated[bool, typer.Option("--reveal", help="Show the caller's token and all other values.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before revealing.")] = False,
