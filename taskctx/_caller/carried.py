@@ -121,10 +121,10 @@ def _captured(carried: _Carried) -> tuple[str, Any] | None:
     try:
         if value is _UNSET or value is (None if carried.required else carried.default):
             return None
-        dumped = _dumped(carried.adapter, value)
+        value = _dumped(carried.adapter, value)
         # compare as JSON, because in Python 0, 0.0 and False are equal
-        is_default = dumped == carried.default_json and not carried.required
-        return None if is_default else (carried.name, from_json(dumped))
+        is_default = value == carried.default_json and not carried.required
+        return None if is_default else (carried.name, from_json(value))
     except _NOT_JSON:
         raise CaptureError(
             f"the carried variable {carried.name!r} holds a value that its type cannot write as JSON; "
@@ -165,11 +165,15 @@ def _dumped(adapter: TypeAdapter[Any], value: Any) -> bytes:
     Raises:
         ValueError: pydantic cannot write the value, or hides a part of it (SecretStr).
     """
-    # without the adapter's own frames
-    dumped = adapter.serializer.to_json(value, by_alias=False, round_trip=True, warnings="error")
-    if MASKED.encode() in dumped:
-        raise ValueError
-    return dumped
+    try:
+        # without the adapter's own frames
+        value = adapter.serializer.to_json(value, by_alias=False, round_trip=True, warnings="error")
+        if MASKED.encode() in value:
+            raise ValueError
+        return value
+    finally:
+        # error reporters send the locals of every frame that an exception passes
+        del value
 
 
 def _loaded(adapter: TypeAdapter[Any], value: Any) -> Any:
