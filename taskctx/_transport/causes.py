@@ -247,18 +247,16 @@ def _broke_as_it_was_opened(error: BaseException) -> bool:
     return isinstance(error, redis_errors.ConnectionError) and any(name.startswith("on_connect") for name in names)
 
 
-_NOT_VALID_TODAY, _OTHER_HOST, _NOT_STRICT = {9, 10}, {62, 64}, range(80, 95)
-"""OpenSSL's error numbers (X509_V_ERR_...): not yet valid and expired; another host name and another address; checks
+_OF_VERIFY_CODE = {9: Cause.EXPIRED, 10: Cause.EXPIRED, 62: Cause.OTHER_HOST, 64: Cause.OTHER_HOST} | dict.fromkeys(
+    range(80, 95), Cause.NOT_STRICT
+)
+"""By OpenSSL's error numbers (X509_V_ERR_...): not yet valid and expired; another host name and another address; checks
 that X509_V_FLAG_X509_STRICT adds."""
 
 
 def _of_tls(error: ssl.SSLError) -> Cause:
     if isinstance(error, ssl.SSLCertVerificationError):
-        if error.verify_code in _NOT_VALID_TODAY:
-            return Cause.EXPIRED
-        if error.verify_code in _NOT_STRICT:
-            return Cause.NOT_STRICT
-        return Cause.OTHER_HOST if error.verify_code in _OTHER_HOST else Cause.UNTRUSTED
+        return _OF_VERIFY_CODE.get(error.verify_code, Cause.UNTRUSTED)
     reason = error.reason or ""
     if error.library in {"X509", "PEM"} or reason in {"PEM_LIB", "EE_KEY_TOO_SMALL", "KEY_VALUES_MISMATCH"}:
         return Cause.FILE_CONTENT
