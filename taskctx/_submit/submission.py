@@ -206,18 +206,20 @@ class Submission:
 
     async def reserve_contested(self) -> None:
         """Reserve a key that holds a snapshot: of a live task, of an ended task, or of a task about to be scheduled."""
-        while True:
-            stored, record = await commands.look(self.connection, self.redis_key, self.record_key)
-            if record.live:
-                self.standing = Standing.DEFERRED
-                return
-            if stored is not None and await self._is_in_flight(stored):
-                await asyncio.sleep(POLL_INTERVAL)
-                continue
-            expected = None if stored is None else stored.value
-            if await self._swap(expected, self.value, self.ttl):
-                self.standing, self.previous, self.generation = Standing.OVER_EARLIER, stored, record.generation
-                return
+        # a batch does this in other asyncio tasks: their retries do not see its deadline, which would take their cause
+        with Deadline(self.connection.timers, self.origin.runtime.settings.backend_timeout):
+            while True:
+                stored, record = await commands.look(self.connection, self.redis_key, self.record_key)
+                if record.live:
+                    self.standing = Standing.DEFERRED
+                    return
+                if stored is not None and await self._is_in_flight(stored):
+                    await asyncio.sleep(POLL_INTERVAL)
+                    continue
+                expected = None if stored is None else stored.value
+                if await self._swap(expected, self.value, self.ttl):
+                    self.standing, self.previous, self.generation = Standing.OVER_EARLIER, stored, record.generation
+                    return
 
     async def reserve_over(self) -> None:
         """Store the snapshot of a replacing task; remember the earlier value, to store it again on failure."""

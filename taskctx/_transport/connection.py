@@ -127,6 +127,8 @@ class Connection:
     async def server_time(self) -> float:
         """The current time by the server's clock, in seconds since the epoch, so that two hosts can compare times.
 
+        Ask within a deadline: the question has none of its own.
+
         The server is asked once a minute; in between, this is the local clock plus the last difference.  Where the
         server refuses to tell its time, it is the local clock.
         """

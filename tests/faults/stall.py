@@ -1,4 +1,4 @@
-"""An event loop that stands still just when an operation has asked the server."""
+"""An event loop that stands still just as an operation begins."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from taskctx.operations import Operation
 class Stall:
     """Blocks the event loop once an operation of a kind has begun, and again and again.
 
-    It is an observer, so that a stall always meets an operation: what has begun has asked the server before the loop
-    goes on to the stall.
+    It is an observer, so that a stall always meets an operation.  What travels together may ask the server only after
+    the stall.
 
     Args:
         kind: of operation.
