@@ -11,8 +11,8 @@ from typing import cast
 from ..errors import Reason, TaskContextError
 from .causes import cause_of
 
-TURNS = 10
-"""More turns of the event loop than an answer needs from the socket to the waiting task."""
+EXTENSIONS = 10
+"""How often a deadline is extended.  An answer needs fewer turns of the event loop from the socket to the task."""
 
 
 class BackendError(TaskContextError):
@@ -52,7 +52,7 @@ class Deadline:
         self.task = cast("asyncio.Task[object]", asyncio.current_task(timer.loop))
         self._cancelling = self.task.cancelling()
         self._expired = False
-        self._extension: asyncio.Handle | None = None
+        self._extension: asyncio.TimerHandle | None = None
         self.at = timer.loop.time() + timer.seconds
         timer.deadlines[self] = None
         if not timer.armed:
@@ -71,20 +71,19 @@ class Deadline:
             # the failure before the last retry is behind this error
             raise BackendError(Reason.BACKEND_TIMEOUT, error) from None
 
-    def extend(self, loop: asyncio.AbstractEventLoop) -> None:
-        """At the deadline, wait once more for the time by which the event loop is late.
+    def extend(self, loop: asyncio.AbstractEventLoop, extensions: int = EXTENSIONS) -> None:
+        """At the deadline, wait once more for the time by which the event loop is late, so many times.
 
-        That time is close to zero, unless the loop was blocked.
+        That time is close to zero, unless the loop was blocked.  An operation that takes several round trips, such as
+        one whose script must be loaded, waits for its server again after each stall.
         """
-        self._extension = loop.call_at(2 * loop.time() - self.at, self._expire, loop, TURNS, context=Context())
-
-    def _expire(self, loop: asyncio.AbstractEventLoop, turns: int) -> None:
-        """Cancel the task after so many turns of the loop, because the loop may have been blocked again."""
-        self._expired = not turns
+        self._expired = not extensions
         if self._expired:
             self.task.cancel()
-        else:
-            self._extension = loop.call_soon(self._expire, loop, turns - 1, context=Context())
+            return
+        now = loop.time()
+        self.at = now + (now - self.at)
+        self._extension = loop.call_at(self.at, self.extend, loop, extensions - 1, context=Context())
 
 
 class Timer:

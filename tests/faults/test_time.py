@@ -152,12 +152,13 @@ async def test_stalled_submitter(case: Case) -> None:
 
 @pytest.mark.parametrize("kind", [Save, Restore], ids=["save", "restore"])
 async def test_stalls_are_not_the_servers(case: Case, stage: Stage, kind: type[Operation]) -> None:
-    """A stall during a save or a restore to which the server had answered in time.
+    """Stalls during a save or a restore to which the server answers in time.
 
-    Nothing is refused: the answer is there when the loop goes on.
+    Nothing is refused: the answer is there when the loop goes on.  It stands still again before the next round trip
+    can end: the first to use a script must load it.
     """
     await stage.as_caller(stage.next_number(), 0, stage.add)
-    stage.configure(Stall(kind, LONG_STALL), backend_timeout=LONG_BOUND)
+    stage.configure(Stall(kind, LONG_STALL, times=2), backend_timeout=LONG_BOUND)
     await stage.as_caller(stage.next_number(), 0, stage.add)
     await stage.work_off()
     assert case.ledger.refresh().ended == 2

@@ -176,6 +176,14 @@ async def test_a_loop_that_stands_still_again(deadline: Deadlines) -> None:
         assert await answer == "in time"
 
 
+async def test_a_loop_that_stands_still_before_each_of_several_answers(deadline: Deadlines) -> None:
+    """As where a script must be loaded before it is run: each stall gives the server its time again."""
+    with deadline():
+        for _ in range(4):
+            time.sleep(3 * SHORT)  # noqa: ASYNC251 - what is tested
+            await asyncio.sleep(SHORT / 10)  # a round trip, for which the loop must wait
+
+
 async def test_a_cancellation_after_the_loop_stood_still(deadline: Deadlines) -> None:
     """Before the extension is over, it is somebody else's."""
     loop = asyncio.get_running_loop()
@@ -192,7 +200,7 @@ async def test_a_cancellation_after_the_loop_stood_still(deadline: Deadlines) ->
 
 
 async def test_it_ends_all_the_same(deadline: Deadlines) -> None:
-    """A stall extends a deadline once."""
+    """A stall extends a deadline by its own length."""
 
     async def stalled() -> None:
         with deadline():
