@@ -180,7 +180,7 @@ def message_carrier() -> dict[str, str] | None:
     current = span.get_span_context()
     if is_traced and (current.trace_flags.sampled or not current.is_valid):
         return None
-    return current_trace() if TRACEPARENT in fields else {}
+    return current_trace() if current.is_valid and TRACEPARENT in fields else {}
 
 
 @lru_cache(maxsize=4)

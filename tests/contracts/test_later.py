@@ -159,3 +159,25 @@ async def test_when_the_time_is_over_the_error_says_what_it_was(
         with ADA.bound(), pytest.raises(taskctx.SaveError, match="busy with somebody's script") as raised:
             await taskctx.add(docket, note)()
     assert raised.value.reason is taskctx.Reason.BACKEND_ERROR
+
+
+async def test_a_batch_under_a_key_in_use_says_what_it_was(
+    own_server: ValkeyServer, admin: Redis, registry: CollectorRegistry
+) -> None:
+    """Also where the server says "later" only after the batch has begun, while the key's other submitter is waited for."""
+    taskctx.configure(registry=registry, backend_timeout=3)
+    async with opened(own_server) as docket:
+        with ADA.bound():
+            earlier = await taskctx.add(docket, note, key="in use")()
+            await docket.cancel(earlier.key)
+            calls = [docket.call(note, key=key)() for key in ("in use", "free")]
+            adding = asyncio.create_task(taskctx.add_many(docket, calls))
+        await wait_until(lambda: is_saved(admin, "free"))
+        async with replica(admin):
+            with pytest.raises(taskctx.SaveError, match="replica") as raised:
+                await adding
+    assert raised.value.reason is taskctx.Reason.BACKEND_ERROR
+
+
+async def is_saved(admin: Redis, task_id: str) -> bool:
+    return bool(await admin.keys(f"*{task_id}*"))
