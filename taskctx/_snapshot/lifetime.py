@@ -31,4 +31,5 @@ def seconds_until(when: datetime | None) -> float:
     """Seconds from now until ``when``; 0 when ``when`` is past or None."""
     if when is None:
         return 0.0
-    return max(0.0, (when - datetime.now(when.tzinfo or UTC)).total_seconds())
+    # by UTC: the difference of two times in the same zone ignores a change of its clocks between them
+    return max(0.0, (when - datetime.now(UTC)).total_seconds())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from types import TracebackType
 from typing import Any
 
@@ -85,6 +85,34 @@ async def test_a_submitted_task(
     execution = await taskctx.add(docket, task, when=when, ttl=outlives)()
 
     assert await ttl(docket, execution) == about(expected)
+
+
+class ClocksGoBack(tzinfo):
+    """A zone whose summer ends tomorrow."""
+
+    _end = datetime.now(UTC).replace(tzinfo=None) + timedelta(days=1)
+
+    def utcoffset(self, at: datetime | None) -> timedelta:
+        return timedelta(hours=1) + self.dst(at)
+
+    def dst(self, at: datetime | None) -> timedelta:
+        assert at is not None
+        return timedelta(hours=at.replace(tzinfo=None) < self._end)
+
+    def tzname(self, at: datetime | None) -> str:
+        return "clocks go back"
+
+
+async def test_a_task_beyond_a_change_of_the_clocks(docket: Docket) -> None:
+    """The hour that the clocks are put back by is waited for too."""
+
+    async def task() -> None:
+        """Never runs here."""
+
+    when = (datetime.now(UTC) + timedelta(days=2)).astimezone(ClocksGoBack())
+    execution = await taskctx.add(docket, task, when=when, ttl=120)()
+
+    assert await ttl(docket, execution) == about(2 * DAY + 120)
 
 
 async def test_the_settings_say_how_long(docket: Docket, registry: CollectorRegistry) -> None:
