@@ -238,6 +238,7 @@ async def _save_all(
 
 async def _store_all(docket: Docket, submissions: Sequence[Submission], chunk_size: int) -> None:
     runtime, connection = submissions[0].origin.runtime, connection_of(docket)
+    first = _first_under_each_key(submissions)
     try:
         with observe(Save(docket_name=docket.name, count=len(submissions)), runtime) as operation:
             try:
@@ -245,9 +246,9 @@ async def _store_all(docket: Docket, submissions: Sequence[Submission], chunk_si
                     stored_at = await connection.server_time()
                     for submission in submissions:
                         submission.encode(stored_at)
-                for start in range(0, len(submissions), chunk_size):
+                for start in range(0, len(first), chunk_size):
                     with Deadline(connection.timers, runtime.settings.backend_timeout):
-                        await _reserve_all(submissions[start : start + chunk_size])
+                        await _reserve_all(first[start : start + chunk_size])
             finally:
                 submissions[0].describe(operation)
                 operation.sizes = [len(each.value) for each in submissions if each.value is not None]
@@ -271,16 +272,20 @@ def _is_captured(origin: Origin, submissions: Sequence[Submission]) -> bool:
     return True
 
 
-async def _reserve_all(submissions: Sequence[Submission]) -> None:
-    """Do :meth:`Submission.reserve` for a batch in one round trip; a task whose key is in use needs more."""
-    # of two tasks with the same key, Docket will schedule the first
+def _first_under_each_key(submissions: Sequence[Submission]) -> list[Submission]:
+    """The tasks of a batch that Docket will schedule.  The others defer to the first task under their key."""
     first: dict[str, Submission] = {}
     for submission in submissions:
         if first.setdefault(submission.redis_key, submission) is not submission:
             submission.standing = Standing.DEFERRED
-    entries = [(key, each.value or b"", each.ttl) for key, each in first.items()]
+    return list(first.values())
+
+
+async def _reserve_all(submissions: Sequence[Submission]) -> None:
+    """Do :meth:`Submission.reserve` for a batch in one round trip; a task whose key is in use needs more."""
+    entries = [(each.redis_key, each.value or b"", each.ttl) for each in submissions]
     free = await commands.put_all_new(submissions[0].connection, entries)
-    contested = [each.reserve_contested() for each, is_free in zip(first.values(), free, strict=True) if not is_free]
+    contested = [each.reserve_contested() for each, is_free in zip(submissions, free, strict=True) if not is_free]
     # wait for all before the first error is raised: after it, _save_all removes the stored snapshots
     for error in filter(None, await asyncio.gather(*contested, return_exceptions=True)):
         raise error

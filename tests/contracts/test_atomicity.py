@@ -476,6 +476,24 @@ async def test_duplicates_of_a_batch(docket: Docket, worker: Worker) -> None:
     ]
 
 
+async def test_duplicates_of_a_batch_that_travel_apart(docket: Docket, worker: Worker) -> None:
+    """In chunks of their own, and due at the same moment: the first wins, and the others know."""
+    seen: list[tuple[int, Sight]] = []
+
+    async def task(number: int) -> None:
+        seen.append((number, look()))
+
+    now = datetime.now(UTC)
+    calls = [docket.call(task, when=now, key="1")(number) for number in range(3)]
+    with ADA.bound():
+        executions = await taskctx.add_many(docket, calls, chunk_size=1)
+    await worker.run_until_finished()
+
+    already = Disposition.ALREADY_SCHEDULED
+    assert [execution.disposition for execution in executions] == [Disposition.SCHEDULED, already, already]
+    assert seen == [(0, ADA.sight)]
+
+
 async def test_struck_tasks_of_a_batch(docket: Docket, worker: Worker) -> None:
     """Those leave nothing; the others run with their caller."""
     seen: list[tuple[str, Sight]] = []
