@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -29,8 +28,6 @@ class FastMCPCallers:
     So inside of a request, a bound caller counts only if it was bound in the same request.
     """
 
-    _latest: ContextVar[_RequestCaller | None] = ContextVar("taskctx_fastmcp_caller", default=None)
-
     def bind(self, caller: Caller) -> Caller:
         request = _request()
         if request is None:
@@ -50,11 +47,8 @@ class FastMCPCallers:
         request = _request()
         if request is None or (isinstance(bound, _RequestCaller) and bound.request is request):
             return bound
-        latest = self._latest.get()
-        if latest is None or latest.request is not request:
-            latest = _caller(request)
-            self._latest.set(latest)
-        return latest
+        # read anew: within a request, FastMCP's session and server are known later, and a mounted server is another
+        return _caller(request)
 
 
 class SeenHeaders(Mapping[str, str]):
@@ -74,9 +68,9 @@ class SeenHeaders(Mapping[str, str]):
         return _upstream.get_http_headers()
 
 
-def request_id(headers: Mapping[str, str], fallback: str | None) -> str | None:
-    """The HTTP request's id where it has one, else the id of the JSON-RPC message."""
-    return headers.get(REQUEST_ID) or fallback
+def request_id(headers: Mapping[str, str], message_id: str | int | None) -> str | None:
+    """The HTTP request's id where it has one, else the id of the JSON-RPC message, which may be a number."""
+    return headers.get(REQUEST_ID) or (None if message_id is None else str(message_id))
 
 
 def current_credential() -> Credential | None:

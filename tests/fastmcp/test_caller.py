@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import logging
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
 import pytest
+from fastmcp import FastMCP
+from fastmcp.server.middleware import Middleware, MiddlewareContext
 
 import taskctx
 from taskctx._caller.carried import stop_carrying
+from taskctx.logs import TaskContextFilter
 from tests.fastmcp.conftest import Service
 from tests.fastmcp.installed import has_legs
 from tests.fastmcp.server import ADA, BOB, LOCALE, mark
@@ -54,6 +63,71 @@ async def test_a_plain_docket_task_carries_the_mcp_caller(service: Service) -> N
     assert seen["token"] == mark(ADA)
     assert (seen["scope"], seen["key_scope"]) == ("mcp-app|ada", "mcp-app|ada")
     assert (seen["tenant"], seen["request_id"]) == ("acme", "r-1")
+
+
+async def submit_plain_of_child(service: Service, *middleware: Middleware) -> dict[str, object]:
+    """What a plain task sees that the tool of a mounted server submitted, in a request without an id of its own."""
+    seen: dict[str, object] = {}
+    child = FastMCP("a child")
+
+    async def plain() -> None:
+        task = taskctx.get_task_context()
+        assert task is not None
+        seen["scope"], seen["request_id"] = taskctx.get_task_scope(), taskctx.get_request_id()
+        seen["has_session"] = taskctx.get_task_session_id() is not None
+        seen["is_of_child"] = taskctx.get_task_server(task.task_id) is child
+
+    async def order() -> None:
+        await taskctx.add(service.docket, plain)()
+
+    child.tool(order)
+    service.mcp.mount(child, namespace="plain")
+    for each in middleware:
+        service.mcp.add_middleware(each)
+    async with service.client(headers={}) as client:
+        await client.call_tool("plain_order")
+    await service.work()
+    return seen
+
+
+async def test_a_request_without_an_id_has_its_messages(service: Service) -> None:
+    """A number in the protocol, and text in the snapshot of a plain task."""
+    seen = await submit_plain_of_child(service)
+
+    assert isinstance(seen.pop("request_id"), str)
+    assert seen == {"scope": "mcp-app|ada", "has_session": True, "is_of_child": True}
+
+
+@contextmanager
+def logged(name: str) -> Generator[None]:
+    """Lines of this logger have the ids of their request."""
+    logger, handler = logging.getLogger(name), logging.StreamHandler(io.StringIO())
+    handler.addFilter(TaskContextFilter())
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+
+
+class Logging(Middleware):
+    """A log line for each tool call, before the tool's own server is known."""
+
+    async def on_call_tool(self, context: MiddlewareContext[Any], call_next: Any) -> Any:
+        logging.getLogger("a_server").info("called")
+        return await call_next(context)
+
+
+@pytest.mark.parametrize(("logger", "middleware"), [("fastmcp", ()), ("a_server", (Logging(),))])
+async def test_a_log_line_takes_nothing_from_its_request(service: Service, logger: str, middleware: Any) -> None:
+    """One that FastMCP writes before it knows the session, and one that is written around a mounted server's tool."""
+    with logged(logger):
+        seen = await submit_plain_of_child(service, *middleware)
+
+    assert (seen["has_session"], seen["is_of_child"]) == (True, True)
 
 
 @has_legs
