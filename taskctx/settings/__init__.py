@@ -130,10 +130,10 @@ class Settings(BaseSettings):
     server_registry_size: int = Field(default=10_000, ge=1)
     """The most entries of a registry; the oldest are removed first."""
 
-    backend_timeout: float = Field(default=5.0, gt=0)
+    backend_timeout: float = Field(default=5.0, gt=0, allow_inf_nan=False)
     """How long the Redis commands of one save or restore may take, retries included."""
 
-    refresh_timeout: float = Field(default=5.0, gt=0)
+    refresh_timeout: float = Field(default=5.0, gt=0, allow_inf_nan=False)
     """How long the ``refresh_token`` hook may take."""
 
     metrics: bool = True
