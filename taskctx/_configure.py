@@ -62,7 +62,11 @@ def configure(
         ConfigurationError: a setting has no valid value; the message names the setting and never quotes the value.
         InvalidType: an argument has the wrong type; ``refresh_token`` must be async.
     """
-    loaded = load_settings(**settings)
+    try:
+        loaded = load_settings(**settings)
+    finally:
+        # error reporters send the locals of every frame that an exception passes: the keys may be among these
+        del settings
     check_telemetry(registry, tracer_provider)
     more, names = checked_observers(observers), [docket_names] if isinstance(docket_names, str) else list(docket_names)
     checked_hook(refresh_token)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from difflib import get_close_matches
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, TypedDict, cast
@@ -215,15 +215,19 @@ def load_settings(**overrides: Any) -> Settings:
     Raises:
         ConfigurationError: a setting has no valid value; the message names the variable or argument, never the value.
     """
+    given = frozenset(overrides)
     try:
         return Settings(**overrides)
     except ValidationError as error:
         problems = [(str(problem["loc"][0]), problem["msg"]) for problem in error.errors()]
-    raise ConfigurationError("; ".join(_describe(name, message, overrides) for name, message in problems))
+    finally:
+        # error reporters send the locals of every frame that an exception passes: the keys may be among these
+        del overrides
+    raise ConfigurationError("; ".join(_describe(name, message, given) for name, message in problems))
 
 
-def _describe(name: str, message: str, overrides: dict[str, Any]) -> str:
-    source = name if name in overrides else f"{ENVIRONMENT_PREFIX}{name.upper()}"
+def _describe(name: str, message: str, given: Container[str]) -> str:
+    source = name if name in given else f"{ENVIRONMENT_PREFIX}{name.upper()}"
     return f"{source}: {message.removeprefix('Value error, ')}"
 
 

@@ -121,6 +121,17 @@ async def failing(act: Act, docket: Docket, caller: Caller = ADA) -> BaseExcepti
     pytest.fail("it can be done")
 
 
+# ---- configuration ----
+
+
+@pytest.mark.parametrize("wrong", [{"pending_ttl": 0}, {"registry": 5}, {"observers": 5}, {"refresh_token": 5}])
+def test_a_configuration_that_is_wrong(wrong: dict[str, Any]) -> None:
+    """The keys that were given with it."""
+    with pytest.raises(taskctx.TaskContextError) as caught:
+        taskctx.configure(encryption_keys=f"{MARKER}:{generate_key()}", **wrong)
+    assert shown(caught.value) == []
+
+
 # ---- submitters ----
 
 
