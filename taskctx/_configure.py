@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Unpack
@@ -12,7 +11,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 
 from ._caller.headers import header_policy
 from ._caller.token import AccessToken
-from ._runtime import Runtime, make_default_with, use_runtime
+from ._runtime import Runtime, configuring, make_default_with, use_runtime
 from ._snapshot.codec import make_codec
 from ._submit.docket_messages import keep_baggage_out
 from ._worker.credential import RefreshHook, checked_hook
@@ -25,8 +24,6 @@ from .telemetry.observe import docket_seen
 from .telemetry.observers import Observer, Observers, checked_observers, logger
 from .telemetry.tracing import TracingObserver
 
-_lock = threading.RLock()
-"""Re-entrant: a user's logging handler may ask for the runtime while the runtime is made."""
 _made: list[Observer] = []
 """taskctx's own observers in use; their metrics are registered."""
 
@@ -70,7 +67,7 @@ def configure(
     check_telemetry(registry, tracer_provider)
     more, names = checked_observers(observers), [docket_names] if isinstance(docket_names, str) else list(docket_names)
     checked_hook(refresh_token)
-    with _lock:
+    with configuring:
         _close_observers()
         use_runtime(make_runtime(loaded, [*_make_observers(loaded, registry, tracer_provider), *more], refresh_token))
     for name in names:
@@ -133,14 +130,13 @@ def install_defaults() -> None:
     keep_baggage_out()
     make_default_with(_default_runtime)
     watch_unrestored_runs()
-    with suppress(ConfigurationError), _lock:
+    with suppress(ConfigurationError), configuring:
         _make_observers(load_settings(), REGISTRY, None)
 
 
 def _default_runtime() -> Runtime:
-    with _lock:
-        settings = load_settings()
-        return make_runtime(settings, _made or _make_observers(settings, REGISTRY, None), None)
+    settings = load_settings()
+    return make_runtime(settings, _made or _make_observers(settings, REGISTRY, None), None)
 
 
 def _make_observers(

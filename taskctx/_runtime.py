@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from threading import RLock
+from typing import Any, Final, Protocol
 
 from .settings import Settings
 from .telemetry.observers import Observers
@@ -57,6 +58,9 @@ class Runtime:
     refresh_token: Callable[[Any], Awaitable[object]] | None = None
 
 
+configuring: Final = RLock()
+"""Held while a runtime is made and put in force.  Re-entrant: a user's logging handler may ask for it meanwhile."""
+
 _current: Runtime | None = None
 _make_default: Callable[[], Runtime] | None = None
 
@@ -90,6 +94,8 @@ def current_settings() -> Settings:
 def _made() -> Runtime:
     if _make_default is None:
         raise RuntimeError("taskctx was imported in part: import taskctx")
-    made = _make_default()
-    use_runtime(made)
+    with configuring:
+        # another thread may have configured since this one looked
+        made = _current or _make_default()
+        use_runtime(made)
     return made

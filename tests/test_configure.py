@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+import time
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import CollectorRegistry, Counter
 
 import taskctx
-from taskctx._runtime import current_settings
+from taskctx._runtime import current_settings, use_runtime
 from taskctx.operations import Event, Operation
 from tests.secrets import MARKER
 
@@ -169,6 +171,29 @@ def test_observers_of_ones_own_stand_beside_ours() -> None:
     assert [type(event).__name__ for event in watcher.events] == ["RegistrySize"]
     labels = {"docket_name": "", "field": "token", "result": "absent"}
     assert registry.get_sample_value("taskctx_capture_fields_total", labels) == 1
+
+
+def test_a_first_use_in_another_thread_does_not_replace_a_configuration() -> None:
+    """One that began before the configuration was in force."""
+    use_runtime(None)
+    first_use = Thread(target=current_settings)
+
+    def waits() -> bool:
+        frame = sys._current_frames().get(first_use.ident or 0)  # pyright: ignore[reportPrivateUsage]
+        return frame is not None and frame.f_globals["__name__"] in ("taskctx._runtime", "taskctx._configure")
+
+    class Registry(CollectorRegistry):
+        """Is given metrics while ``configure`` is at work."""
+
+        def register(self, collector: Any) -> None:
+            super().register(collector)
+            first_use.start()
+            while first_use.is_alive() and not waits():
+                time.sleep(0)
+
+    settings = taskctx.configure(registry=Registry(), pending_ttl=60)
+    first_use.join()
+    assert current_settings() is settings
 
 
 LATE = """
