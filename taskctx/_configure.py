@@ -117,6 +117,12 @@ def make_observers(
                 "the Prometheus registry has metrics named taskctx_* already: taskctx counts nothing in this process. "
                 "Give it a registry of its own: taskctx.configure(registry=...)"
             )
+        except OSError as error:
+            logger.warning(
+                "the directory in PROMETHEUS_MULTIPROC_DIR cannot be used (%s): taskctx counts nothing in this "
+                "process. Make the directory before the process starts, or unset the variable",
+                error.strerror,
+            )
     observers.append(LogObserver())
     return observers
 

@@ -71,7 +71,8 @@ class PrometheusObserver(Observer):
         *,
         several_processes: bool = DIRECTORY is not None,
     ) -> None:
-        """Raises ValueError where the registry has one of the metrics' names; the registry is then unchanged.
+        """Raises ValueError where the registry has one of the metrics' names, and OSError where the directory of
+        prometheus_client's multiprocess mode cannot be used; the registry is then unchanged.
 
         ``several_processes``: count together with other processes, in prometheus_client's multiprocess mode.
         """

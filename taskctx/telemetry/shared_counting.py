@@ -52,7 +52,9 @@ class SharedCounts:
     """Counts like :class:`PlainCounts`, but much more slowly."""
 
     def __init__(self, metrics: Iterable[Metric], registry: CollectorRegistry) -> None:
-        """Raises ValueError where the registry has one of the metrics' names; the registry is then unchanged."""
+        """Raises ValueError where the registry has one of the metrics' names, and OSError where the directory cannot be
+        used; the registry is then unchanged.
+        """
         if DIRECTORY is not None:
             remove_stale_gauges(Path(DIRECTORY))
         self._registry = registry
@@ -60,7 +62,7 @@ class SharedCounts:
         try:
             for metric in metrics:
                 self._families[metric.name] = _SharedFamily(metric, registry)
-        except ValueError:
+        except (ValueError, OSError):
             self.close()
             raise
 

@@ -645,6 +645,19 @@ print(json.dumps(samples))
 """
 
 
+def test_a_directory_that_cannot_be_used_costs_the_metrics_alone(tmp_path: Path) -> None:
+    """The import says so; contexts travel all the same."""
+    ran = subprocess.run(
+        [sys.executable, "-c", "import taskctx; print(taskctx.TaskContextSnapshot.capture().to_json() != '')"],
+        env={"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "missing"), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout) == (0, "True\n"), ran.stderr
+    assert "PROMETHEUS_MULTIPROC_DIR cannot be used (No such file or directory)" in ran.stderr
+
+
 def test_several_processes_count_together(tmp_path: Path) -> None:
     """prometheus_client's multiprocess mode: counters are summed, each gauge is there once, exemplars hurt nobody."""
     child, parent, values = tmp_path / "child.py", tmp_path / "parent.py", tmp_path / "values"
