@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Container, Iterable, Iterator
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, TypedDict, cast
@@ -248,7 +249,9 @@ def tell_misspelt(prefix: str, settings: Iterable[str]) -> None:
     if new:
         _told.update(new)
         said = (f"{prefix}{name} is no setting of taskctx: did you mean {prefix}{found[name]}?" for name in sorted(new))
-        logger.warning("%s", " ".join(said))
+        # a handler or filter of the user's may raise: no task fails because of a log line
+        with suppress(Exception):
+            logger.warning("%s", " ".join(said))
 
 
 def _misspelt(prefix: str, settings: set[str]) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from ..errors import Reason
 from ..operations import (
@@ -31,7 +31,7 @@ from ..operations import (
     UserNotUnderstood,
 )
 from .names import DOCKETS_ERROR
-from .observers import Observer, logger
+from .observers import OwnObserver, logger
 
 INTERVAL = 10.0
 """Seconds between two lines about the same subject."""
@@ -71,13 +71,12 @@ class _Topic:
     suppressed: int = 0
 
 
-class LogObserver(Observer):
+class LogObserver(OwnObserver):
     """Logs to the logger ``taskctx``: failed and degraded restores, failed captures, saves, schedules and sweeps, tasks
     that were never restored, and refused commands.
     """
 
-    operations: Final = (Capture, Save, Restore, Sweep)
-    reasons_only: Final = True
+    reasons_only = True
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -85,13 +84,16 @@ class LogObserver(Observer):
         self._logged_once: set[object] = set()
         # re-entrant: a finalizer may log while its thread holds the lock
         self._lock = threading.RLock()
-        self.event_counters: dict[type[Event], Callable[[Any], None]] = {
+        self.event_counters = {
             CommandRefused: self._command_refused,
             ContextInherited: self._inherited,
             NotScheduled: self._not_scheduled,
             UnrestoredRead: self._read_unrestored,
             UserNotUnderstood: self._not_understood,
         }
+
+    def wants(self, kind: type[Operation]) -> bool:
+        return issubclass(kind, _Logged)
 
     def on_event(self, event: Event) -> None:
         self.event_counters[type(event)](event)

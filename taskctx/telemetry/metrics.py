@@ -7,9 +7,9 @@ No data from a client or from Redis becomes a label value.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import repeat
-from typing import Any, Final
+from typing import Final
 
 import docket
 from prometheus_client import REGISTRY, CollectorRegistry
@@ -42,7 +42,7 @@ from ..settings import Settings
 from . import names
 from .counting import Counts, Labels, PlainCounts, Series
 from .names import DOCKETS_ERROR, OTHER_TASK, UNKNOWN_KEY, TraceResult
-from .observers import Observer
+from .observers import OwnObserver
 from .shared_counting import DIRECTORY, SharedCounts
 
 CAPTURE_OUTCOMES = (Outcome.OK, Outcome.PARTIAL, Outcome.EMPTY, Outcome.FAILED)
@@ -59,10 +59,8 @@ MEANT: Final = ("no", "yes")
 _NOT_OPENED = (Reason.DECRYPT_UNKNOWN_KEY, Reason.DECRYPT_FAILED)
 
 
-class PrometheusObserver(Observer):
+class PrometheusObserver(OwnObserver):
     """Counts into a prometheus_client registry.  Two observers in one process need two registries."""
-
-    operations: Final = (Capture, Save, Restore, Sweep)
 
     def __init__(
         self,
@@ -79,13 +77,13 @@ class PrometheusObserver(Observer):
         self._counts: Counts = (SharedCounts if several_processes else PlainCounts)(names.METRICS, registry)
         self._tasks: set[tuple[str, str]] = set()
         self._find_families()
-        self.counters: dict[type[Operation], Callable[[Any, None], None]] = {
+        self.counters = {
             Capture: self._captured,
             Save: self._saved,
             Restore: self._restored,
             Sweep: self._swept,
         }
-        self.event_counters: dict[type[Event], Callable[[Any], None]] = {
+        self.event_counters = {
             RegistryLookup: self._looked_up,
             RegistryEviction: self._evicted,
             RegistrySize: self._sized,

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from types import MappingProxyType
 from typing import Any, Final, Protocol, cast
 
 from ..errors import InvalidType
@@ -34,6 +36,24 @@ class Observer(Protocol):
     def on_event(self, event: Event) -> None:
         """An event happened; an event has no duration."""
         return
+
+
+class OwnObserver(Observer):
+    """One of taskctx's own observers, which is only told what it wants.  All other observers see everything.
+
+    Attributes:
+        reasons_only: whether it wants only operations with a reason.
+        counters: its function for each kind of operation that has a function of its own.
+        event_counters: its function for each kind of event that it wants.
+    """
+
+    reasons_only: bool = False
+    counters: Mapping[type[Operation], Callable[[Any, Any], None]] = MappingProxyType({})
+    event_counters: Mapping[type[Event], Callable[[Any], None]] = MappingProxyType({})
+
+    def wants(self, kind: type[Operation]) -> bool:
+        """Whether it wants operations of this kind."""
+        return kind in self.counters
 
 
 NOT_WATCHED: Final = object()
@@ -83,17 +103,13 @@ class _EventWatches(dict[type[Event], tuple[tuple[Observer, Callable[[Any], None
         self._observers = [each for each in observers if _has_own(each, "on_event")]
 
     def __missing__(self, kind: type[Event]) -> tuple[tuple[Observer, Callable[[Any], None]], ...]:
-        told = ((each, getattr(each, "event_counters", {kind: each.on_event}).get(kind)) for each in self._observers)
+        told = ((each, _told(each, kind)) for each in self._observers)
         watch = self[kind] = tuple((each, tell) for each, tell in told if tell is not None)
         return watch
 
 
 class Observers:
     """The observers in use.
-
-    taskctx's own observers have these attributes: ``operations`` has the kinds of operations that the observer wants,
-    ``reasons_only`` says that it wants only operations with a reason, ``counters`` has its function for each kind of
-    operation, and ``event_counters`` its function for each kind of event.  All other observers see everything.
 
     Attributes:
         watches: the observers by the kind of operation.
@@ -115,11 +131,13 @@ class Observers:
         kind = (id(observer), type(error))
         if kind not in self._reported:
             self._reported.add(kind)
-            logger.warning(
-                "taskctx telemetry failed and was ignored: %s raised %s; tasks are not affected",
-                type(observer).__name__,
-                type(error).__name__,
-            )
+            # the observer of log lines may have failed in a handler or filter of the user's, which fails here too
+            with suppress(Exception):
+                logger.warning(
+                    "taskctx telemetry failed and was ignored: %s raised %s; tasks are not affected",
+                    type(observer).__name__,
+                    type(error).__name__,
+                )
 
 
 def checked_observers(observers: object) -> tuple[Observer, ...]:
@@ -147,14 +165,17 @@ def _has_own(observer: Observer, method: str) -> bool:
 
 
 def _ending(observer: Observer, kind: type[Operation]) -> Ending:
-    counters: Mapping[type[Operation], End] = getattr(observer, "counters", {})
-    return observer, counters.get(kind, observer.on_end), None
+    end = observer.counters.get(kind, observer.on_end) if isinstance(observer, OwnObserver) else observer.on_end
+    return observer, end, None
+
+
+def _told(observer: Observer, kind: type[Event]) -> Callable[[Any], None] | None:
+    return observer.event_counters.get(kind) if isinstance(observer, OwnObserver) else observer.on_event
 
 
 def _looks_at(observer: Observer, kind: type[Operation]) -> bool:
-    kinds: Iterable[type[Operation]] | None = getattr(observer, "operations", None)
-    return kinds is None or kind in kinds
+    return not isinstance(observer, OwnObserver) or observer.wants(kind)
 
 
 def _wants_reasons(observer: Observer) -> bool:
-    return getattr(observer, "reasons_only", False) is True
+    return isinstance(observer, OwnObserver) and observer.reasons_only

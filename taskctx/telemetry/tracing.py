@@ -33,7 +33,7 @@ from .._runtime import current_settings
 from .._version import __version__
 from ..operations import FIELDS, Capture, FieldResult, Operation, Outcome, Restore, Run, Save
 from .names import Attribute, Span
-from .observers import NOT_WATCHED, Observer
+from .observers import NOT_WATCHED, OwnObserver
 
 _Started = tuple[OTelSpan, OTelSpan, Token[context.Context] | None]
 """A started span, the span around it, and the token to detach; None where no context was attached."""
@@ -59,17 +59,16 @@ _SCHEMA_VERSION: Final = Attribute.SNAPSHOT_SCHEMA_VERSION.value
 _KEY_ID: Final = Attribute.ENCRYPTION_KEY_ID.value
 
 
-class TracingObserver(Observer):
+class TracingObserver(OwnObserver):
     """Makes spans with the given tracer provider, or with the global one, which may be set later."""
 
     def __init__(self, tracer_provider: TracerProvider | None = None) -> None:
         self._tracer = trace.get_tracer("taskctx", __version__, tracer_provider)
         self._has_provider = tracer_provider is not None
 
-    @property
-    def operations(self) -> tuple[type[Operation], ...]:
-        """The operations with a span.  A task's body has a span only with ``trace_mode="parent"``."""
-        return (*_SPANS, Run) if current_settings().trace_mode == "parent" else tuple(_SPANS)
+    def wants(self, kind: type[Operation]) -> bool:
+        """Whether an operation has a span.  A task's body has a span only with ``trace_mode="parent"``."""
+        return kind in _SPANS or (kind is Run and current_settings().trace_mode == "parent")
 
     def on_start(self, operation: Operation) -> _Started | object:
         # Without an SDK there are no spans.  The name is private, because get_tracer_provider() reads the environment

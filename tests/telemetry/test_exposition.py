@@ -122,7 +122,7 @@ def play(registry: CollectorRegistry, clock: Clock, *, several_processes: bool) 
         clock.now += 1.5
         with nullcontext() if flags is None else trace.use_span(span(number, flags)):
             if isinstance(happened, Operation):
-                if type(happened) in observer.operations:
+                if observer.wants(type(happened)):
                     observer.on_end(happened, None)
             else:
                 observer.on_event(happened)

@@ -281,6 +281,55 @@ def test_what_an_observer_inherits_may_be_called() -> None:
     plain.on_event(DocketSeen("orders"))
 
 
+def test_an_observers_attributes_are_its_own() -> None:
+    """Whatever their names: taskctx's own observers say by some of these what they want."""
+
+    class Recorder(Observer):
+        def __init__(self) -> None:
+            self.operations: list[Operation] = []
+            self.counters = {Capture: 0}
+            self.event_counters: list[Event] = []
+            self.reasons_only = True
+
+        def on_end(self, operation: Operation, state: Any) -> None:
+            self.operations.append(operation)
+
+        def on_event(self, event: Event) -> None:
+            self.event_counters.append(event)
+
+    recorder, lookup = Recorder(), RegistryLookup("session", "hit")
+    use(recorder)
+    with observe(Capture(docket_name="orders")) as operation:
+        notify(lookup)
+    assert recorder.operations == [operation]
+    assert recorder.event_counters == [lookup]
+
+
+class RaisingHandler(logging.Handler):
+    """As one that sends records elsewhere, and does not catch its own errors."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raise ConnectionError
+
+
+async def test_a_log_handler_that_raises_fails_no_task(docket: Docket, worker: Worker) -> None:
+    """Neither where it is submitted nor where it runs."""
+    logger, handler, seen = logging.getLogger("taskctx"), RaisingHandler(), list[str | None]()
+
+    async def report() -> None:
+        seen.append(taskctx.get_request_id())
+
+    taskctx.configure(registry=CollectorRegistry(), max_snapshot_bytes=256, on_save_failure="continue")
+    logger.addHandler(handler)
+    try:
+        with taskctx.bind_caller(request_id="request-1", headers={"x-large": "x" * 1_000}):
+            await taskctx.add(docket, report)()
+        await worker.run_until_finished()
+    finally:
+        logger.removeHandler(handler)
+    assert seen == [None]
+
+
 def test_each_kind_of_error_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     """Once for each observer and kind; again after ``configure``."""
     one, other = Failing("on_start"), Failing("on_start", "on_end", error=ValueError)
