@@ -116,9 +116,6 @@ class _Plain:
     def fails_task(self, reason: Reason, runtime: Runtime) -> bool:
         return runtime.settings.fails_task(reason)
 
-    def clear(self) -> None:
-        """Do nothing: the restoration clears taskctx's own caller."""
-
     def caller(self, parts: TaskKeyParts, snapshot: StoredSnapshot, credential: Credential | None) -> Caller:
         return Caller(
             credential_source=None if credential is None else credential.present,
