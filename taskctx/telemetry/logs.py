@@ -31,7 +31,7 @@ from ..operations import (
     UserNotUnderstood,
 )
 from .names import DOCKETS_ERROR
-from .observers import OwnObserver, logger
+from .observers import EventCounters, OwnObserver, logger
 
 INTERVAL = 10.0
 """Seconds between two lines about the same subject."""
@@ -76,7 +76,7 @@ class LogObserver(OwnObserver):
     that were never restored, and refused commands.
     """
 
-    reasons_only = True
+    reasons_only: bool = True
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -84,7 +84,7 @@ class LogObserver(OwnObserver):
         self._logged_once: set[object] = set()
         # re-entrant: a finalizer may log while its thread holds the lock
         self._lock = threading.RLock()
-        self.event_counters = {
+        self.event_counters: EventCounters = {
             CommandRefused: self._command_refused,
             ContextInherited: self._inherited,
             NotScheduled: self._not_scheduled,

@@ -42,7 +42,7 @@ from ..settings import Settings
 from . import names
 from .counting import Counts, Labels, PlainCounts, Series
 from .names import DOCKETS_ERROR, OTHER_TASK, UNKNOWN_KEY, TraceResult
-from .observers import OwnObserver
+from .observers import Counters, EventCounters, OwnObserver
 from .shared_counting import DIRECTORY, SharedCounts
 
 CAPTURE_OUTCOMES = (Outcome.OK, Outcome.PARTIAL, Outcome.EMPTY, Outcome.FAILED)
@@ -77,13 +77,13 @@ class PrometheusObserver(OwnObserver):
         self._counts: Counts = (SharedCounts if several_processes else PlainCounts)(names.METRICS, registry)
         self._tasks: set[tuple[str, str]] = set()
         self._find_families()
-        self.counters = {
+        self.counters: Counters = {
             Capture: self._captured,
             Save: self._saved,
             Restore: self._restored,
             Sweep: self._swept,
         }
-        self.event_counters = {
+        self.event_counters: EventCounters = {
             RegistryLookup: self._looked_up,
             RegistryEviction: self._evicted,
             RegistrySize: self._sized,

@@ -17,6 +17,8 @@ from ..operations import Event, Operation
 logger: Final = logging.getLogger("taskctx")
 
 End = Callable[[Operation, Any], None]
+Counters = Mapping[type[Operation], Callable[[Any, Any], None]]
+EventCounters = Mapping[type[Event], Callable[[Any], None]]
 
 
 class Observer(Protocol):
@@ -48,8 +50,8 @@ class OwnObserver(Observer):
     """
 
     reasons_only: bool = False
-    counters: Mapping[type[Operation], Callable[[Any, Any], None]] = MappingProxyType({})
-    event_counters: Mapping[type[Event], Callable[[Any], None]] = MappingProxyType({})
+    counters: Counters = MappingProxyType({})
+    event_counters: EventCounters = MappingProxyType({})
 
     def wants(self, kind: type[Operation]) -> bool:
         """Whether it wants operations of this kind."""
