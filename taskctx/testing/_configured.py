@@ -37,7 +37,7 @@ def configured(
 
     An argument that is not given keeps its value, so blocks can be nested; the fixtures ``taskctx_metrics`` and
     ``taskctx_spans`` are such blocks.  When an application in the block calls :func:`taskctx.configure`, that
-    configuration is in force until the block ends.
+    configuration is in force until the block ends.  The metrics that it took out of their registry stay out.
 
     Args:
         registry: the prometheus_client registry for the metrics.
