@@ -6,6 +6,7 @@ call under one lock counts an operation.  The exposition is the same, byte for b
 
 from __future__ import annotations
 
+import os
 import time
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,6 +22,13 @@ from prometheus_client.core import Metric as Exposed
 from prometheus_client.utils import floatToGoString  # pyright: ignore[reportUnknownVariableType]
 
 from .names import Metric
+
+_counting: Final = RLock()
+"""Held while metrics are counted or read.  Re-entrant: garbage collection may run a finalizer that counts meanwhile."""
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    # held by another thread during a fork, it would be held in the child for ever
+    os.register_at_fork(before=_counting.acquire, after_in_parent=_counting.release, after_in_child=_counting.release)
 
 Labels = tuple[str, ...]
 """Label values of one series, in the order of the metric's labels."""
@@ -139,15 +147,14 @@ _KINDS: Final = {"counter": _Counter, "gauge": _Gauge, "histogram": _Histogram}
 class _Family(dict[Labels, Any]):
     """The series of a metric by their labels."""
 
-    def __init__(self, metric: Metric, lock: RLock) -> None:
+    def __init__(self, metric: Metric) -> None:
         self.metric = metric
-        self._lock = lock
         # a metric without labels has exactly one series
         if not metric.labels:
             self[()]
 
     def __missing__(self, labels: Labels) -> Any:
-        with self._lock:
+        with _counting:
             return self.setdefault(labels, _KINDS[self.metric.kind](self.metric))
 
     def without_samples(self) -> Exposed:
@@ -159,10 +166,8 @@ class PlainCounts:
 
     def __init__(self, metrics: Iterable[Metric], registry: CollectorRegistry) -> None:
         """Raises ValueError where the registry has one of the metrics' names; the registry is then unchanged."""
-        # re-entrant: garbage collection may run a finalizer that counts while the lock is held
-        self._lock = RLock()
-        self._acquire, self._release = self._lock.acquire, self._lock.release
-        self._families = {metric.name: _Family(metric, self._lock) for metric in metrics}
+        self._acquire, self._release = _counting.acquire, _counting.release
+        self._families = {metric.name: _Family(metric) for metric in metrics}
         self._registry: CollectorRegistry | None = registry
         registry.register(self)
 
@@ -208,7 +213,7 @@ class PlainCounts:
 
     def collect(self) -> Iterator[Exposed]:
         # read all values under the lock, but format them after it, while tasks continue
-        with self._lock:
+        with _counting:
             read = [
                 (family, [(labels, series.parts()) for labels, series in family.items()])
                 for family in self._families.values()

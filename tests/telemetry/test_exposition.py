@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from base64 import b64encode
@@ -286,3 +288,43 @@ def test_a_finalizer_counts_while_its_thread_is_counting() -> None:
     assert evicted is not None
     assert evicted > 0
     assert registry.get_sample_value("taskctx_save_duration_seconds_sum", {"docket_name": "orders"}) == 0.1
+
+
+FORKING = """
+import os, signal, threading
+from prometheus_client import CollectorRegistry
+from taskctx.operations import Capture, Save
+from taskctx.settings import load_settings
+from taskctx.telemetry.metrics import PrometheusObserver
+
+observer = PrometheusObserver(load_settings(), CollectorRegistry())
+is_counting, is_forking = threading.Event(), threading.Event()
+
+
+class Value(float):
+    def __gt__(self, other):
+        is_counting.set()
+        is_forking.wait()
+        return super().__gt__(other)
+
+
+counting = threading.Thread(target=observer.on_end, args=(Save(docket_name="orders", duration=Value(0.1)), None))
+counting.start()
+is_counting.wait()
+os.register_at_fork(before=is_forking.set)
+child = os.fork()
+if not child:
+    signal.alarm(20)
+    observer.on_end(Capture(docket_name="orders"), None)
+    os._exit(0)
+_, status = os.waitpid(child, 0)
+counting.join()
+observer.on_end(Capture(docket_name="orders"), None)
+print(os.waitstatus_to_exitcode(status))
+"""
+
+
+def test_a_process_that_is_forked_while_another_thread_counts_can_count() -> None:
+    """And so can its parent."""
+    ran = subprocess.run([sys.executable, "-W", "ignore", "-c", FORKING], capture_output=True, text=True, check=False)
+    assert (ran.stdout, ran.stderr) == ("0\n", "")
