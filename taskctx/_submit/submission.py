@@ -163,6 +163,8 @@ class Submission:
             raise
         else:
             return
+        if self.standing is Standing.OVER_EARLIER:
+            await self.abandon()
         # raised outside of the except block, so that it has neither that error as its context nor that error's frames
         raise failure
 
@@ -211,35 +213,27 @@ class Submission:
             while True:
                 stored, record = await commands.look(self.connection, self.redis_key, self.record_key)
                 if record.live:
-                    self.standing = Standing.DEFERRED
+                    self.standing, self.previous = Standing.DEFERRED, None
                     return
                 if stored is not None and await self._is_in_flight(stored):
                     await asyncio.sleep(POLL_INTERVAL)
-                    continue
-                expected = None if stored is None else stored.value
-                if await self._swap(expected, self.value, self.ttl):
-                    self.standing, self.previous, self.generation = Standing.OVER_EARLIER, stored, record.generation
+                elif await self._store_over(stored, record):
                     return
 
     async def reserve_over(self) -> None:
-        """Store the snapshot of a replacing task; remember the earlier value, to store it again on failure."""
-        while True:
-            previous, record = await commands.look(self.connection, self.redis_key, self.record_key)
-            expected = None if previous is None else previous.value
-            self.standing, self.previous, self.generation = Standing.OVER_EARLIER, previous, record.generation
-            try:
-                if await self._swap(expected, self.value, self.ttl):
-                    return
-            except BaseException:
-                # there is no answer, or the submitter is cancelled: the server may have stored the value anyway
-                await self.abandon()
-                raise
+        """Store the snapshot of a replacing task."""
+        while not await self._store_over(*await commands.look(self.connection, self.redis_key, self.record_key)):
+            pass  # another submitter was faster
 
     async def reserve_nothing(self, reserve: Callable[[], Awaitable[None]]) -> None:
         """Let the task run without context: remove the snapshot of an earlier run."""
         self.value, self.standing, self.previous, self.generation = None, Standing.OURS, None, -1
-        with self.best_effort():
-            await reserve()
+        try:
+            with self.best_effort():
+                await reserve()
+        except asyncio.CancelledError:
+            await self.abandon()
+            raise
 
     async def conclude(self, execution: Execution) -> None:
         """Act on Docket's answer.  Never raises: the answer is valid, and a remaining snapshot has a TTL."""
@@ -263,7 +257,7 @@ class Submission:
         """Do :meth:`abandon` without its time limit; errors are raised."""
         if self.record_key and (self.written or self.previous is not None):
             record = await commands.record_of(self.connection, self.record_key)
-            if not record.live or record.generation <= self.generation:
+            if record.state not in commands.LIVE or record.generation <= self.generation:
                 self.forget_live()
                 await self._take_back()
 
@@ -313,6 +307,12 @@ class Submission:
         if self.written or self.previous is not None:
             value, ttl = self.previous or (None, 1)
             await self._swap(self.value, value, max(1, self.ttl if ttl is None else ttl))
+
+    async def _store_over(self, previous: Stored | None, record: TaskRecord) -> bool:
+        """Store the snapshot in place of an earlier one; False when another submitter was faster."""
+        # remembered first, to be stored again if the task is not scheduled: the server may do it and not answer
+        self.standing, self.previous, self.generation = Standing.OVER_EARLIER, previous, record.generation
+        return await self._swap(None if previous is None else previous.value, self.value, self.ttl)
 
     async def _swap(self, expected: memoryview | None, value: memoryview | None, ttl: int) -> bool:
         return await commands.compare_and_set(self.connection, self.redis_key, expected, value, ttl)

