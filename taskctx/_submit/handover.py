@@ -142,7 +142,7 @@ async def _again(submission: Submission, again: Callable[[], Awaitable[T]], fail
     """
     timers = submission.connection.timers
     with Deadline(timers, submission.origin.runtime.settings.backend_timeout):
-        return await persist(again, failure, timers.next_deadline())
+        return await persist(again, failure, timers.next_deadline)
 
 
 async def _scheduled_already(submission: Submission, call: TaskCall) -> Execution | None:

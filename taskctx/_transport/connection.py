@@ -242,7 +242,7 @@ class Connection:
         return done
 
     async def _persist(self, again: Callable[[], Awaitable[T]], after: Exception | None) -> T:
-        return await persist(again, after, self.timers.next_deadline())
+        return await persist(again, after, self.timers.next_deadline)
 
     async def _clock_difference(self) -> float:
         """Seconds by which the server's clock is ahead of ours; 0 where the server refuses to tell its time."""

@@ -40,7 +40,7 @@ class Deadline:
         BackendError: (``backend_timeout``) the block took longer.
     """
 
-    __slots__ = ("_cancelling", "_expired", "_extension", "_timer", "at", "task")
+    __slots__ = ("_cancelling", "_timer", "at", "extensions", "task")
 
     def __init__(self, timers: Timers, seconds: float) -> None:
         self._timer = timers[seconds]
@@ -51,8 +51,7 @@ class Deadline:
         # with the loop as argument: until Python 3.12, finding the loop asks the kernel for the process's id
         self.task = cast("asyncio.Task[object]", asyncio.current_task(timer.loop))
         self._cancelling = self.task.cancelling()
-        self._expired = False
-        self._extension: asyncio.TimerHandle | None = None
+        self.extensions = EXTENSIONS
         self.at = timer.loop.time() + timer.seconds
         timer.deadlines[self] = None
         if not timer.armed:
@@ -61,33 +60,29 @@ class Deadline:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._extension is None:
+        if self.extensions >= 0:
             del self._timer.deadlines[self]
             return
-        self._extension.cancel()
         # other code may have cancelled the task too: that cancellation continues
-        ours_alone = self._expired and self.task.uncancel() <= self._cancelling
-        if ours_alone and isinstance(error, asyncio.CancelledError):
+        if self.task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError):
             # the failure before the last retry is behind this error
             raise BackendError(Reason.BACKEND_TIMEOUT, error) from None
 
-    def extend(self, loop: asyncio.AbstractEventLoop, extensions: int = EXTENSIONS) -> None:
-        """At the deadline, wait once more for the time by which the event loop is late, so many times.
+    def extend(self, now: float) -> bool:
+        """At the deadline, wait once more for the time by which the event loop is late; False after the last extension.
 
         That time is close to zero, unless the loop was blocked.  An operation that takes several round trips, such as
         one whose script must be loaded, waits for its server again after each stall.
         """
-        self._expired = not extensions
-        if self._expired:
-            self.task.cancel()
-            return
-        now = loop.time()
+        self.extensions -= 1
         self.at = now + (now - self.at)
-        self._extension = loop.call_at(self.at, self.extend, loop, extensions - 1, context=Context())
+        if self.extensions < 0:
+            self.task.cancel()
+        return self.extensions >= 0
 
 
 class Timer:
-    """One timer for all deadlines of the same length in one event loop: the oldest deadline expires first.
+    """One timer for all deadlines of the same length in one event loop: the oldest deadlines expire first.
 
     A timer for each deadline would cost more than the rest of the deadline.  The event loop would also keep its
     context, and so its caller, until the timer fires.
@@ -108,12 +103,17 @@ class Timer:
 
     def _look(self) -> None:
         self.armed = False
+        now = self.loop.time()
+        soonest = now + self.seconds  # of a deadline that begins now
         for deadline in list(self.deadlines):
-            if deadline.at > self.loop.time():
-                self.arm(deadline.at)
-                return
-            del self.deadlines[deadline]
-            deadline.extend(self.loop)
+            if deadline.at <= now and not deadline.extend(now):
+                del self.deadlines[deadline]
+                continue
+            soonest = min(soonest, deadline.at)
+            if deadline.extensions == EXTENSIONS:
+                break  # the others began later
+        if self.deadlines:
+            self.arm(soonest)
 
 
 class Timers(dict[float, Timer]):

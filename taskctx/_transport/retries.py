@@ -22,7 +22,7 @@ _MOST_DOUBLINGS = 8
 _BACKOFF = ExponentialWithJitterBackoff(base=0.02, cap=0.5)
 
 
-async def persist(again: Callable[[], Awaitable[T]], after: Exception | None, until: float) -> T:
+async def persist(again: Callable[[], Awaitable[T]], after: Exception | None, until: Callable[[], float]) -> T:
     """Try again after a failure: ``RETRIES`` times without an answer, until a time where the server says "later".
 
     Each request has its own retries, also after a shared batch.
@@ -30,7 +30,7 @@ async def persist(again: Callable[[], Awaitable[T]], after: Exception | None, un
     Args:
         again: the function to try; the first try is immediate.
         after: the failure so far; None where the first try is another method, which may work after any failure.
-        until: the time limit, by the event loop's clock.
+        until: gives the time limit, by the event loop's clock; a stall of the loop may have extended it.
 
     Raises:
         BackendError: no attempt succeeded.
@@ -41,7 +41,7 @@ async def persist(again: Callable[[], Awaitable[T]], after: Exception | None, un
             wait = _BACKOFF.compute(min(tries, _MOST_DOUBLINGS)) if tries else 0.0
             if not (later(after) or (is_lost(after) and tries <= RETRIES)):
                 raise backend_error(after)
-            if loop.time() + wait > until:
+            if loop.time() + wait > until():
                 raise BackendError(Reason.BACKEND_ERROR if later(after) else Reason.BACKEND_TIMEOUT, after)
             await asyncio.sleep(wait)
         tries += 1

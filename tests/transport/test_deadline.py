@@ -7,12 +7,15 @@ import gc
 import time
 import weakref
 from contextvars import ContextVar
+from itertools import count
 
 import pytest
 from docket import Docket
+from redis.exceptions import BusyLoadingError
 
 from taskctx._transport.connection import connection_of
 from taskctx._transport.deadline import BackendError, Deadline, Timers
+from taskctx._transport.retries import persist
 from taskctx.errors import Reason
 
 SHORT = 0.05
@@ -184,6 +187,24 @@ async def test_a_loop_that_stands_still_before_each_of_several_answers(deadline:
             await asyncio.sleep(SHORT / 10)  # a round trip, for which the loop must wait
 
 
+async def test_a_server_that_says_later_is_asked_again_after_the_loop_stood_still() -> None:
+    """Within the time by which its deadline is extended."""
+    loop = asyncio.get_running_loop()
+    timers, tries = Timers(loop), count(1)
+
+    async def ask() -> str:
+        number = next(tries)
+        if number == 2:
+            loop.call_soon(time.sleep, 8 * SHORT)
+            await asyncio.sleep(SHORT / 5)
+        if number <= 2:
+            raise BusyLoadingError
+        return "at last"
+
+    with Deadline(timers, 4 * SHORT):
+        assert await persist(ask, None, timers.next_deadline) == "at last"
+
+
 async def test_a_cancellation_after_the_loop_stood_still(deadline: Deadlines) -> None:
     """Before the extension is over, it is somebody else's."""
     loop = asyncio.get_running_loop()
@@ -209,6 +230,23 @@ async def test_it_ends_all_the_same(deadline: Deadlines) -> None:
 
     with pytest.raises(BackendError):
         await stalled()
+
+
+async def test_one_that_is_extended_for_long_holds_up_no_other(deadline: Deadlines) -> None:
+    """What begins after a stall is over in its own time."""
+
+    async def stalled() -> None:
+        with deadline():
+            time.sleep(10 * SHORT)  # noqa: ASYNC251 - what is tested
+            await asyncio.Event().wait()
+
+    extended = asyncio.create_task(stalled())
+    await asyncio.sleep(SHORT / 10)
+    with pytest.raises(BackendError):
+        await never(deadline)
+    assert not extended.done()
+    with pytest.raises(BackendError):
+        await extended
 
 
 async def test_deadlines_of_several_lengths(deadline: Deadlines) -> None:
