@@ -41,8 +41,8 @@ def politely(command: Callable[P, T]) -> Callable[P, T]:
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return command(*args, **kwargs)
-        except (typer.Exit, typer.Abort):
-            raise
+        except (typer.Exit, typer.Abort, BrokenPipeError):
+            raise  # whoever read the output has ended: that is no problem of ours
         except Exception as error:
             if debugging.get():
                 raise
@@ -59,6 +59,8 @@ def _in_words(error: Exception) -> tuple[str, str]:
             return f"{error}.", error.hint
         case TaskContextError():
             return f"{error}.", "Correct that, or unset it, and try again."
+        case OSError(strerror=str(refusal)):
+            return f"the system refuses what taskctx asks of it: {refusal}.", f"{DEBUG} shows what that is."
         case _:
             what = f"taskctx met an unexpected error ({type(error).__name__})."
             return (

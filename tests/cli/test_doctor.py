@@ -291,6 +291,20 @@ async def test_a_docket_that_is_not_there(docket: Docket) -> None:
     assert diagnosis.found("tasks", "ok")[0].startswith("1 task waits")
 
 
+async def test_what_other_software_has_under_such_names(docket: Docket) -> None:
+    """It makes no docket, and where a docket has it, the rest is examined all the same."""
+    await order(docket, when=datetime.now(UTC) + timedelta(days=2))
+    async with docket.redis() as redis:
+        await redis.hset("app:runs:1", mapping={"state": "queued", "when": "2 hours ago"})
+        await redis.hset(docket.runs_key("1"), mapping={"state": "done", "when": "soon", "completed_at": "never"})
+        await redis.zadd(docket.workers_set, {b"\xff": 1})
+        ended = await command("inspect", "1", "--json", "--url", docket.url)
+    diagnosis = await diagnose(docket)
+    assert {each["docket"] for each in diagnosis.findings} == {None, docket.name}
+    assert diagnosis.found("tasks", "ok") == ["1 task waits"]
+    assert (ended.code, ended.err.splitlines()[0]) == (2, "2 tasks are called 1.")
+
+
 async def test_it_never_writes(docket: Docket, server: ValkeyServer) -> None:
     """Every command that the server gets from it is one that reads; and no key is touched."""
     await order(docket, 3)

@@ -30,3 +30,13 @@ def test_a_terminal_shows_a_long_finding_in_its_column() -> None:
 def test_elsewhere_a_finding_is_one_line() -> None:
     """Whoever searches a log finds it."""
     assert [line for line in printed(terminal=False) if LONG in line]
+
+
+def test_a_name_does_not_steer_the_terminal() -> None:
+    """Also where a sentence says what to do; names of dockets are whatever is on the server."""
+    console = Console(file=io.StringIO(), record=True)
+    name = "evil\x1b[31m"
+    print_sections(console, [Section(name, [Finding("dockets", Severity.ERROR, name, f"{name} is.", f"Use {name}.")])])
+    text = console.export_text()
+    assert "\x1b" not in text
+    assert text.count(r"evil\x1b[31m") == 4

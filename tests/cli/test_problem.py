@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 
@@ -86,6 +88,27 @@ def test_what_nobody_foresaw_is_told_by_its_type() -> None:
     code, output = _ends(ValueError(secret("token")))
     assert code == 2
     assert output.startswith("taskctx met an unexpected error (ValueError).\nThis is a bug")
+
+
+def test_what_the_system_refuses_is_told() -> None:
+    """And is not called a bug."""
+    assert _ends(OSError(errno.ENOSPC, "No space left on device", secret("path"))) == (
+        2,
+        "the system refuses what taskctx asks of it: No space left on device.\n--debug shows what that is.\n",
+    )
+
+
+@pytest.mark.parametrize("arguments", [["keygen"], ["dashboards", "list"]])
+def test_a_reader_that_has_ended_is_no_error(arguments: list[str]) -> None:
+    """Nothing is said where the output goes into a pipe that nobody reads."""
+    read, write = os.pipe()
+    os.close(read)
+    start = "from taskctx.cli import main; main()"
+    with os.fdopen(write) as pipe:
+        ended = subprocess.run(
+            [sys.executable, "-c", start, *arguments], stdout=pipe, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (ended.returncode, ended.stderr) == (1, "")
 
 
 def test_an_exit_is_an_exit() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from ..operating.layout import Found, Kind
+from ..operating.layout import Found, Kind, moment
 from ..operating.server import Ask, Server
 
 WORKER_GROUP = b"docket-workers"
@@ -36,7 +36,11 @@ async def _records(server: Server, found: Iterable[Found]) -> set[str]:
             keys.append(each.key)
     dockets = [docket for docket, keys in some.items() for _ in keys]
     answers = await _ask(server, [partial(_state, key) for keys in some.values() for key in keys])
-    return {docket for docket, answer in zip(dockets, answers, strict=True) if answer and None not in answer}
+    return {
+        docket
+        for docket, answer in zip(dockets, answers, strict=True)
+        if answer and None not in answer and moment(answer[1].decode(errors="replace"))
+    }
 
 
 async def _streams(server: Server, found: Sequence[Found]) -> set[str]:

@@ -54,7 +54,7 @@ def _print(console: Console, finding: Finding) -> None:
     reasons = Table.grid(padding=(0, 1))
     for name, text in (("why", finding.why), ("do", finding.do)):
         if text:
-            reasons.add_row(Text(name, "dim"), Text(text))
+            reasons.add_row(Text(name, "dim"), Text(plain(text)))
     if reasons.row_count:
         console.print(Padding(reasons, (0, 0, 0, _WIDTH + 4)))
 

@@ -11,7 +11,6 @@ import re
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -19,7 +18,7 @@ from docket import Docket
 
 from taskctx._runtime import current_settings
 
-from ..operating.layout import Found, Kind, TaskRef, is_fastmcps, reader, task_of
+from ..operating.layout import Found, Kind, TaskRef, is_fastmcps, moment, reader, task_of
 from ..operating.server import Server, escaped
 from .dockets import dockets_among
 from .memory import is_full
@@ -131,7 +130,10 @@ async def survey(server: Server, names: Sequence[str], limit: int) -> Survey:
     info = {name: dict(answer) for name, answer in (await server.info()).items()}
     offset = await server.clock_offset()
     found, complete = await _find(server, names, limit)
-    unknown = set(names) - {each.docket for each in found}
+    by_docket: dict[str, list[Found]] = {}
+    for each in found:
+        by_docket.setdefault(each.docket, []).append(each)
+    unknown = set(names) - by_docket.keys()
     known: set[str] = set()
     if unknown or not names:
         everything = found if not names else (await _find(server, (), limit))[0]
@@ -142,7 +144,7 @@ async def survey(server: Server, names: Sequence[str], limit: int) -> Survey:
         clock_offset=offset,
         now=time.time() + offset,
         dockets=[
-            await _survey_docket(server, name, [each for each in found if each.docket == name])
+            await _survey_docket(server, name, by_docket[name])
             for name in sorted((set(names) - unknown) if names else known)
         ],
         complete=complete,
@@ -179,13 +181,17 @@ async def _survey_docket(server: Server, name: str, found: Iterable[Found]) -> D
 
 async def _read_heartbeats(server: Server, docket: Docket) -> dict[str, float]:
     (beats,) = await server.ask([lambda pipeline: pipeline.zrange(docket.workers_set, 0, -1, withscores=True)])
-    return {} if isinstance(beats, Exception) else {worker.decode(): float(seen) for worker, seen in beats}
+    return (
+        {} if isinstance(beats, Exception) else {worker.decode(errors="replace"): float(seen) for worker, seen in beats}
+    )
 
 
 async def _read_abilities(server: Server, docket: Docket, workers: Sequence[str]) -> dict[str, frozenset[str]]:
     answers = await server.ask([partial(_smembers, docket.worker_tasks_set(worker)) for worker in workers])
     return {
-        worker: frozenset() if isinstance(answer, Exception) else frozenset(name.decode() for name in answer)
+        worker: frozenset()
+        if isinstance(answer, Exception)
+        else frozenset(name.decode(errors="replace") for name in answer)
         for worker, answer in zip(workers, answers, strict=True)
     }
 
@@ -201,7 +207,7 @@ async def _read_runs(server: Server, docket: Docket, task_keys: Sequence[str]) -
         # Docket's error names the dependency that failed: the key of taskctx.worker_dependencies
         context_failed = state == "failed" and "task_context" in error and "resolve dependencies" in error
         task = task_of(task_key)
-        runs.append(Run(task_key, task, state, _seconds(due), worker, function, _seconds(ended), context_failed))
+        runs.append(Run(task_key, task, state, moment(due), worker, function, moment(ended), context_failed))
     return await _with_ttls(server, docket, runs)
 
 
@@ -229,13 +235,6 @@ def _is_long_lived(run: Run) -> bool:
 def _is_dockets_own(task_key: str) -> bool:
     """Whether a key belongs to a FastMCP task (with FastMCP's own snapshot), or to a task that Docket adds itself."""
     return is_fastmcps(task_key) or task_key.startswith("__")
-
-
-def _seconds(when: str) -> float:
-    try:
-        return float(when)
-    except ValueError:
-        return datetime.fromisoformat(when).timestamp() if when else 0.0
 
 
 def _hmget(key: str, fields: Sequence[str], pipeline: Any) -> object:

@@ -12,6 +12,7 @@ from taskctx._runtime import runtime
 from taskctx._snapshot.snapshot import StoredSnapshot, parse_stored
 from taskctx.errors import Reason, SnapshotError
 
+from ..operating.layout import moment
 from ..operating.seal import UNKNOWN, Seal, seal_of
 from ..operating.server import Server
 from .search import Located
@@ -107,7 +108,7 @@ def _stored(located: Located, value: Any, ttl: int) -> Stored:
 
 def _run(task_key: str, record: list[bytes | None]) -> Run:
     state, due, worker, function = ((value or b"").decode(errors="replace") for value in record)
-    return Run(task_key, state, float(due or 0), worker, function)
+    return Run(task_key, state, moment(due), worker, function)
 
 
 def _hmget(key: str, pipeline: Any) -> object:

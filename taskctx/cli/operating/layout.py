@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from typing import NamedTuple
 from urllib.parse import quote, unquote
@@ -105,6 +107,15 @@ def task_of(task_key: str) -> TaskRef | None:
         return TaskRef(parts.task_scope, parts.task_id)
     match = _FASTMCP_TASK.fullmatch(task_key)
     return _named(match.groupdict(), fastmcp=True) if match and match["type"] != PLAIN_TASK else None
+
+
+def moment(stored: str) -> float:
+    """A time in a task's record, in seconds since the epoch; 0 for other text, as other software may write."""
+    with suppress(ValueError):
+        return float(stored)
+    with suppress(ValueError):
+        return datetime.fromisoformat(stored).timestamp()
+    return 0.0
 
 
 def is_fastmcps(task_key: str) -> bool:

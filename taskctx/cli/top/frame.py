@@ -9,7 +9,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.padding import Padding
 from rich.text import Text
 
-from ..operating.words import counted, duration
+from ..operating.words import counted, duration, plain
 from .rates import Activity, activities, altogether
 from .source import Comparison
 
@@ -90,7 +90,7 @@ def _title(found: list[Activity], seconds: float | None) -> Text:
 def _row(each: Activity, seconds: float | None, style: str = "") -> Row:
     if each.down is not None:
         unknown = [Text(UNKNOWN)] * len(COLUMNS)
-        return Row(Text(each.instance, "red"), unknown, Text(f"down: {each.down}", "red"))
+        return Row(Text(plain(each.instance), "red"), unknown, Text(f"down: {plain(each.down)}", "red"))
     rate = UNKNOWN if seconds is None else f"{each.restores / seconds:,.1f}"
     ages = (each.age(of) for of in (0.5, 0.99))
     left = each.least_headroom(LITTLE)
@@ -101,12 +101,12 @@ def _row(each: Activity, seconds: float | None, style: str = "") -> Row:
         *(Text(UNKNOWN if age is None else duration(age)) for age in ages),
         Text(UNKNOWN if left is None else f"{left:.0%}", "yellow" if little else ""),
     ]
-    return Row(Text(each.instance), numbers, _failures(each.failures), style)
+    return Row(Text(plain(each.instance)), numbers, _failures(each.failures), style)
 
 
 def _failures(failures: Mapping[str, float]) -> Text:
     listed = sorted(failures.items(), key=lambda failure: -failure[1])
-    return Text(", ".join(f"{count:,.0f} {reason}" for reason, count in listed), "red")
+    return Text(", ".join(f"{count:,.0f} {plain(reason)}" for reason, count in listed), "red")
 
 
 def _legend() -> Text:
