@@ -19,7 +19,7 @@ from docket.execution import Disposition, Execution, TaskCall
 from .._caller.trace_context import message_carrier, use_parent_span
 from .._transport.answers import FAILURES
 from .._transport.connection import PerDocket
-from .._transport.lane import Lane
+from .._transport.lane import PATIENCE, Lane
 from .docket_messages import carrying
 
 T = TypeVar("T")
@@ -32,9 +32,6 @@ MAX_TOGETHER = 64
 
 CLUSTER = ("redis+cluster:", "rediss+cluster:")
 """No batches in a cluster: ``add_many`` sends its script to every node, so it schedules nothing while one is down."""
-
-PATIENCE = 5.0
-"""How many seconds a cancelled submitter waits for the batch that holds its task."""
 
 
 class _Add(NamedTuple):
@@ -83,15 +80,16 @@ class Scheduler:
         """Add tasks of several submitters.  It runs in a clean context: each message gets its own submitter's trace
         context.  Docket's span of the batch is not recorded, because its parent is not recorded.
         """
-        self._batch = asyncio.get_running_loop().create_future()
+        batch = self._batch = asyncio.get_running_loop().create_future()
         parent = next((add.carrier for add in adds if add.carrier), dict[str, str]())
         try:
             # Docket schedules the first of two tasks with the same key
             with use_parent_span(parent), carrying({add.call.key: add.carrier for add in reversed(adds)}):
                 return await self._added(adds)
         finally:
-            self._batch.set_result(None)
-            self._batch = None
+            batch.set_result(None)
+            if self._batch is batch:
+                self._batch = None
 
     async def _added(self, adds: Sequence[_Add]) -> list[Execution | Exception]:
         try:

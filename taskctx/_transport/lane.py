@@ -1,7 +1,10 @@
 """Requests of concurrent tasks share round trips.
 
 The first request is sent at once.  Requests that come before its answer wait, and are sent as one batch after the
-answer.  So a single request never waits, and concurrent requests share round trips.  There is no timer.
+answer.  So a single request never waits, and concurrent requests share round trips.  No timer delays a request.
+
+A connection may never answer, after a failover for instance.  So requests do not wait longer than :data:`PATIENCE` for
+the answer to others: they are sent on another connection.
 """
 
 from __future__ import annotations
@@ -16,6 +19,9 @@ MAX_REQUESTS = 256
 MAX_BYTES = 1024 * 1024
 """The limits of one batch; a larger request is sent alone."""
 
+PATIENCE = 5.0
+"""How many seconds requests wait for the answer to requests that were sent before."""
+
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 
@@ -27,10 +33,13 @@ class _Waiting(NamedTuple, Generic[Request, Answer]):
 
 
 class Lane(Generic[Request, Answer]):
-    """Sends one request, or one batch of waiting requests, at a time.
+    """Sends one request, or one batch of waiting requests, at a time, unless an answer is long in coming.
 
     The cancellation of a request does not affect the other requests of its batch.  An error of ``send_batch`` is raised
     to all requests of the batch, so the refusal of a single request must be in that request's answer.
+
+    Attributes:
+        patience: how many seconds requests wait for the answer to others.
     """
 
     def __init__(
@@ -38,44 +47,74 @@ class Lane(Generic[Request, Answer]):
         send: Callable[[Request], Awaitable[Answer]],
         send_batch: Callable[[Sequence[Request]], Awaitable[Sequence[Answer]]],
         most: int = MAX_REQUESTS,
+        patience: float = PATIENCE,
     ) -> None:
         """``send`` runs in the task and the context of the request's sender.  ``send_batch`` runs in a task of its own
         with a clean context, and needs a time limit of its own.  A batch has at most ``most`` requests.
         """
         self._most = most
+        self.patience = patience
         self._send = send
         self._send_batch = send_batch
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Waiting[Request, Answer]] = deque()
-        self._busy = False
-        self._batches: asyncio.Task[None] | None = None
+        # when the requests were sent whose answer the others wait for; None while the lane is free
+        self._sent_at: float | None = None
+        self._is_watched = False
+        self._batches: set[asyncio.Task[None]] = set()
 
     async def ask(self, request: Request, size: int = 0) -> Answer:
         """The answer to one request; its values have ``size`` bytes."""
-        if self._busy:
+        if self._sent_at is not None:
             answer: asyncio.Future[Answer] = self._loop.create_future()
             self._waiting.append(_Waiting(request, size, answer))
+            if not self._is_watched:
+                self._watch(self._sent_at + self.patience)
             return await answer
-        self._busy = True
+        sent_at = self._sent_at = self._loop.time()
         try:
             return await self._send(request)
         finally:
-            if self._waiting:
-                # not every task factory has a context argument
-                self._batches = Context().run(self._loop.create_task, self._send_batches())
-            else:
-                self._busy = False
+            if self._sent_at == sent_at:
+                if self._waiting:
+                    Context().run(self._go_on)
+                else:
+                    self._sent_at = None
+
+    def _go_on(self) -> None:
+        """Send what waits.  Call it in a clean context, because not every task factory has a context argument."""
+        batches = self._loop.create_task(self._send_batches())
+        self._batches.add(batches)
+        batches.add_done_callback(self._batches.discard)
+
+    def _watch(self, at: float) -> None:
+        self._is_watched = True
+        self._loop.call_at(at, self._look, context=Context())
+
+    def _look(self) -> None:
+        """Send what waits, if the requests before it had no answer for so long."""
+        self._is_watched = False
+        if self._waiting and self._sent_at is not None:
+            now = self._loop.time()
+            if now - self._sent_at >= self.patience:
+                self._sent_at = now
+                self._go_on()
+            self._watch(self._sent_at + self.patience)
 
     async def _send_batches(self) -> None:
+        sent_at = self._sent_at
         try:
-            while batch := self._next_batch():
+            while self._sent_at == sent_at and (batch := self._next_batch()):
+                self._sent_at = sent_at = self._loop.time()
                 # an error keeps the frames that it passed, and the frame of _answer holds the answers of other tasks
                 await self._answer(batch)
         finally:
-            # requests still wait here only when the event loop shuts down
-            _cancel(self._waiting)
-            self._waiting.clear()
-            self._busy = False
+            # otherwise the requests that wait now were sent by others
+            if self._sent_at == sent_at:
+                # requests still wait here only when the event loop shuts down
+                _cancel(self._waiting)
+                self._waiting.clear()
+                self._sent_at = None
 
     async def _answer(self, batch: Sequence[_Waiting[Request, Answer]]) -> None:
         try:

