@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import yaml
 
 from dashboards.build import HERE
+from taskctx.telemetry.names import METRICS
 from tests.conftest import BACKEND
 
 from .artifacts import ALERTS, PROMTOOL_TESTS
@@ -45,6 +47,20 @@ def test_every_alert_has_a_case_that_fires(alert: dict[str, Any]) -> None:
     """With its own fixed labels, so that each of the four burn rates has one."""
     expected = [fired for case in _cases() if case["alertname"] == alert["alert"] for fired in case["exp_alerts"]]
     assert any(alert["labels"].items() <= fired["exp_labels"].items() for fired in expected)
+
+
+@pytest.mark.parametrize("path", PROMTOOL_TESTS, ids=lambda path: path.stem)
+def test_the_input_has_the_labels_that_processes_give(path: Path) -> None:
+    """With fewer, series differ that in truth are the same to ``or``, ``and`` and ``unless``."""
+    given = [each["series"] for test in yaml.safe_load(path.read_text())["tests"] for each in test["input_series"]]
+    labels = {f"{metric.name}{suffix}": metric.labels for metric in METRICS for suffix in ("", "_bucket", "_count")}
+    lacking = [
+        (series, label)
+        for series in given
+        for label in labels.get(series.partition("{")[0], ())
+        if not re.search(rf'\b{label}="', series)
+    ]
+    assert lacking == []
 
 
 @pytest.mark.parametrize("name", {alert["alert"]: None for alert in ALERTS})
