@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from rich.console import Console
 
 from taskctx.cli.doctor.finding import Finding, Section, Severity
@@ -40,3 +41,14 @@ def test_a_name_does_not_steer_the_terminal() -> None:
     text = console.export_text()
     assert "\x1b" not in text
     assert text.count(r"evil\x1b[31m") == 4
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_nothing_is_cut_off_where_there_is_little_room(*, terminal: bool) -> None:
+    """A key or an address is there to be copied: it goes on below."""
+    name = "redis-key-" * 9
+    console = Console(width=40, file=io.StringIO(), force_terminal=terminal, record=True)
+    print_sections(console, [Section("", [Finding("orphans", Severity.ERROR, name, name, name)])])
+    shown = "".join(console.export_text().split())
+    assert shown.count("redis-key-") == 3 * 9
+    assert "orphans" in shown

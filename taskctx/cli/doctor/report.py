@@ -45,18 +45,26 @@ def _print(console: Console, finding: Finding) -> None:
     mark, style = _MARKS[finding.severity]
     head = Text.assemble("  ", (mark, style), " ", (f"{finding.check:<{_WIDTH}}", "bold"))
     if console.is_terminal:
-        title = Table.grid()
-        title.add_row(head, Text(plain(finding.what), overflow="fold"))
+        title = _two_columns()
+        title.add_row(head, Text(plain(finding.what)))
         console.print(title)
     else:
         # one finding on one line, so that a search in a log finds it
         console.print(head.append(plain(finding.what), ""), soft_wrap=True)
-    reasons = Table.grid(padding=(0, 1))
+    reasons = _two_columns(padding=1)
     for name, text in (("why", finding.why), ("do", finding.do)):
         if text:
             reasons.add_row(Text(name, "dim"), Text(plain(text)))
     if reasons.row_count:
         console.print(Padding(reasons, (0, 0, 0, _WIDTH + 4)))
+
+
+def _two_columns(padding: int = 0) -> Table:
+    """A grid that cuts nothing off: a word that is too long for its line goes on below."""
+    grid = Table.grid(padding=(0, padding))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    return grid
 
 
 def _verdict(findings: Sequence[Finding]) -> Text:
