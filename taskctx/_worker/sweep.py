@@ -16,7 +16,6 @@ from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing, asynccontextmanager
 from contextvars import Context
 from itertools import islice
-from typing import Final
 from uuid import uuid4
 
 from docket import Docket
@@ -33,9 +32,6 @@ from .restoration import snapshot_key
 
 MOST_WAITING, MOST_NOTED = 100_000, 10_000
 """The most snapshots in memory at a time, and the most snapshots without a task that a sweep notes."""
-
-NOTES_TTL: Final = 86_400
-"""Seconds for which the next sweep may still use the notes of this one."""
 
 TOLERANCE = 3
 """Seconds by which two readings of one expiry may differ: TTLs are whole seconds, and answers take time."""
@@ -145,6 +141,11 @@ async def _without_live_task(docket: Docket, waiting: _Ends) -> _Ends:
     return left
 
 
+def _notes_ttl() -> int:
+    """Seconds for which the next sweep may still use the notes of this one: a day, or longer than sweeps are apart."""
+    return max(86_400, 2 * current_settings().sweep_interval)
+
+
 async def _noted(docket: Docket) -> _Ends:
     """The snapshots that the sweep before noted; empty where the notes cannot be read."""
     connection = connection_of(docket)
@@ -157,7 +158,7 @@ async def _noted(docket: Docket) -> _Ends:
     except ValidationError:
         return {}
     # the age of the notes is by the server's TTL: the clocks of two workers may differ
-    written = time.monotonic() - (NOTES_TTL - stored.ttl)
+    written = time.monotonic() - (_notes_ttl() - stored.ttl)
     return {key: written + ttl for key, ttl in notes.items()}
 
 
@@ -166,7 +167,7 @@ async def _note(docket: Docket, found: _Ends) -> None:
     connection, now = connection_of(docket), time.monotonic()
     notes = {key: round(end - now) for key, end in list(found.items())[:MOST_NOTED]}
     with connection.deadline():
-        await commands.put(connection, _key(docket, "notes"), _Notes.dump_json(notes), NOTES_TTL)
+        await commands.put(connection, _key(docket, "notes"), _Notes.dump_json(notes), _notes_ttl())
 
 
 async def _shorten(docket: Docket, ends: _Ends) -> int:

@@ -207,6 +207,17 @@ async def test_many(docket: Docket, registry: CollectorRegistry) -> None:
     assert swept(registry, docket) == 250
 
 
+async def test_notes_last_until_the_next_sweep(docket: Docket, registry: CollectorRegistry) -> None:
+    """Also where sweeps are days apart; after less than that time, what was noted is shortened."""
+    taskctx.configure(registry=registry, sweep_interval=2 * DAY)
+    await cancelled_ahead(docket)
+    await sweep(docket)
+    async with docket.redis() as redis:
+        assert await redis.ttl(docket.key("taskctx:sweep:notes")) > 2 * DAY
+    await sweep(docket)
+    assert swept(registry, docket) == 1
+
+
 async def test_notes_that_cannot_be_read(docket: Docket) -> None:
     """They are as good as none, and written anew."""
     execution = await cancelled_ahead(docket)
