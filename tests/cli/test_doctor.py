@@ -340,6 +340,20 @@ async def test_nobody_lets_us_in(server: ValkeyServer) -> None:
     assert f"the Redis server does not let us in (127.0.0.1:{server.port})" in ended.out
 
 
+async def test_a_server_that_is_no_sentinel(server: ValkeyServer) -> None:
+    """The command ends, though Docket's connection does not close."""
+    ended = await command("doctor", "--url", f"redis+sentinel://127.0.0.1:{server.port}/mymaster/0")
+    assert ended.code == 2
+    assert f"the server at 127.0.0.1:{server.port} refuses what is asked of it" in ended.out
+
+
+async def test_a_url_with_an_unknown_parameter(server: ValkeyServer) -> None:
+    """Is no URL; the parameter may be a password by another name."""
+    ended = await command("doctor", "--url", f"{server.connection_url}?pass={secret('password')}")
+    assert ended.code == 2
+    assert "--url is no Redis URL" in ended.out
+
+
 async def clustered(start: Start, tmp_path: Path, _: ValkeyServer) -> str:
     """Three primaries."""
     return (await start_cluster(start, tmp_path)).url

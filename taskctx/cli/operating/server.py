@@ -182,18 +182,23 @@ async def connected(url: str) -> AsyncGenerator[Server]:
             "Give the --url of the server where dockets and workers meet.",
         )
     with _as_problems(url), _docket_quiet():
-        async with AsyncExitStack() as stack:
+        stack = AsyncExitStack()
+        try:
             yield await _open(url, stack)
+        finally:
+            # Docket waits for a task of its own, in which redis-py may swallow that it was cancelled
+            with suppress(TimeoutError):
+                await _soon(stack.aclose())
 
 
 async def _open(url: str, stack: AsyncExitStack) -> Server:
     try:
         docket = await _soon(stack.enter_async_context(Docket(name=_LOOKING, url=url)))
-    except ValueError:
+        client = await stack.enter_async_context(docket.redis())
+        with suppress(NoPermissionError):  # the login works; a refused command is reported later
+            await _soon(client.exists(_LOOKING))
+    except (ValueError, TypeError):  # a TypeError for a parameter that redis-py does not know
         raise Problem(f"{_given_as(url)} is no Redis URL", f"One looks like {DEFAULT_URL}.") from None
-    client = await stack.enter_async_context(docket.redis())
-    with suppress(NoPermissionError):  # the login works; a refused command is reported later
-        await _soon(client.exists(_LOOKING))
     return Server(client, url)
 
 
