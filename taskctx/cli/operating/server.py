@@ -186,7 +186,7 @@ async def connected(url: str) -> AsyncGenerator[Server]:
         try:
             yield await _open(url, stack)
         finally:
-            # Docket waits for a task of its own, in which redis-py may swallow that it was cancelled
+            # a docket that closes may wait for its strike monitor without end
             with suppress(TimeoutError):
                 await _soon(stack.aclose())
 
