@@ -109,7 +109,7 @@ class Lane(Generic[Request, Answer]):
                 # an error keeps the frames that it passed, and the frame of _answer holds the answers of other tasks
                 await self._answer(batch)
         finally:
-            # otherwise the requests that wait now were sent by others
+            # where this was overtaken, the waiting requests are for the batches that overtook it
             if self._sent_at == sent_at:
                 # requests still wait here only when the event loop shuts down
                 _cancel(self._waiting)
