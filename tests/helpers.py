@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
@@ -125,6 +126,21 @@ async def wait_until(condition: Callable[[], object], timeout: float = 20.0) -> 
             return
         assert time.monotonic() < deadline, "waited in vain"
         await asyncio.sleep(0.005)
+
+
+@contextmanager
+def handling(handler: logging.Handler, name: str = "", level: int | None = None) -> Generator[logging.Logger]:
+    """Have a handler at a logger, by default at the root, whose level is this one meanwhile."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.addHandler(handler)
+    if level is not None:
+        logger.setLevel(level)
+    try:
+        yield logger
+    finally:
+        logger.setLevel(before)
+        logger.removeHandler(handler)
 
 
 @asynccontextmanager

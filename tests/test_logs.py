@@ -15,6 +15,7 @@ from opentelemetry import trace
 
 import taskctx
 from taskctx.logs import TaskContextFilter, add_task_context
+from tests.helpers import handling
 
 
 @pytest.fixture
@@ -24,10 +25,8 @@ def log() -> Iterator[tuple[logging.Logger, io.StringIO]]:
     handler = logging.StreamHandler(out)
     handler.setFormatter(logging.Formatter("%(task_id)s %(request_id)s %(trace_id)s %(message)s"))
     handler.addFilter(TaskContextFilter())
-    logger = logging.getLogger("test_logs")
-    logger.addHandler(handler)
-    yield logger, out
-    logger.removeHandler(handler)
+    with handling(handler, "test_logs") as logger:
+        yield logger, out
 
 
 async def test_lines_of_a_task_name_it(docket: Docket, worker: Worker, log: tuple[logging.Logger, io.StringIO]) -> None:

@@ -7,7 +7,6 @@ Not in a submitter, not in a worker; not in what an exception came from, whether
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 import time
@@ -41,7 +40,7 @@ from tests.contracts.test_failure_contract import (
     rewrite,
 )
 from tests.frames import Reporter, of_libraries, of_ours, shown
-from tests.helpers import ADA, LOCALE, Caller, stored
+from tests.helpers import ADA, LOCALE, Caller, handling, stored
 from tests.secrets import MARKER, secret
 
 Act = Callable[[Docket], Awaitable[object]]
@@ -50,12 +49,9 @@ Act = Callable[[Docket], Awaitable[object]]
 @pytest.fixture(autouse=True)
 def reporter() -> Iterator[Reporter]:
     """Whatever is logged in a test is reported, and shows nothing."""
-    reporter, root = Reporter(), logging.getLogger()
-    root.addHandler(reporter)
-    try:
+    reporter = Reporter()
+    with handling(reporter):
         yield reporter
-    finally:
-        root.removeHandler(reporter)
     assert reporter.shown == []
 
 

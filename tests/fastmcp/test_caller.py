@@ -18,6 +18,7 @@ from taskctx.logs import TaskContextFilter
 from tests.fastmcp.conftest import Service
 from tests.fastmcp.installed import has_legs
 from tests.fastmcp.server import ADA, BOB, LOCALE, mark
+from tests.helpers import handling
 
 SAME = ("token", "scope", "task", "session")
 
@@ -101,16 +102,10 @@ async def test_a_request_without_an_id_has_its_messages(service: Service) -> Non
 @contextmanager
 def logged(name: str) -> Generator[None]:
     """Lines of this logger have the ids of their request."""
-    logger, handler = logging.getLogger(name), logging.StreamHandler(io.StringIO())
+    handler = logging.StreamHandler(io.StringIO())
     handler.addFilter(TaskContextFilter())
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG)
-    try:
+    with handling(handler, name, logging.DEBUG):
         yield
-    finally:
-        logger.setLevel(level)
-        logger.removeHandler(handler)
 
 
 class Logging(Middleware):

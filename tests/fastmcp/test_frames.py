@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +20,7 @@ from tests.fastmcp.installed import theirs as context
 from tests.fastmcp.test_anonymous import servers
 from tests.fastmcp.test_failures import FAULTS, fastmcp_key, run_with
 from tests.frames import Reporter, of_libraries, shown
+from tests.helpers import handling
 from tests.secrets import secret
 
 __all__ = ["fastmcp_key", "servers"]
@@ -29,12 +29,9 @@ __all__ = ["fastmcp_key", "servers"]
 @pytest.fixture(autouse=True)
 def reporter() -> Iterator[Reporter]:
     """Whatever is logged in a test is reported, and shows nothing."""
-    reporter, loggers = Reporter(), [logging.getLogger(name) for name in ("", "fastmcp")]
-    for logger in loggers:
-        logger.addHandler(reporter)
-    yield reporter
-    for logger in loggers:
-        logger.removeHandler(reporter)
+    reporter = Reporter()
+    with handling(reporter), handling(reporter, "fastmcp"):
+        yield reporter
     assert reporter.shown == []
 
 

@@ -17,6 +17,7 @@ from taskctx.errors import Reason, RestoreError, SaveError
 from taskctx.operations import Capture, DocketSeen, Event, Operation, Outcome, RegistryLookup, Restore, Run, Save
 from taskctx.telemetry.observe import Observer, docket_seen, notify, observe
 from tests import secrets
+from tests.helpers import handling
 from tests.secrets import MARKER, secret
 
 
@@ -314,19 +315,16 @@ class RaisingHandler(logging.Handler):
 
 async def test_a_log_handler_that_raises_fails_no_task(docket: Docket, worker: Worker) -> None:
     """Neither where it is submitted nor where it runs."""
-    logger, handler, seen = logging.getLogger("taskctx"), RaisingHandler(), list[str | None]()
+    seen: list[str | None] = []
 
     async def report() -> None:
         seen.append(taskctx.get_request_id())
 
     taskctx.configure(registry=CollectorRegistry(), max_snapshot_bytes=256, on_save_failure="continue")
-    logger.addHandler(handler)
-    try:
+    with handling(RaisingHandler(), "taskctx"):
         with taskctx.bind_caller(request_id="request-1", headers={"x-large": "x" * 1_000}):
             await taskctx.add(docket, report)()
         await worker.run_until_finished()
-    finally:
-        logger.removeHandler(handler)
     assert seen == [None]
 
 
