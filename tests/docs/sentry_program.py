@@ -21,6 +21,7 @@ from sentry_sdk.integrations.asyncio import enable_asyncio_integration
 from sentry_sdk.transport import Transport
 
 import taskctx
+from tests.helpers import end_on_memory
 from tests.secrets import secret
 
 
@@ -67,3 +68,4 @@ async def main(way: str) -> None:
 
 if __name__ == "__main__":
     asyncio.run(main(sys.argv[1]))
+    end_on_memory()

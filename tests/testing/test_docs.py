@@ -61,12 +61,13 @@ def test_the_guide_names_what_there_is() -> None:
 
 
 RUN = """
-import asyncio, logging, os, sys
+import asyncio, logging
 import log, events, reports
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from docket import Docket, Worker
 import taskctx
+from tests.helpers import end_on_memory
 
 trace.set_tracer_provider(TracerProvider())
 silenced = [name for name, logger in logging.root.manager.loggerDict.items() if getattr(logger, "disabled", False)]
@@ -81,9 +82,7 @@ async def main():
             await worker.run_until_finished()
 
 asyncio.run(main())
-# An interpreter that takes its leave while burner-redis's threads (memory://) still work may abort instead.  Can go when
-# https://github.com/PyO3/pyo3-async-runtimes/issues/40 is solved.
-os._exit(0)
+end_on_memory()
 """
 
 
