@@ -39,8 +39,8 @@ TOLERANCE = 3
 _Ends = dict[str, float]
 """The time by ``time.monotonic()`` at which each snapshot expires, by its Redis key."""
 
-_Notes = TypeAdapter(dict[str, int])
-"""The TTL of each snapshot without a task at the time of the note, in seconds."""
+_Notes = TypeAdapter(tuple[int, dict[str, int]])
+"""In seconds: the TTL that the notes were given, and those that the snapshots without a task had at that time."""
 
 
 @asynccontextmanager
@@ -141,11 +141,6 @@ async def _without_live_task(docket: Docket, waiting: _Ends) -> _Ends:
     return left
 
 
-def _notes_ttl() -> int:
-    """Seconds for which the next sweep may still use the notes of this one: a day, or longer than sweeps are apart."""
-    return max(86_400, 2 * current_settings().sweep_interval)
-
-
 async def _noted(docket: Docket) -> _Ends:
     """The snapshots that the sweep before noted; empty where the notes cannot be read."""
     connection = connection_of(docket)
@@ -154,11 +149,11 @@ async def _noted(docket: Docket) -> _Ends:
     if stored is None or stored.ttl is None:
         return {}
     try:
-        notes = _Notes.validate_json(bytes(stored.value))
+        given, notes = _Notes.validate_json(bytes(stored.value))
     except ValidationError:
         return {}
     # the age of the notes is by the server's TTL: the clocks of two workers may differ
-    written = time.monotonic() - (_notes_ttl() - stored.ttl)
+    written = time.monotonic() - (given - stored.ttl)
     return {key: written + ttl for key, ttl in notes.items()}
 
 
@@ -166,8 +161,10 @@ async def _note(docket: Docket, found: _Ends) -> None:
     """Store snapshots without a task for the next sweep, which another worker may do."""
     connection, now = connection_of(docket), time.monotonic()
     notes = {key: round(end - now) for key, end in list(found.items())[:MOST_NOTED]}
+    # a day, or longer than sweeps are apart
+    ttl = max(86_400, 2 * current_settings().sweep_interval)
     with connection.deadline():
-        await commands.put(connection, _key(docket, "notes"), _Notes.dump_json(notes), _notes_ttl())
+        await commands.put(connection, _key(docket, "notes"), _Notes.dump_json((ttl, notes)), ttl)
 
 
 async def _shorten(docket: Docket, ends: _Ends) -> int:

@@ -218,6 +218,16 @@ async def test_notes_last_until_the_next_sweep(docket: Docket, registry: Collect
     assert swept(registry, docket) == 1
 
 
+async def test_another_worker_may_sweep_more_often(docket: Docket, registry: CollectorRegistry) -> None:
+    """What one worker noted, the next one shortens, whatever the interval of either."""
+    taskctx.configure(registry=registry, sweep_interval=2 * DAY)
+    await cancelled_ahead(docket)
+    await sweep(docket)
+    taskctx.configure(registry=registry, sweep_interval=600)
+    await sweep(docket)
+    assert swept(registry, docket) == 1
+
+
 async def test_notes_that_cannot_be_read(docket: Docket) -> None:
     """They are as good as none, and written anew."""
     execution = await cancelled_ahead(docket)
