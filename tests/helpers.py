@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import subprocess
 import sys
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from inspect import isawaitable
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
 
 from docket import Docket, Worker
 from docket.execution import Execution
@@ -20,10 +22,18 @@ from opentelemetry import baggage, context, trace
 
 import taskctx
 from taskctx._snapshot.keys import parse_task_key, snapshot_key
-from tests.secrets import secret
+from tests.secrets import MARKER, secret
 
 LOCALE: ContextVar[str | None] = ContextVar("locale", default=None)
 """A ContextVar of a user's; tests/contracts carries it."""
+
+
+def run_well(command: Sequence[str | Path], **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a program that must end well.  Where it does not, its errors are shown, which ``check=True`` hides."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    assert MARKER not in done.stderr, "a secret leaked into what a program said of an error"
+    assert done.returncode == 0, f"{done.returncode}: {done.stderr}"
+    return done
 
 
 def end_on_memory() -> NoReturn:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from dataclasses import replace
 from importlib.metadata import version
@@ -12,6 +11,7 @@ import pytest
 
 import taskctx
 from taskctx._upstream import FAULTS, NEEDS, Need, require, warn_of
+from tests.helpers import run_well
 
 
 class Lacking:
@@ -68,7 +68,7 @@ try:
 except ImportError as error:
     print(type(error).__name__, error)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = run_well([sys.executable, "-c", program])
     assert done.stdout.startswith(
         f"UnsupportedVersion pydocket {version('pydocket')} does not have docket.dependencies:"
     )

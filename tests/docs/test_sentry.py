@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 
 from tests.conftest import BACKEND
 from tests.docs.pages import ROOT, write_files
+from tests.helpers import run_well
 from tests.secrets import MARKER
 
 pytestmark = pytest.mark.skipif(
@@ -23,13 +23,8 @@ pytestmark = pytest.mark.skipif(
 def sent(way: str, folder: Path) -> tuple[list[Any], list[Any]]:
     """Errors and transactions; the program says which ways there are."""
     write_files("how-to/sentry.md", folder)
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.docs.sentry_program", way],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{folder}"},
-    )
+    program = [sys.executable, "-m", "tests.docs.sentry_program", way]
+    done = run_well(program, env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{folder}"})
     assert MARKER not in done.stdout
     events = json.loads(done.stdout.splitlines()[-1])
     return [each for each in events if "exception" in each], [each for each in events if "exception" not in each]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +17,7 @@ from taskctx.fastmcp import _upstream
 from taskctx.fastmcp._instrument import PATCHES
 from tests.conftest import BACKEND
 from tests.fastmcp.installed import LINE, theirs
+from tests.helpers import run_well
 
 pytestmark = pytest.mark.skipif(BACKEND != "memory", reason="has no backend: once is enough")
 
@@ -41,7 +41,7 @@ except ImportError as error:  # else opentelemetry-instrument would give up all 
         assert taskctx.get_request_id() == "r"
     print(type(error).__name__, error, sep="|")
 """
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = run_well([sys.executable, "-c", program], cwd=ROOT)
     kind, text = done.stdout.strip().split("|")
     assert kind == "UnsupportedVersion"
     assert "\n" not in text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 
 from tests.conftest import BACKEND
 from tests.fastmcp.installed import only_4, theirs
+from tests.helpers import run_well
 
 pytestmark = pytest.mark.skipif(BACKEND != "memory", reason="has no backend: once is enough")
 
@@ -24,9 +24,7 @@ def test_opentelemetry_instrument_needs_no_call(disabled: str, whose: str) -> No
     """Before the program's first line, unless it is switched off as any other instrumentation."""
     command = [Path(sys.executable).with_name("opentelemetry-instrument"), sys.executable, "-c", PROGRAM]
     environment = {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": disabled, "OTEL_TRACES_EXPORTER": "none"}
-    done = subprocess.run(
-        command, env=os.environ | environment, capture_output=True, text=True, check=True, timeout=120
-    )
+    done = run_well(command, env=os.environ | environment, timeout=120)
 
     assert done.stdout.splitlines()[-1:] == [whose], done.stderr
 
@@ -46,9 +44,7 @@ def test_a_fastmcp_that_is_not_known_costs_no_other_instrumentation(tmp_path: Pa
     (tmp_path / "fastmcp_tasks/__init__.py").touch()
     command = [Path(sys.executable).with_name("opentelemetry-instrument"), sys.executable, "-c", OTHERS]
     environment = {"PYTHONPATH": str(tmp_path), "OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none"}
-    done = subprocess.run(
-        command, env=os.environ | environment, capture_output=True, text=True, check=True, timeout=120
-    )
+    done = run_well(command, env=os.environ | environment, timeout=120)
 
     assert done.stdout.splitlines()[-1:] == ["True"], done.stderr
     assert "FastMCP is not instrumented by taskctx: " in done.stderr

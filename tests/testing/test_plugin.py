@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from importlib import metadata
 
 import pytest
+
+from tests.helpers import run_well
 
 pytest_plugins = ["pytester"]
 
@@ -42,7 +43,7 @@ def test_pytest_starts_without_what_it_does_not_need(pytester: pytest.Pytester) 
 def test_the_plugin_imports_pytest_alone() -> None:
     """At its top."""
     code = f"import sys, pytest_taskctx; print(sorted({HEAVY!r} & sys.modules.keys()))"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    ran = run_well([sys.executable, "-c", code])
     assert ran.stdout.strip() == "[]"
 
 

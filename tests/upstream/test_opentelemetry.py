@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-import subprocess
 import sys
 
 import pytest
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.trace import TraceState
+
+from tests.helpers import run_well
 
 SCRIPT = """
 from opentelemetry import trace
@@ -23,7 +24,7 @@ print(before is None, trace._TRACER_PROVIDER is provider)
 def test_the_global_provider_is_none_until_it_is_set() -> None:
     """Else ``_caller.trace_context`` no longer sees whether anybody makes spans, and makes none, or all of them."""
     # a process of its own: the global provider is set once in a process
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
+    done = run_well([sys.executable, "-c", SCRIPT])
     assert done.stdout.split() == ["True", "True"], "OpenTelemetry keeps its global tracer provider elsewhere now"
 
 
