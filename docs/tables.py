@@ -12,7 +12,6 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Iterable
-from itertools import pairwise
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, Final, Literal, cast, get_args, get_origin
@@ -36,13 +35,9 @@ Rows = list[tuple[str, ...]]
 def settings() -> Rows:
     """Each with its variable, its default and what its docstring says."""
     said = _docstrings("taskctx.settings", "Settings")
-    # two fields in a row share the docstring of the second
-    names = list(Settings.model_fields)
-    shared = dict(pairwise(names))
     rows: Rows = [("setting", "variable", "default", "meaning")]
     for name, field in Settings.model_fields.items():
-        meaning = said.get(name) or said[shared[name]]
-        meaning += _choice(field.annotation)
+        meaning = said[name] + _choice(field.annotation)
         rows.append((f"`{name}`", f"`{ENVIRONMENT_PREFIX}{name.upper()}`", _default(field.default), meaning))
     return rows
 
@@ -97,7 +92,7 @@ def arguments() -> Rows:
     rows: Rows = [("command", "argument", "default", "meaning")]
     for name, command in _COMMANDS:
         for each in command.params:
-            rows.append((f"`{name}`", f"`{_typed(each)}`", _given(each), getattr(each, "help", None) or ""))
+            rows.append((f"`{name}`", f"`{_typed(each)}`", _given(each), _meaning(each)))
     return rows
 
 
@@ -105,6 +100,11 @@ def _typed(parameter: Any) -> str:
     if isinstance(parameter, TyperArgument):
         return (parameter.name or "").upper()
     return ", ".join((*parameter.opts, *parameter.secondary_opts))
+
+
+def _meaning(parameter: Any) -> str:
+    said = getattr(parameter, "help", None) or ""
+    return f"{said} Or set `{parameter.envvar}`." if parameter.envvar else said
 
 
 def _given(parameter: Any) -> str:
@@ -132,7 +132,12 @@ def _first_sentence(name: str) -> str:
     lines = documented(name) or inspect.cleandoc(resolve_name(name).__doc__).splitlines()
     paragraph = " ".join("\n".join(lines).strip().split("\n\n", 1)[0].split())
     sentence = re.split(r"(?<=[.:])\s", paragraph, maxsplit=1)[0].rstrip(".:")
-    return re.sub(r":\w+:`~?([^`]+)`", r"`\1`", sentence.replace("``", "`")) + "."
+    return _in_markdown(sentence) + "."
+
+
+def _in_markdown(text: str) -> str:
+    """A docstring's text, with its roles (``:func:`` and others) and its literals as code."""
+    return re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text.replace("``", "`"))
 
 
 MOVED: Final = {"taskctx.worker_dependencies": ("taskctx._worker.dependency", "worker_dependencies")}
@@ -150,7 +155,8 @@ def documented(name: str) -> list[str]:
 def _docstrings(module: str, owner: str) -> dict[str, str]:
     """What stands below the attributes of a class, in Markdown."""
     found = ModuleAnalyzer.for_module(module).find_attr_docs()
-    return {name: " ".join(lines).strip().replace("``", "`") for (of, name), lines in found.items() if of == owner}
+    said = {name: " ".join(" ".join(lines).split()) for (of, name), lines in found.items() if of == owner}
+    return {name: _in_markdown(text) for name, text in said.items()}
 
 
 def versions() -> Rows:

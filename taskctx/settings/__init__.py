@@ -120,7 +120,7 @@ class Settings(BaseSettings):
     """W3C baggage keys that are carried; empty means none."""
 
     encryption_keys: SecretStr | None = None
-    """``id:BASE64,id:BASE64``: the first key seals, every key opens."""
+    """``id:BASE64,id:BASE64``: the first key seals, every key opens.  ``taskctx keygen`` prints a new entry."""
 
     accept_plaintext: bool = False
     """Whether a process with keys reads snapshots that are not sealed; for a migration."""
@@ -129,8 +129,10 @@ class Settings(BaseSettings):
     """The first segment of every Redis key, after the docket's own prefix."""
 
     session_registry_size: int = Field(default=10_000, ge=1)
+    """The most live sessions that a process keeps for its tasks; the oldest are removed first."""
+
     server_registry_size: int = Field(default=10_000, ge=1)
-    """The most entries of a registry; the oldest are removed first."""
+    """The most live servers that a process keeps for its tasks; the oldest are removed first."""
 
     backend_timeout: float = Field(default=5.0, gt=0, allow_inf_nan=False)
     """How long the Redis commands of one save or restore may take, retries included."""
@@ -139,8 +141,10 @@ class Settings(BaseSettings):
     """How long the ``refresh_token`` hook may take."""
 
     metrics: bool = True
+    """Whether taskctx makes Prometheus metrics."""
+
     tracing: bool = True
-    """Whether taskctx makes Prometheus metrics and OpenTelemetry spans."""
+    """Whether taskctx makes OpenTelemetry spans."""
 
     @model_validator(mode="before")
     @classmethod

@@ -15,10 +15,10 @@ from tests.conftest import BACKEND
 from tests.docs.pages import PAGES, ROOT, lines, lines_of
 
 RUN = {
-    r"python (hello|submit|moving|threads|log_lines|ask)\.py": "tests/docs/test_programs.py",
+    r"python (hello|submit|moving|threads|log_lines|ask|cancel)\.py": "tests/docs/test_programs.py",
     r"(FASTMCP_\w+=\S+ )+python (reports\.py|-m fastmcp_tasks\.worker_cli worker reports\.py|-m fastmcp\.cli tasks worker reports\.py)": "tests/docs/test_programs.py",
     r"(OTEL_\w+=\w+(-\w+)? )*(opentelemetry-instrument )?python -m docket worker --docket reports .*": "tests/docs/test_programs.py",
-    r"(OTEL_\w+=\S+ opentelemetry-instrument )?uvicorn (server|metrics|with_litestar):app": "tests/docs/test_programs.py",
+    r"(OTEL_\w+=\S+ opentelemetry-instrument )?uvicorn (server|metrics|cancellable|with_litestar):app": "tests/docs/test_programs.py",
     r"flask --app with_flask run --port 8000": "tests/docs/test_programs.py",
     r"curl -X POST .* http://127\.0\.0\.1:8000/reports/42": "tests/test_readme.py, and tests/docs/test_programs.py with a client of its own",
     r"taskctx dashboards export observability": "tests/docs/test_programs.py",

@@ -324,8 +324,25 @@ def test_fastapi_is_as_in_the_readme() -> None:
 async def test_a_cancelled_task(start: Starter, tmp_path: Path) -> None:
     """By its caller and by nobody else."""
     write_files(CANCEL, tmp_path)
-    program = start(["python", "cancel.py"], cwd=tmp_path, PATH=PATH)
+    program = start(command(CANCEL, "cancel.py").words, cwd=tmp_path, PATH=PATH)
     await ends_on_memory(program, printed(CANCEL)[0])
+
+
+@runs_once
+async def test_a_client_cancels_its_task(start: Starter, tmp_path: Path) -> None:
+    """The id in the printed server's answer cancels the task once, and only with the caller's token."""
+    write_files(FASTAPI, tmp_path)
+    write_files(CANCEL, tmp_path)
+    port = str(free_port())
+    place = {"DOCKET_URL": "memory://cancellable", "UVICORN_PORT": port, "PATH": PATH}
+    server = start(command(CANCEL, "uvicorn").words, cwd=tmp_path, **place)
+    await wait_until(lambda: answers(port) or server.ended, timeout=PATIENCE)
+    ada = {"Authorization": "Bearer token-of-ada"}
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}/cancellable") as http:
+        task_id = (await http.post("/42", headers=ada)).json()["task"]
+        stranger = {"Authorization": "Bearer of-a-stranger"}
+        answered = [(await http.delete(f"/{task_id}", headers=each)).status_code for each in (stranger, ada, ada)]
+    assert answered == [401, 200, 404]
 
 
 RUN = {
@@ -353,5 +370,6 @@ RUN = {
     (CARRY, "logging_context.py"): test_carried_values,
     (CARRY, "log_lines.py"): test_carried_values,
     (CANCEL, "cancel.py"): test_a_cancelled_task,
+    (CANCEL, "cancellable.py"): test_a_client_cancels_its_task,
 }
 """Which test runs a file that a page has one write."""
