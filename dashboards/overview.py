@@ -50,7 +50,7 @@ from .frame import (
 )
 from .model import Column, Dashboard, Panel, Query, Row
 from .promql import DOCKET_TASKS_STARTED, increase, or_none, or_zero, quantile, rate, ratio, series, sum_by
-from .recording import COUNTED, FAILED, error_ratio, restores
+from .recording import COUNTED, FAILED, error_ratio, restores, unsaved
 
 RATE = "$__rate_interval"
 RANGE = "$__range"
@@ -61,12 +61,19 @@ _NO_SAVES = "no data: no submissions in this time range"
 _NO_PROCESS = "no data: no process exposes taskctx metrics"
 
 
-def _failed_share(metric: Metric, of: str, *filters: str) -> str:
-    """Of the last five minutes."""
+def _failed_share() -> str:
+    """Of restores, in the last five minutes."""
     return ratio(
-        sum_by("", rate(series(metric, FAILED, *filters), _RECENTLY)),
-        sum_by("", rate(series(metric, of, *filters), _RECENTLY)),
+        sum_by("", rate(series(RESTORES, FAILED, *PROCESS, DOCKET), _RECENTLY)),
+        sum_by("", rate(series(RESTORES, COUNTED, *PROCESS, DOCKET), _RECENTLY)),
     )
+
+
+def _unsaved_share() -> str:
+    """Of submissions, in the last five minutes."""
+    failed = unsaved("", rate, _RECENTLY, *PROCESS, DOCKET)
+    saved = sum_by("", rate(series(SAVES, 'outcome="ok"', *PROCESS, DOCKET), _RECENTLY))
+    return ratio(f"({failed})", f"({failed} + {saved})")
 
 
 def _token_life(metric: Metric) -> tuple[Query, ...]:
@@ -124,7 +131,7 @@ _HEALTH = Row(
             "what is left of 30 days' budget.",
             "percentunit",
             "no data: no restores in the last 5 minutes",
-            (Query("1 - " + _failed_share(RESTORES, COUNTED, *PROCESS, DOCKET), instant=True),),
+            (Query("1 - " + _failed_share(), instant=True),),
             width=5,
             height=4,
             thresholds=((None, BAD), (0.99, WORSE), (OBJECTIVE, GOOD)),
@@ -134,11 +141,11 @@ _HEALTH = Row(
         Panel(
             "stat",
             "Submissions saved, last 5 min",
-            f"Share of submissions whose context was stored. Good: {OBJECTIVE:.1%} or more. Red: requests are refused with SaveError, and their tasks not "
-            "scheduled; 'Save failures by reason' has the cause, the table of processes on the Workers dashboard whose they are.",
+            f"Share of submissions whose context was captured and stored. Good: {OBJECTIVE:.1%} or more. Red: requests are refused with CaptureError or SaveError, "
+            "and their tasks not scheduled; 'Save failures by reason' has the cause, the table of processes on the Workers dashboard whose they are.",
             "percentunit",
             "no data: no submissions in the last 5 minutes",
-            (Query("1 - " + _failed_share(SAVES, 'outcome=~"ok|failed"', *PROCESS, DOCKET), instant=True),),
+            (Query("1 - " + _unsaved_share(), instant=True),),
             width=5,
             height=4,
             thresholds=((None, BAD), (0.99, WORSE), (OBJECTIVE, GOOD)),
@@ -166,7 +173,7 @@ _HEALTH = Row(
         Panel(
             "stat",
             "Failing now",
-            "Restores and saves that fail in a second, by the last scrapes alone. Good: 0. Red: it goes on. 0 beside a share that is red: it is over, "
+            "Restores, captures and saves that fail in a second, by the last scrapes alone. Good: 0. Red: it goes on. 0 beside a share that is red: it is over, "
             "and the share follows within five minutes.",
             "ops",
             _NO_PROCESS,
@@ -175,7 +182,7 @@ _HEALTH = Row(
                     or_zero(
                         sum_by("", rate(series(RESTORES, FAILED, *PROCESS, DOCKET), RATE))
                         + " + "
-                        + sum_by("", rate(series(SAVES, FAILED, *PROCESS, DOCKET), RATE)),
+                        + unsaved("", rate, RATE, *PROCESS, DOCKET),
                         *PROCESS,
                     ),
                     instant=True,
@@ -390,7 +397,7 @@ _SUBMITTING = Row(
             "timeseries",
             "Save failures by reason",
             "backend_*: Redis is away or slow. too_large: a caller brings more than max_snapshot_bytes. carried_invalid: a carried "
-            "value is not JSON. Not scheduled: saved, and then Docket failed (TaskCtxScheduleErrors). Without TIME, TTL: the Redis user may not ask, "
+            "value is not JSON. Not captured: so it did not come to be saved, and the log says why. Not scheduled: saved, and then Docket failed (TaskCtxScheduleErrors). Without TIME, TTL: the Redis user may not ask, "
             "see docs/deploy.md. Good: zero.",
             "ops",
             _NO_PROCESS,
@@ -399,6 +406,7 @@ _SUBMITTING = Row(
                     or_none(sum_by("reason", rate(series(SAVE_FAILURES, *PROCESS, DOCKET), RATE)), "reason", *PROCESS),
                     "{{reason}}",
                 ),
+                Query(sum_by("", rate(series(CAPTURES, FAILED, *PROCESS, DOCKET), RATE)) + " > 0", "not captured"),
                 Query(
                     sum_by("reason", rate(series(SCHEDULE_FAILURES, *PROCESS, DOCKET), RATE)) + " > 0",
                     "not scheduled: {{reason}}",
@@ -408,7 +416,7 @@ _SUBMITTING = Row(
                     "without {{command}}",
                 ),
             ),
-            colors=(*REASONS, ("/^not scheduled/", "orange"), ("/^without/", "purple")),
+            colors=(*REASONS, ("not captured", BAD), ("/^not scheduled/", "orange"), ("/^without/", "purple")),
             width=6,
         ),
         Panel(

@@ -5,9 +5,10 @@ Names follow Prometheus's ``level:metric:operations``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from taskctx.telemetry.names import RESTORE_DURATION, RESTORES
+from taskctx.telemetry.names import CAPTURES, RESTORE_DURATION, RESTORES, SAVES
 
 from .promql import increase, quantile, rate, ratio, series, sum_by
 
@@ -47,6 +48,13 @@ INSTANCE_ERROR_RATIO = "job_instance:taskctx_restore_errors:ratio_rate5m"
 RESTORE_P99 = "job:taskctx_restore_duration_seconds:p99_rate5m"
 
 _BY_DOCKET = "job, docket_name"
+
+
+def unsaved(labels: str, function: Callable[[str, str], str], window: str, *filters: str) -> str:
+    """Submissions whose context was not captured, and so did not come to be saved, or was not saved."""
+    return " + ".join(
+        sum_by(labels, function(series(metric, FAILED, *filters), window)) for metric in (CAPTURES, SAVES)
+    )
 
 
 def _ratio(labels: str, window: str) -> str:

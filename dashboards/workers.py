@@ -20,7 +20,7 @@ from .colors import ALARM, BAD, GOOD, NONE, WORSE
 from .frame import FAILED_TRACES, INSTANCE, JOB, KNOWN, PROCESS, ROW_TO_WORKER, TO_WORKER, WORKERS
 from .model import Column, Dashboard, Panel, Query, Row
 from .promql import DOCKET_TASKS_STARTED, increase, or_none, quantile, rate, ratio, series, sum_by
-from .recording import COUNTED, FAILED
+from .recording import COUNTED, FAILED, unsaved
 
 RATE = "$__rate_interval"
 RANGE = "$__range"
@@ -62,7 +62,7 @@ _FLEET = Row(
                 Query(f"max by (job, instance, version, docket_version, python_version) ({_VERSIONS_BY_PROCESS})"),
                 Query(f"max by (job, instance) ({_UP})", name="State"),
                 _recent(RESTORES, FAILED, "Lost"),
-                _recent(SAVES, FAILED, "Unsaved"),
+                Query(unsaved("job, instance", increase, _RECENTLY, *PROCESS), name="Unsaved"),
                 _recent(RESTORES, COUNTED, "Restores"),
                 _recent(SAVES, 'outcome="ok"', "Saves"),
             ),

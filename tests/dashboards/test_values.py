@@ -119,12 +119,33 @@ def test_a_process_whose_saves_fail_is_seen(tmp_path: Path) -> None:
         'taskctx_saves_total{job="w", instance="b", docket_name="orders", outcome="ok"}': "0x80",
         'taskctx_saves_total{job="w", instance="b", docket_name="orders", outcome="failed"}': "0+15x80",
     }
+    saves |= {series.replace("saves", "captures"): "0x80" for series in saves if "failed" in series}
     unsaved = {'{job="w", instance="a"}': 0, '{job="w", instance="b"}': 300}
     check(
         tmp_path,
         PROCESSES | saves,
         shows(overview, "Submissions saved, last 5 min", "10m", {"{}": 0.75}),
         shows(workers, "Processes, last 5 min", "10m", unsaved, name="Unsaved"),
+    )
+
+
+def test_a_process_that_cannot_capture_is_seen(tmp_path: Path) -> None:
+    """Nothing comes to be saved there, so no save fails; and each of its submissions is refused all the same."""
+    of = 'job="w", instance="a", docket_name="orders"'
+    submissions = {
+        f'taskctx_captures_total{{{of}, outcome="ok"}}': "0x80",
+        f'taskctx_captures_total{{{of}, outcome="failed"}}': "0+15x80",
+        f'taskctx_saves_total{{{of}, outcome="ok"}}': "0x80",
+        f'taskctx_saves_total{{{of}, outcome="failed"}}': "0x80",
+        f'taskctx_restores_total{{{of}, outcome="failed"}}': "0x80",
+    }
+    check(
+        tmp_path,
+        PROCESSES | submissions,
+        shows(overview, "Submissions saved, last 5 min", "10m", {"{}": 0}),
+        shows(overview, "Failing now", "10m", {"{}": 1}),
+        shows(overview, "Save failures by reason", "10m", {"{}": 1}, name="not captured"),
+        shows(workers, "Processes, last 5 min", "10m", {'{job="w", instance="a"}': 300}, name="Unsaved"),
     )
 
 
@@ -135,6 +156,7 @@ def test_over_is_told_from_on(tmp_path: Path) -> None:
         f'taskctx_restores_total{{{of}, outcome="ok"}}': "0+15x80",
         f'taskctx_restores_total{{{of}, outcome="failed"}}': "0+15x20 300x60",
         f'taskctx_saves_total{{{of}, outcome="failed"}}': "0x80",
+        f'taskctx_captures_total{{{of}, outcome="failed"}}': "0x80",
         f'taskctx_restore_failures_total{{{of}, reason="missing"}}': "0+15x20 300x60",
     }
     restored = query(overview.DASHBOARD, "Contexts restored, last 5 min")
@@ -203,6 +225,7 @@ def test_a_docket_that_is_chosen_shows_nothing_of_another(tmp_path: Path) -> Non
         series[f'taskctx_save_failures_total{{{of}, reason="backend_error"}}'] = failing
         series[f'taskctx_task_restore_failures_total{{{of}, docket_task="{docket}_task"}}'] = failing
         series[f'taskctx_captures_total{{{of}, outcome="ok"}}'] = "0+15x80"
+        series[f'taskctx_captures_total{{{of}, outcome="failed"}}'] = "0x80"
         series[f'taskctx_anonymous_submissions_total{{{of}, meant="no"}}'] = failing
     shown: dict[str, Samples] = {
         "Contexts restored, last 5 min": {"{}": 1},
