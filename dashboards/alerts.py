@@ -380,11 +380,12 @@ ALERTS: tuple[Alert, ...] = (
         f"{_NOT_LOOKED_AT} > 0.25 * {_STARTED}\n"
         f"and {_STARTED} >= 5\n"
         f"and on (docket_name) {sum_by('docket_name', increase(series(RESTORES, COUNTED), '5m'))} > 0\n"
-        f"or\n{sum_by(_BY_PROCESS, increase(series(UNRESTORED_READS), '5m'))} > 0",
+        # the count itself: one is enough, the first has no increase, and the worker stays as it was started
+        f"or\n{sum_by(_BY_PROCESS, series(UNRESTORED_READS))} > 0",
         "critical",
         "Worker {{ $labels.instance }} restores no callers on docket {{ $labels.docket_name }}",
-        '{{ $value | printf "%.0f" }} tasks in 5 minutes ran there without being restored, while others on the docket are: '
-        "it was started without worker_dependencies.",
+        '{{ $value | printf "%.0f" }} tasks ran there without being restored (in 5 minutes, or, if they asked for their caller, '
+        "since it started): it was started without worker_dependencies.",
         "taskctx-workers",
         "15m",
         variables=("job", "instance"),

@@ -212,13 +212,13 @@ _RESTORING = Row(
         Panel(
             "timeseries",
             "Callers asked for and never restored",
-            "Runs whose body asked for its caller in a worker that restores none. Good: zero. Above: each saw an anonymous caller, or "
-            "failed; start that worker with worker_dependencies.",
-            "ops",
+            "Runs whose body asked for its caller in a worker that restores none, since it started. Good: zero. Above: each saw an anonymous "
+            "caller, or failed; start that worker with worker_dependencies.",
+            "short",
             _NO_PROCESS,
             (
                 Query(
-                    or_none(sum_by("instance", rate(series(UNRESTORED_READS, *PROCESS), RATE)), "instance", *PROCESS),
+                    or_none(sum_by("instance", series(UNRESTORED_READS, *PROCESS)), "instance", *PROCESS),
                     "{{instance}}",
                 ),
             ),
