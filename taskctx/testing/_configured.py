@@ -9,7 +9,7 @@ from typing import Any, Unpack
 from opentelemetry.trace import TracerProvider
 from prometheus_client import CollectorRegistry
 
-from .. import Observer, Settings
+from .. import InvalidArgument, Observer, Settings
 from .._configure import check_telemetry, make_runtime
 from .._runtime import runtime, use_runtime
 from .._worker.credential import RefreshHook, checked_hook
@@ -40,7 +40,8 @@ def configured(
     configuration is in force until the block ends.  The metrics that it took out of their registry stay out.
 
     Args:
-        registry: the prometheus_client registry for the metrics.
+        registry: the prometheus_client registry for the metrics.  They are this block's alone, in prometheus_client's
+            multiprocess mode too.
         tracer_provider: the provider of the spans.
         observers: more observers.
         refresh_token: replaces an expired token, see :func:`taskctx.configure`.
@@ -51,6 +52,7 @@ def configured(
 
     Raises:
         ConfigurationError: a setting has no valid value; the message names the setting and never quotes the value.
+        InvalidArgument: the registry has taskctx's metrics already.
         InvalidType: an argument has the wrong type; ``refresh_token`` must be async.
     """
     checked_hook(refresh_token)
@@ -79,5 +81,16 @@ def _observers(
     if tracer_provider is not None:
         tracing = [TracingObserver(tracer_provider)]
     if registry is not None:
-        metrics = [PrometheusObserver(settings, registry)]
+        metrics = [_counting_into(registry, settings)]
     return [*(tracing if settings.tracing else ()), *(metrics if settings.metrics else ()), *others]
+
+
+def _counting_into(registry: CollectorRegistry, settings: Settings) -> PrometheusObserver:
+    try:
+        # the files of the multiprocess mode hold the counts of earlier tests too
+        return PrometheusObserver(settings, registry, several_processes=False)
+    except ValueError:
+        raise InvalidArgument(
+            "the registry has metrics named taskctx_* already, of an earlier block or of taskctx.configure: give "
+            "configured a new one, prometheus_client.CollectorRegistry()"
+        ) from None

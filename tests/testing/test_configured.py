@@ -52,6 +52,16 @@ def test_the_environment_and_configure_count_as_before(monkeypatch: pytest.Monke
     use_runtime(before)
 
 
+def test_a_registry_that_has_the_metrics_already() -> None:
+    """Such as that of an earlier block: the error says what to give."""
+    registry, before = CollectorRegistry(), runtime()
+    with configured(registry=registry):
+        pass
+    with pytest.raises(taskctx.InvalidArgument, match="CollectorRegistry"), configured(registry=registry):
+        pytest.fail("it was taken")
+    assert runtime() is before
+
+
 @pytest.mark.parametrize(
     "wrong", [{"registry": 5}, {"tracer_provider": 5}, {"observers": [5]}, {"refresh_token": capture}]
 )

@@ -77,6 +77,27 @@ def test_its_fixtures_are_of_one_test_each(pytester: pytest.Pytester) -> None:
     pytester.runpytest_subprocess().assert_outcomes(passed=2)
 
 
+def test_its_counts_are_of_one_test_each_in_multiprocess_mode_too(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where production's variable is in the tests' environment, and both tests use one docket."""
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(pytester.mkdir("shared")))
+    pytester.makepyfile("""
+        import pytest
+        from docket import Docket
+        from taskctx.testing import run_as_worker
+
+        async def nothing(): ...
+
+        @pytest.mark.parametrize("again", range(2))
+        async def test_a_task(again, taskctx_caller, taskctx_metrics):
+            async with Docket(name="always-the-same", url=f"memory://{again}") as docket:
+                await run_as_worker(nothing, caller=taskctx_caller, docket=docket)()
+            assert taskctx_metrics.value("taskctx_restores_total", outcome="ok") == 1
+    """)
+    pytester.runpytest_subprocess().assert_outcomes(passed=2)
+
+
 def test_a_failing_comparison_reads_well_and_shows_no_credential(pytester: pytest.Pytester) -> None:
     """Not even with every local variable printed."""
     pytester.makepyfile("""
