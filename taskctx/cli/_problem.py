@@ -59,6 +59,12 @@ def _in_words(error: Exception) -> tuple[str, str]:
             return f"{error}.", error.hint
         case TaskContextError():
             return f"{error}.", "Correct that, or unset it, and try again."
+        case UnicodeEncodeError():
+            # such bytes come from the command line and the environment only: what is read elsewhere is decoded
+            return (
+                "an argument, or DOCKET_URL, holds bytes that are not UTF-8.",
+                "Ids, keys, names of dockets and addresses are text: check what the shell puts there.",
+            )
         case OSError(strerror=str(refusal)):
             return f"the system refuses what taskctx asks of it: {refusal}.", f"{DEBUG} shows what that is."
         case _:

@@ -223,6 +223,26 @@ async def test_a_task_that_nobody_knows(docket: Docket) -> None:
     assert (await command("inspect", "no-such-task", "--url", docket.url)).out.startswith("task no-such-task\n")
 
 
+@pytest.mark.parametrize("task", ["", " "])
+async def test_a_task_that_is_empty(docket: Docket, task: str) -> None:
+    """As with a shell variable that is not set: nothing is searched for it."""
+    ended = await command("inspect", task, "--url", docket.url)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("TASK is empty.\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("inspect", "\udcff"), ("inspect", "anon:i:task:f", "--docket", "\udcff"), ("doctor", "--docket", "\udcff")],
+)
+async def test_bytes_that_are_no_text(docket: Docket, arguments: tuple[str, ...]) -> None:
+    """In an argument of any command: that is said, and is called no bug."""
+    ended = await command(*arguments, "--url", docket.url)
+    assert (ended.code, ended.out) == (2, "")
+    assert "not UTF-8" in ended.err
+    assert "bug" not in ended.err
+
+
 async def test_fastmcps_snapshots_are_left_to_fastmcp(docket: Docket) -> None:
     """Found, measured, and not judged."""
     async with docket.redis() as redis:

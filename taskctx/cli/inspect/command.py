@@ -37,6 +37,8 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print it as one JSON object.")] = False,
 ) -> None:
     """Show a task; the exit code is 0 for a snapshot that can be read, 1 where there is none, 2 for a problem."""
+    if not task.strip():
+        raise Problem("TASK is empty", "Give a task id, a Docket task key or a Redis key.")
     if reveal and not yes:
         typer.confirm(WARNING, abort=True, err=True)
     inspection = asyncio.run(_inspect(url, task, docket or (), limit))
