@@ -125,7 +125,7 @@ class _CurrentCaller:
 
     def set(self, caller: Caller | None) -> Token[_Bound]:
         """Bind a caller; None binds the request's caller."""
-        # in_form, written out: every task passes here
+        # in_form, inlined: this runs several times for every task
         bound = caller if caller is None or self._source is None else self._source.bind(caller)
         return self._bound.set((bound, current_execution.get(None)))
 

@@ -73,7 +73,7 @@ class RequestCaller:
             if isinstance(known, Credential) and (credential is None or credential.scope != known.scope):
                 raise InvalidArgument(
                     "identify names another caller than before in the same request. The first one stays: use "
-                    "bind_caller for what is done as somebody else"
+                    "bind_caller for code that runs as another caller"
                 )
             self._identified = credential
         self.caller = current_caller.in_form(caller)

@@ -164,7 +164,7 @@ class Origin:
             self.scope, self.expires_at = credential.scope, credential.token.expires_at
         self.values = {
             "access_token_json": None if credential is None else credential.json,
-            # headers.allowed_headers, written out: every task passes here
+            # headers.allowed_headers, inlined: this runs for every task
             "http_headers": dict(compress(caller.headers.items(), map(self.runtime.may_travel, caller.headers)))
             or None,
             "origin_request_id": caller.request_id,

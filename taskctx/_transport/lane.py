@@ -58,7 +58,7 @@ class Lane(Generic[Request, Answer]):
         self._send_batch = send_batch
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Waiting[Request, Answer]] = deque()
-        # when the requests were sent whose answer the others wait for; None while the lane is free
+        # the time at which requests were sent, while the others wait for their answer; None while the lane is free
         self._sent_at: float | None = None
         self._is_watched = False
         self._batches: set[asyncio.Task[None]] = set()

@@ -1,8 +1,8 @@
 """The names and behaviours of other packages that taskctx needs beyond their public API, checked at import.
 
 taskctx sets no upper limits on versions.  This module checks the names that a newer version may have moved or changed,
-and raises one error that lists all missing ones, in place of an AttributeError at the first submission.  Behaviour that
-only a server shows is tested in ``tests/upstream``.  The needs of ``taskctx.fastmcp`` are in ``fastmcp.py``.
+and raises one error that lists all missing names, in place of an AttributeError at the first submission.  Behaviour
+that only a server shows is tested in ``tests/upstream``.  The needs of ``taskctx.fastmcp`` are in ``fastmcp.py``.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ NEEDS: Final[tuple[Need, ...]] = (
     ),
     Need("pydocket", "docket.dependencies:Cron.initial_when", "keep a task's context until its next run"),
     Need("pydocket", "docket.dependencies:Retry", "keep the context of a task that is retried", _takes("attempts")),
-    Need("pydocket", "docket.dependencies:SharedContext.lock", "make what tasks share for none of them"),
-    Need("pydocket", "docket.dependencies:SharedContext.stack", "make what tasks share for none of them"),
+    Need("pydocket", "docket.dependencies:SharedContext.lock", "build Shared dependencies without a caller"),
+    Need("pydocket", "docket.dependencies:SharedContext.stack", "build Shared dependencies without a caller"),
     Need("pydocket", "docket.dependencies:get_annotation_dependencies", "tell whether a task runs again"),
     Need(
         "pydocket",
@@ -83,7 +83,7 @@ NEEDS: Final[tuple[Need, ...]] = (
         "read what a task's body was given",
         lambda made: not made(print, {}, {}).resolved,
     ),
-    Need("opentelemetry-api", "opentelemetry.trace:_TRACER_PROVIDER", "see whether anyone makes spans"),
+    Need("opentelemetry-api", "opentelemetry.trace:_TRACER_PROVIDER", "see whether the process makes spans"),
     Need(
         "opentelemetry-api", "opentelemetry.context:_SUPPRESS_INSTRUMENTATION_KEY", "make no spans of its own commands"
     ),

@@ -61,9 +61,9 @@ def _carries_more(snapshot: Any) -> bool:
 
 _CALLER: Final = "capture, save and restore a task's caller"
 _FOUND: Final = "count which sessions and servers tasks find"
-_KEY: Final = "tell whose a task is"
+_KEY: Final = "find the caller's scope in a task's key"
 _WORK: Final = "find a server's docket, and know when its worker starts"
-_REQUEST: Final = "know who asks, and in which request"
+_REQUEST: Final = "find the current request and its caller"
 
 _SLIM: Final = "fastmcp-slim"
 _DEPENDENCIES: Final = "fastmcp.server.dependencies"

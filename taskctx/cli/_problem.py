@@ -42,7 +42,7 @@ def politely(command: Callable[P, T]) -> Callable[P, T]:
         try:
             return command(*args, **kwargs)
         except (typer.Exit, typer.Abort, BrokenPipeError):
-            raise  # whoever read the output has ended: that is no problem of ours
+            raise  # BrokenPipeError: the program that read the output, such as head, has ended
         except Exception as error:
             if debugging.get():
                 raise

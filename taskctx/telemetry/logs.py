@@ -42,21 +42,21 @@ _INHERITED: Final = (
     "The server began a request in the context of an earlier one of the same connection. taskctx runs it in a clean "
     "context, and counts such requests in taskctx_inherited_contexts_total. What stands outside of "
     "TaskContextMiddleware still sees the earlier request's ContextVars and trace: start uvicorn with "
-    "--reset-contextvars, or with --loop uvloop where no client pipelines. This is said once."
+    "--reset-contextvars, or with --loop uvloop where no client pipelines. taskctx logs this once."
 )
 
 REFUSED_INTERVAL = 3600.0
 """Seconds between two lines about the same refused command."""
 
 _INSTEAD: Final = {
-    "TIME": "ages and lives of snapshots go by this process's clock",
-    "TTL": "a snapshot that is renewed lives for pending_ttl, also where it was given longer",
+    "TIME": "the ages and TTLs of snapshots are measured by this process's clock",
+    "TTL": "a renewed snapshot lives for pending_ttl, even if it had a longer TTL",
 }
 
 _NOT_UNDERSTOOD: Final = (
     "scope['user'] is an object of type %s, which does not say who it is in a way that taskctx knows: tasks of its "
     "requests have no caller. Call taskctx.identify(access_token=...) in such requests; or give the user "
-    "is_authenticated and identity, as Starlette's users have, or get_username(), as Django's. This is said once."
+    "is_authenticated and identity, as Starlette's users have, or get_username(), as Django's. taskctx logs this once."
 )
 
 _Logged = Capture | Restore | Save | Sweep

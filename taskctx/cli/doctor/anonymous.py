@@ -27,10 +27,10 @@ def check_anonymous(process: Process, before: Process, seconds: float) -> Iterat
             "anonymous",
             Severity.WARNING,
             f"{process.instance} submitted {count:,.0f} of {of} without a caller {process.since(before, seconds)}",
-            "Nothing says that it is meant: they run anonymous, or were refused. Most often the authentication binds "
-            "the caller too briefly, or in another thread.",
-            "TASKCTX_ON_ANONYMOUS=warn has the log name the tasks; submit what is meant inside taskctx.anonymous(); "
-            "runbook TaskCtxAnonymousSubmissions.",
+            "They are not marked as anonymous, and they run anonymous or were refused. Most often the authentication "
+            "binds the caller too briefly, or in another thread.",
+            "With TASKCTX_ON_ANONYMOUS=warn the log names the tasks. Submit tasks that need no caller inside "
+            "taskctx.anonymous(). Runbook TaskCtxAnonymousSubmissions.",
             docket,
         )
 

@@ -25,8 +25,8 @@ def check_backend(survey: Survey) -> Iterator[Finding]:
             "scan",
             Severity.WARNING,
             "the server holds more keys of dockets than were looked at",
-            "What is said below holds for a part of them only.",
-            "Raise --limit, or look at one docket with --docket: keys of others then do not count.",
+            "The findings below are about a part of the keys.",
+            "Raise --limit, or look at one docket with --docket: the keys of other dockets then do not count.",
         )
 
 
@@ -47,7 +47,7 @@ def _server(node: str, info: dict[str, Any]) -> Finding:
             "server",
             Severity.ERROR,
             f"{what}, and could not write to its disk the last time it tried",
-            "It may refuse all writes until it can, and loses what it holds when it stops.",
+            "It may refuse all writes until it can write again, and it loses its data when it stops.",
             "Look at its log and the space on its disk.",
         )
     return ok("server", what)
@@ -55,9 +55,9 @@ def _server(node: str, info: dict[str, Any]) -> Finding:
 
 def _persistence(node: str, info: dict[str, Any], save_points: str | None) -> Finding:
     if info.get("aof_enabled"):
-        return ok("persistence", f"{node} writes what it holds to disk (appendonly)")
+        return ok("persistence", f"{node} writes its data to disk (appendonly)")
     if save_points:
-        return ok("persistence", f"{node} saves what it holds from time to time (save {save_points})")
+        return ok("persistence", f"{node} saves its data to disk from time to time (save {save_points})")
     if save_points is None:
         return not_looked("persistence", f"{node} does not say; look at its provider's settings")
     return Finding(
@@ -76,6 +76,6 @@ def _clock(offset: float) -> Finding:
         "clock",
         Severity.ERROR if abs(offset) >= LARGE_SKEW else Severity.WARNING,
         f"the server's clock is {duration(abs(offset))} {'ahead of' if offset > 0 else 'behind'} this process's",
-        "Tasks start early or late, tokens are taken for expired, or expired ones for valid, by as much.",
+        "Tasks start early or late by this time. Valid tokens count as expired, or expired tokens as valid.",
         "Have both hosts keep their time with NTP (chrony, systemd-timesyncd).",
     )

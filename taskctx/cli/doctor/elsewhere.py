@@ -31,8 +31,8 @@ def check_elsewhere(
             "dockets",
             Severity.ERROR if working else Severity.WARNING,
             f"docket {docket} is not on this server, and {does}",
-            "The processes use another server, or another of its databases, than the one that was looked at: what is "
-            "said above is not of them.",
+            "The processes use another server, or another of its databases, than the one that was looked at: the "
+            "findings above are not about them.",
             "Give the doctor the DOCKET_URL of those processes, with the number of the database at its end.",
             docket,
         )

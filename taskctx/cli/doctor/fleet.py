@@ -1,4 +1,4 @@
-"""Checks of the processes by their metrics: unreachable ones, ones without taskctx, and ones that differ."""
+"""Checks of the processes by their metrics: whether they answer, have taskctx, and agree with each other."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _down(process: Process) -> Finding:
         "metrics",
         Severity.ERROR,
         f"{process.instance} gives no metrics: {process.down}",
-        "What that process loses is not seen, and no alert fires for it.",
+        "Nothing shows which contexts that process loses, and no alert fires for it.",
         "Start the worker with --metrics-port (or serve prometheus_client's registry), and check address and firewall.",
     )
 
@@ -90,8 +90,9 @@ def _without_taskctx(process: Process) -> Finding:
     return Finding(
         "metrics",
         Severity.ERROR,
-        f"{process.instance} gives metrics, and none of taskctx's",
-        "Either the process runs without taskctx, and its tasks run anonymous, or it counts where nobody looks.",
+        f"{process.instance} gives metrics, but none of taskctx's",
+        "Either the process runs without taskctx, and its tasks run anonymous; or taskctx counts in a registry that "
+        "is not served.",
         "Give the worker taskctx.worker_dependencies (a FastMCP server: taskctx.fastmcp.instrument()), leave "
         "TASKCTX_METRICS on, and serve the registry that taskctx counts in.",
     )
@@ -105,8 +106,8 @@ def _without_dockets_metrics(process: Process, workers: Mapping[str, Workers]) -
             "metrics",
             Severity.WARNING,
             f"{process.instance} restores contexts of {listed(works_for)}, and serves none of Docket's own metrics",
-            "How many tasks began is not known there, so that the coverage of restores and the alerts on it see "
-            "nothing. Under opentelemetry-instrument the meter provider of --metrics-port is refused.",
+            "Nothing counts the tasks that begin there, so the coverage of restores and its alerts have no "
+            "data. Under opentelemetry-instrument the meter provider of --metrics-port is refused.",
             "pip install opentelemetry-exporter-prometheus, and set OTEL_METRICS_EXPORTER=prometheus (with others: "
             "prometheus,otlp) beside --metrics-port.",
         )
@@ -125,7 +126,7 @@ def _versions(processes: Sequence[Process]) -> Finding:
         "versions",
         Severity.WARNING,
         what,
-        "Fine while a deploy is under way. Left like that, what is fixed in one is still wrong in the other.",
+        "This is normal during a deploy. Afterwards, a fault that is fixed in one version is still in the other.",
         "Finish the deploy, workers first.",
     )
 
@@ -192,10 +193,10 @@ def _failures(process: Process, before: Process, seconds: float) -> Iterator[Fin
             "restores",
             Severity.ERROR if keys else Severity.WARNING,
             f"{process.instance}: {counted(round(count), 'restore was', 'restores were')} not full {since} ({reason})",
-            f"{_sentence(reason)} Those runs went without what was lost, or were failed. Every attempt counts.",
+            f"{_sentence(reason)} Those runs had no caller or a part of it, or did not run. Every attempt counts.",
             ("Compare its TASKCTX_ENCRYPTION_KEYS with the submitters'. " if keys else "")
             + f"Runbook {runbook_of(reason)}."
-            + ("" if before.samples else " With --prometheus and --since it is seen whether it still goes on."),
+            + ("" if before.samples else " --prometheus with --since shows whether it still happens."),
         )
 
 

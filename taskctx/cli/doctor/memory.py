@@ -26,7 +26,8 @@ def check_memory(node: str, info: Mapping[str, Any]) -> Finding:
             f"{node} is full, and refuses writes: {_fill(info)}"
             + (f", {counted(refused, 'command')} refused" if refused else ""),
             "No context is saved, no task is scheduled (SaveError), and workers cannot say that they are alive.",
-            "Give the server memory (maxmemory): it is not the workers. Then see what fills it: redis-cli --bigkeys.",
+            "Give the server memory (maxmemory): the workers are not the cause. Then find what fills it: redis-cli "
+            "--bigkeys.",
         )
     if _share(info) > NEARLY_FULL:
         return Finding(
@@ -34,7 +35,7 @@ def check_memory(node: str, info: Mapping[str, Any]) -> Finding:
             Severity.WARNING,
             f"{node} is nearly full: {_fill(info)}",
             "A full server refuses writes: contexts cannot be saved, and tasks are not scheduled.",
-            "Give it memory, or work off the backlog.",
+            "Give it memory, or add workers, so that fewer tasks wait.",
         )
     return ok("eviction", f"{node} evicts nothing (maxmemory-policy {_EVICTS_NOTHING}), {_fill(info)}")
 

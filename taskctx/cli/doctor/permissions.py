@@ -46,7 +46,7 @@ async def check_permissions(server: Server, dockets: Sequence[str]) -> Finding:
     if not name and names == {command for command in commands if "{key}" in _ASKED[command]}:
         return not_looked(
             "permissions",
-            "this user may reach some keys only: name a docket of its own with --docket to have them seen",
+            "this user may reach some keys only: name one of its dockets with --docket",
         )
     return _judged(names, "asked" if len(commands) == len(_ASKED) else "tried")
 
@@ -72,8 +72,8 @@ def _whys(refused: set[str]) -> Iterator[str]:
     if refused - set(EXTRA_COMMANDS):
         yield "Contexts are not saved or not restored."
     if "scan" in refused:
-        yield "Workers do not find what tasks leave behind that are cancelled: it stays for pending_ttl."
+        yield "Workers do not find the snapshots of cancelled tasks, which stay for pending_ttl."
     if "time" in refused:
-        yield "Ages and lives of snapshots go by each process's own clock."
+        yield "The ages and TTLs of snapshots are measured by each process's own clock."
     if "ttl" in refused:
-        yield "A snapshot that is renewed lives for pending_ttl, also where it was given longer."
+        yield "A renewed snapshot lives for pending_ttl, even if it had a longer TTL."

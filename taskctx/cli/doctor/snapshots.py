@@ -32,7 +32,7 @@ _DO = {
 """The remedy for each reason for which this process refuses a stored value."""
 
 _WITHOUT_KEYS = (
-    "It has no TASKCTX_ENCRYPTION_KEYS at all: a worker like that would fail their tasks.",
+    "It has no TASKCTX_ENCRYPTION_KEYS: a worker without them fails the tasks of these snapshots.",
     "Run the doctor in a worker's environment; if this is one, give it the keys.",
 )
 
@@ -83,7 +83,7 @@ def _in_words(seal: Seal) -> str:
         case Sealer.FASTMCP:
             return "sealed by FastMCP's own key"
         case Sealer.UNKNOWN:
-            return "no snapshots at all"
+            return "not snapshots"
 
 
 def _without_end(docket: DocketSurvey) -> Iterator[Finding]:
@@ -93,8 +93,8 @@ def _without_end(docket: DocketSurvey) -> Iterator[Finding]:
             "ttl",
             Severity.WARNING,
             f"{counted(len(endless), 'snapshot')} will never expire: {listed(endless)}",
-            "taskctx gives every key a TTL; these hold callers' credentials for ever, and memory with them.",
-            "Find out what took the TTL away (a PERSIST, a dump that was restored), and EXPIRE them.",
+            "taskctx gives every key a TTL; these keep callers' credentials until they are deleted, and use memory.",
+            "Find out what removed the TTL (a PERSIST, a dump that was restored), and set one with EXPIRE.",
             docket.name,
         )
 

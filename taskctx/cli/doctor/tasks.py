@@ -1,4 +1,4 @@
-"""Checks of a docket's tasks: waiting tasks, and the results of finished ones."""
+"""Checks of a docket's tasks: waiting and running tasks, and the results of finished tasks."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def _stranded(docket: DocketSurvey, now: float) -> Iterator[Finding]:
             Severity.WARNING if living and not lost else Severity.ERROR,
             f"{counted(len(runs), 'task is', 'tasks are')} marked as running on worker {worker}, which is not alive"
             f"{without}: {listed(run.task_key for run in runs)}",
-            "That worker ended in the middle of them. Another worker gets them after Docket's redelivery timeout "
-            "(5 minutes unless set), and begins them anew; those without a snapshot have lost their callers.",
+            "That worker ended while it ran them. Another worker gets them after Docket's redelivery timeout (5 "
+            "minutes by default), and runs them from the start; tasks without a snapshot have lost their callers.",
             "See why the worker ended (its log, out of memory?)."
             if living
             else "Start a worker for this docket, and see why that one ended (its log, out of memory?).",

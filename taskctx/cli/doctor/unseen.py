@@ -60,7 +60,7 @@ def _nowhere(docket: str, missing: int, unseen: frozenset[str], *, fastmcp: bool
         "metrics",
         Severity.WARNING,
         f"the metrics of {counted(missing, 'worker')} are nowhere among those looked at: {of}",
-        "What happens there is on no dashboard, and no alert fires for it.",
+        "No dashboard shows what happens there, and no alert fires for it.",
         f"{serve}, have Prometheus scrape it, and name its endpoint with --metrics.",
         docket,
     )

@@ -39,7 +39,7 @@ def check_workers(docket: DocketSurvey, survey: Survey) -> Iterator[Finding]:
                 "clock",
                 Severity.WARNING,
                 f"the clock of worker {name} is {duration(seen - survey.now)} ahead of the server's",
-                "It takes tokens for expired that are not, and starts tasks early, by as much.",
+                "It starts tasks early by this time, and valid tokens count as expired.",
                 "Have its host keep its time with NTP.",
                 docket.name,
             )
@@ -54,7 +54,7 @@ def _no_worker(docket: DocketSurvey, survey: Survey) -> Finding:
         "workers",
         Severity.ERROR if waiting else Severity.WARNING,
         what,
-        "Nothing is run, and snapshots expire meanwhile.",
+        "No task runs, and the snapshots of waiting tasks expire.",
         "Start workers for this docket on this server: docket worker --docket NAME --dependencies "
         "taskctx:worker_dependencies.",
         docket.name,
