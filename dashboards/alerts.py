@@ -31,7 +31,7 @@ from taskctx.telemetry.names import (
     UNRESTORED_READS,
 )
 
-from .promql import DOCKET_TASKS_STARTED, increase, quantile, rate, ratio, series, sum_by
+from .promql import DOCKET_TASKS_STARTED, PROCESS_STARTED, increase, quantile, rate, ratio, series, sum_by
 from .recording import COUNTED, INSTANCE_ERROR_RATIO, RESTORE_P99, error_ratio, restores
 
 OBJECTIVE = 0.999
@@ -111,6 +111,7 @@ _UNUSABLE = (
     Reason.SCOPE_MISMATCH,
 )
 """A single one is a page: none of them is load or luck."""
+_NOT_USED = series(RESTORE_FAILURES, f'reason=~"{"|".join(_UNUSABLE)}"')
 _INSTANCE_REGISTRY = "job, instance, registry"
 _WRITTEN = series(SCHEMA_VERSION, 'bound="write"')
 _NEWEST_READ = series(SCHEMA_VERSION, 'bound="read_max"')
@@ -139,9 +140,11 @@ ALERTS: tuple[Alert, ...] = (
     _burn(1, "3d", "6h", "warning", "3h"),
     Alert(
         "SnapshotUnreadable",
-        sum_by(
-            "job, docket_name, reason",
-            increase(series(RESTORE_FAILURES, f'reason=~"{"|".join(_UNUSABLE)}"'), "10m"),
+        sum_by("job, docket_name, reason", increase(_NOT_USED, "10m"))
+        + " > 0\nor\n"
+        # what a process counted before its first scrape is no increase
+        + sum_by(
+            "job, docket_name, reason", f"{_NOT_USED} and on (job, instance) time() - {PROCESS_STARTED} < {10 * 60}"
         )
         + " > 0",
         "critical",

@@ -7,6 +7,9 @@ from taskctx.telemetry.names import BUILD_INFO, Metric
 DOCKET_TASKS_STARTED = "docket_tasks_started_total"
 """Docket's own counter, of every run that began."""
 
+PROCESS_STARTED = "process_start_time_seconds"
+"""When a process started, by prometheus_client; not in its multiprocess mode."""
+
 
 def series(metric: Metric | str, *matchers: str, suffix: str = "") -> str:
     """A selector: ``series(RESTORES, 'outcome="failed"')``; a histogram's parts by suffix (``_bucket``, ``_count``)."""

@@ -21,6 +21,7 @@ TARGET: Labels = frozenset({"job", "instance"})
 _DOCKET: Labels = TARGET | {"docket_name"}
 FOREIGN: dict[str, Labels] = {
     "up": TARGET,
+    "process_start_time_seconds": TARGET,
     "ALERTS": frozenset({"alertname", "alertstate", "severity", "registry", "key_id"}) | _DOCKET,
     "docket_tasks_started_total": _DOCKET | {"docket_task", "docket_worker"},
     "docket_tasks_running": _DOCKET | {"docket_task", "docket_worker"},
@@ -236,6 +237,8 @@ def _is_scalar(node: pp.Expr) -> bool:
     match node:
         case pp.NumberLiteral():
             return True
+        case pp.Call():
+            return node.func.name == "time"
         case pp.ParenExpr() | pp.UnaryExpr():
             return _is_scalar(node.expr)
         case pp.BinaryExpr():
