@@ -280,7 +280,7 @@ async def test_a_user_without_any_name_is_refused() -> None:
 
 @pytest.mark.parametrize("middleware", [(OURS,), (OURS, AUTHENTICATION)])
 async def test_a_bearer_header_that_nobody_verified_is_no_identity(middleware: Sequence[Middleware]) -> None:
-    """Without authentication, or where it found nobody."""
+    """Without authentication, or after it found no user, the request is anonymous."""
     seen = await ask(application(*middleware), {"Authorization": "Bearer "})
     assert (seen["token"], seen["scope"]) == (None, None)
     if len(middleware) == 1:
@@ -327,7 +327,7 @@ def django_users() -> tuple[Any, Any]:
 
 
 async def test_a_django_user_is_the_caller(caplog: pytest.LogCaptureFixture) -> None:
-    """In ``scope["user"]``, where Channels puts it: by its username; and its anonymous user is nobody."""
+    """The caller's scope is the username in ``scope["user"]``; Django's anonymous user is an anonymous caller."""
     ada, nobody = django_users()
     for user, scope in ((ada, "ada"), (nobody, None)):
         app = application(OURS, Middleware(AuthenticationMiddleware, backend=Backend(user)))
@@ -392,7 +392,7 @@ class Person:
 async def test_users_are_looked_at_until_one_of_their_type_is_authenticated(
     name: str | None, lines: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is the type that is understood or not: a user whom nobody asked for may have to be loaded to be looked at."""
+    """The middleware judges a type once, because looking at a user may load it."""
 
     class User(Person): ...
 
@@ -419,7 +419,7 @@ async def test_a_user_of_another_make_is_no_error_where_the_caller_is_identified
 
 
 async def test_a_user_who_raises_when_it_is_looked_at_fails_no_request(caplog: pytest.LogCaptureFixture) -> None:
-    """A lazy one, that was not loaded and that nobody asked for."""
+    """A lazy user object that raises does not fail the request."""
 
     class Lazy:
         def __getattr__(self, name: str) -> Any:
@@ -449,7 +449,7 @@ async def test_a_user_whose_token_is_none_is_refused() -> None:
 
 @pytest.mark.parametrize("scopes", [[1], "reports", 7])
 async def test_scopes_that_are_none_are_refused(scopes: Any) -> None:
-    """Of an authentication backend of somebody's own."""
+    """An authentication backend's scopes must be strings."""
 
     class Odd(Backend):
         async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, BaseUser] | None:
@@ -654,7 +654,7 @@ def handing_on(scope: Scope, receive: Any, send: Any) -> Any:
 
 @pytest.mark.parametrize("handler", [failing_handler, failing_at_once, handing_on])
 async def test_an_exception_shows_no_credentials_in_locals(handler: Any) -> None:
-    """Of our frames; the server's and the application's have the request, and are theirs."""
+    """The frames of taskctx hold no credential; the application's own frames may."""
     async with client(TaskContextMiddleware(handler)) as http:
         with pytest.raises(RuntimeError, match="boom") as caught:
             await http.get("/", headers=CREDENTIALS)

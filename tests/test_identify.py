@@ -218,7 +218,7 @@ async def ask(handler: Callable[[], Any], *middleware: Middleware) -> Any:
 
 
 async def test_it_counts_before_the_authenticated_user() -> None:
-    """Whoever calls it has verified the token, too, and says so in words."""
+    """The token given to ``identify`` replaces the authenticated user."""
     seen: list[str | None] = []
 
     def handler() -> str | None:
@@ -250,7 +250,7 @@ async def test_what_is_not_given_stays_as_it_is() -> None:
 
 
 async def test_nobody_is_an_answer_too() -> None:
-    """An explicit None: the request is anonymous, whoever the authenticated user is; until somebody is named."""
+    """``identify(access_token=None)`` makes the request anonymous in spite of an authenticated user, until a token is given."""
 
     def handler() -> list[str | None]:
         taskctx.identify(access_token=None)
@@ -346,7 +346,7 @@ async def test_in_a_task() -> None:
 
 
 async def test_in_a_lifespan() -> None:
-    """A server's own beginning is nobody's request."""
+    """``identify`` raises in a server's lifespan, which is no request."""
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:

@@ -184,7 +184,7 @@ def test_folders_are_small() -> None:
 
 
 def test_the_package_is_small() -> None:
-    """Whoever wants to know what it does with their callers can read all of it."""
+    """The package is small enough to read all of it."""
     core = [path for name, path in MODULES.items() if top(name) not in TOOLS]
     assert sum(lines_of_code(path.read_text()) for path in core) <= MOST_LINES_OF_CODE
     assert len([path for path in core if holds_code(path)]) <= MOST_MODULES

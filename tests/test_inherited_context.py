@@ -289,7 +289,7 @@ async def test_an_application_that_calls_another_is_no_inheritance(docket: Docke
 
 
 async def test_a_remote_span_is_not_taken_for_the_servers_own() -> None:
-    """Somebody else's trace and baggage around the server; a request that brings its own has nothing of them."""
+    """A request with a trace of its own sees nothing of a remote trace and baggage around the server."""
     around = trace.set_span_in_context(
         trace.NonRecordingSpan(trace.SpanContext(1, 2, is_remote=True, trace_flags=trace.TraceFlags(1))),
         baggage.set_baggage("other", "other"),

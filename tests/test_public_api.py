@@ -133,7 +133,7 @@ def test_a_task_key_is_what_restoring_defaults_to() -> None:
 
 
 def test_worker_dependencies_name_themselves_in_dockets_errors() -> None:
-    """A mapping that nobody can change, and that merges with others."""
+    """The mapping has the name ``task_context``, cannot be changed, and can be merged with others."""
     assert list(taskctx.worker_dependencies) == ["task_context"]
     with pytest.raises(TypeError):
         taskctx.worker_dependencies["other"] = None  # type: ignore[index]

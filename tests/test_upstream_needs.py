@@ -86,7 +86,7 @@ except ImportError as error:
     ],
 )
 def test_versions_that_do_harm_are_known(package: str, found: str, is_faulty: bool) -> None:
-    """Those that pip does not choose, and that somebody has all the same."""
+    """A harmful version is recognized, although pip does not choose it by itself."""
     (fault,) = (each for each in FAULTS if each.package == package)
     assert fault.holds(found) is not is_faulty
 

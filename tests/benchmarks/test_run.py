@@ -102,7 +102,7 @@ def test_two_revisions_are_compared() -> None:
 
 
 def test_where_the_time_goes(tmp_path: Path) -> None:
-    """Steps, and instructions by whose code they are in; the place has the option in its name."""
+    """The table has the time of each step and the instructions of each package; the page's marker names the option."""
     cost = page(tmp_path / "docs" / "cost.md", 'make bench ARGS="--where"')
     done = run("--where", "--write", "--into", str(tmp_path))
     assert done.returncode == 0, done.stderr

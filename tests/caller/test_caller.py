@@ -128,7 +128,7 @@ def test_a_wrong_type_is_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_a_wrong_token_names_the_attributes_at_fault() -> None:
-    """That is what somebody who writes a server needs to know."""
+    """The error names the type and the attribute, so the author of a server can correct the token."""
     wrong = SimpleNamespace(token=secret("token"), client_id=7)
     with (
         pytest.raises(InvalidType, match="SimpleNamespace is at fault in: client_id"),

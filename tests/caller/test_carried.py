@@ -392,7 +392,7 @@ def test_an_adapter_needs_a_name() -> None:
 
 
 async def test_structlogs_contextvars_come_along(docket: Docket, worker: Worker, carry: Carry) -> None:
-    """What the handler bound is on the task's log lines, and on nobody else's."""
+    """The task's log lines have the values that its handler bound, and another task's lines have none of them."""
     carry(StructlogContext(), name="structlog", type=dict[str, Any])
     seen: list[dict[str, Any]] = []
 

@@ -71,7 +71,7 @@ def test_one_request_is_shown_as_a_tree_across_the_queue(tmp_path: Path) -> None
 @several_processes
 @pytest.mark.parametrize("options", [(), ("--fastmcp",)])
 def test_a_lost_context_is_noticed(tmp_path: Path, valkey: ValkeyServer, options: tuple[str, ...]) -> None:
-    """Somebody deletes snapshots on the server: the demo names field, request and worker, and leaves nothing there."""
+    """When snapshots are deleted on the server, the demo names field, request and worker, and leaves no key there."""
     with (
         deleting_snapshots(valkey.connection_url) as redis,
         demo(
@@ -162,7 +162,7 @@ def test_a_server_that_does_not_answer_is_one_sentence(tmp_path: Path) -> None:
 @several_processes
 @pytest.mark.parametrize("credentials", ["", ":pass-word@", "ada:pass-word@"])
 def test_a_server_that_lets_nobody_in_is_one_sentence(tmp_path: Path, credentials: str) -> None:
-    """It is there, so nobody is told to start one."""
+    """The sentence says that the server answers and that user or password is wrong; it does not ask to start a server."""
     with running_valkey() as server:
         with Redis.from_url(server.connection_url) as redis:
             redis.config_set("requirepass", "another-word")

@@ -139,7 +139,7 @@ def test_only_tokens_that_were_issued_here_are_verified() -> None:
 
 
 async def test_the_server_refuses_a_forged_token(docket: Docket) -> None:
-    """Authentication is real: nothing is scheduled for a token that nobody issued."""
+    """The server verifies tokens: it answers 401 to a token that another key signed, and schedules nothing."""
 
     @asynccontextmanager
     async def nothing(_: Starlette) -> AsyncGenerator[None]:

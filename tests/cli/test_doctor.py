@@ -156,7 +156,7 @@ async def test_a_server_that_evicts(start: Start) -> None:
 
 
 async def test_a_short_ttl_with_a_backlog(docket: Docket, start: Start, registry: CollectorRegistry) -> None:
-    """Snapshots that will not last as long as tasks wait, and tasks whose snapshot is gone already."""
+    """The doctor finds snapshots that expire before tasks have waited as long again, and tasks that lost their snapshot."""
     taskctx.configure(pending_ttl=1800, registry=registry)
     await order(docket, 3, when=datetime.now(UTC) - timedelta(hours=1))
     short = await diagnose(docket)
@@ -179,7 +179,7 @@ async def gone(redis: object, redis_key: str) -> bool:
 
 
 async def test_a_snapshot_that_ends_before_its_task_is_due(docket: Docket) -> None:
-    """Somebody gave it a TTL that does not reach."""
+    """The doctor names a task that is due after its snapshot expires."""
     (ahead,) = await order(docket, when=datetime.now(UTC) + timedelta(hours=2))
     async with docket.redis() as redis:
         await redis.expire(redis_key(docket, ahead), 600)
@@ -203,7 +203,7 @@ async def test_a_worker_with_no_metrics_port(docket: Docket, start: Start) -> No
 
 
 async def test_a_metrics_endpoint_that_is_down(docket: Docket, start: Start) -> None:
-    """It is told from one that serves somebody else's metrics, and from what is no metrics endpoint."""
+    """The doctor says that nothing is served at the endpoint."""
     worker = await start_named(start, docket, "one")
     worker.process.stop()
     diagnosis = await diagnose(docket, "--metrics", worker.endpoint)
@@ -212,7 +212,7 @@ async def test_a_metrics_endpoint_that_is_down(docket: Docket, start: Start) -> 
 
 
 async def test_a_server_that_never_passes_the_dependencies(docket: Docket, start: Start) -> None:
-    """Found without any metrics, by the snapshots that nobody shortened; and by its metrics too."""
+    """The doctor finds it by its unshortened snapshots, without any metrics, and by its metrics too."""
     worker = await start_named(start, docket, "forgetful", dependencies=NO_DEPENDENCIES)
     await until_ended(docket, await order(docket, 3))
     silent = await diagnose(docket)
@@ -226,7 +226,7 @@ async def test_a_server_that_never_passes_the_dependencies(docket: Docket, start
 
 
 async def test_keys_without_an_end(docket: Docket) -> None:
-    """Somebody took a TTL away."""
+    """The doctor names a snapshot that lost its TTL."""
     (ahead,) = await order(docket)
     async with docket.redis() as redis:
         await redis.persist(redis_key(docket, ahead))  # type: ignore[attr-defined]
@@ -259,7 +259,7 @@ async def test_how_snapshots_are_sealed(docket: Docket, registry: CollectorRegis
 
 
 async def test_without_any_key_sealed_snapshots_are_a_warning(docket: Docket, registry: CollectorRegistry) -> None:
-    """The laptop of somebody on call is no worker."""
+    """It is no error, because the doctor may run where no worker runs."""
     taskctx.configure(encryption_keys=key("a"), registry=registry)
     await order(docket)
     diagnosis = await diagnose(docket)
@@ -281,7 +281,7 @@ async def test_it_finds_dockets_by_itself(docket: Docket, start: Start) -> None:
 
 
 async def test_a_docket_that_is_not_there(docket: Docket) -> None:
-    """A name that is misspelt is said to be nobody's, and which there are; others are looked at all the same."""
+    """The doctor says that the misspelt docket is not there and which dockets are, and still examines the other one."""
     await order(docket)
     diagnosis = await diagnose(docket, "--docket", "nosuch", "--docket", docket.name)
     assert diagnosis.found("dockets", "error") == ["there is no docket nosuch on this server"]

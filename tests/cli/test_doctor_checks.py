@@ -144,7 +144,7 @@ def test_orphans() -> None:
 
 
 def test_traces_in_snapshots() -> None:
-    """All of them traced, or none where nobody meant to: well.  Some, or none where somebody did: a warning."""
+    """It is well if all snapshots hold a trace, or none does and no exporter is configured; all else is a warning."""
 
     def judged(*carriers: dict[str, str], **environment: str) -> list[tuple[str, str]]:
         records = [StoredSnapshot(trace_context=carrier) for carrier in carriers]
@@ -343,7 +343,7 @@ def test_somebody_elses_metrics() -> None:
     ],
 )
 def test_which_key_is_what(key: str, kind: Kind | None, docket: str | None) -> None:
-    """Snapshots, FastMCP's, Docket's records and streams; the rest is nobody's business."""
+    """The reader knows the keys of snapshots, records, streams and queues, with their docket, and no other key."""
     found = reader()(key)
     assert (found and found.kind, found and found.docket) == (kind, docket)
 

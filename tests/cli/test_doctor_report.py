@@ -29,7 +29,7 @@ def test_a_terminal_shows_a_long_finding_in_its_column() -> None:
 
 
 def test_elsewhere_a_finding_is_one_line() -> None:
-    """Whoever searches a log finds it."""
+    """Where the output is no terminal, a search finds the whole finding on one line."""
     assert [line for line in printed(terminal=False) if LONG in line]
 
 

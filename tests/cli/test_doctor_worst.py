@@ -73,7 +73,7 @@ async def test_tasks_without_a_record(docket: Docket, left: str) -> None:
 
 
 async def test_another_database(docket: Docket, start: Start) -> None:
-    """It says which databases hold keys; and whose docket it is that is not here, by the processes' metrics."""
+    """The doctor says which databases hold keys, and which process works for a docket that is not in this one."""
     worker = await start_named(start, docket, "one")
     await until_ended(docket, await order(docket))
     ended = await command("doctor", "--json", "--url", f"{docket.url}?db=3", "--metrics", worker.endpoint)
@@ -146,7 +146,7 @@ async def test_snapshots_of_fastmcps_without_taskctx(docket: Docket) -> None:
 
 
 async def test_tasks_of_a_worker_that_died(docket: Docket, start: Start) -> None:
-    """They do not wait, and nobody runs them."""
+    """The doctor says that they are marked as running on a worker that is not alive."""
     worker = await start_named(start, docket, "dies", metrics=False)
 
     async def hang() -> None:

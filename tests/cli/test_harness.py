@@ -43,7 +43,7 @@ async def test_ready_waits_for_a_condition(processes: Processes) -> None:
 
 
 async def test_one_that_ends_instead_is_an_error(processes: Processes) -> None:
-    """It says the exit code and the last words, but no secret; whoever waits in vain is told so."""
+    """The error has the exit code and the last output without secrets; a process that is not ready in time is an error too."""
     broken = python(
         processes, "-c", "import sys, os; sys.exit('no ' + os.environ['URL'])", name="shop", URL="pass-word"
     )

@@ -110,7 +110,7 @@ async def test_a_caller_does_not_steer_the_terminal(docket: Docket) -> None:
 
 
 async def test_one_id_in_two_scopes(docket: Docket) -> None:
-    """Whose is meant has to be said; nobody is shown somebody else's."""
+    """The command shows neither task, and asks for the Redis key of one of them."""
     name = f"it-{docket.name}"
     keys = [await ahead(docket, caller, name) for caller in (ADA, BOB)]
     ended = await inspect(docket, name)

@@ -25,7 +25,7 @@ def test_the_version(start: list[str]) -> None:
 
 
 def test_the_module_is_the_command() -> None:
-    """For those whose PATH does not have it; ``--debug`` may stand anywhere there, too."""
+    """``python -m taskctx`` works like ``taskctx``, with ``--debug`` at any position."""
     code, out, _ = run(*MODULE, "keygen", "--debug", "--id", "2026-11")
     assert code == 0
     assert out.startswith("2026-11:")

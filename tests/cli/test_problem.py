@@ -42,14 +42,14 @@ def test_a_traceback_for_those_who_ask(arguments: list[str], monkeypatch: pytest
 
 
 async def test_the_memory_of_another_process() -> None:
-    """Nobody can look into it."""
+    """The doctor says that ``memory://`` is the memory of one process."""
     ended = await command("doctor", "--url", "memory://")
     assert ended.code == 2
     assert "memory:// is the memory of one process" in ended.out
 
 
 async def test_a_url_that_is_none() -> None:
-    """Whoever gave it by the variable is told so."""
+    """The message names the variable or the option that holds the wrong URL."""
     by_variable = await command("inspect", "x", DOCKET_URL="nonsense://x")
     assert by_variable.err.startswith("DOCKET_URL is no Redis URL.")
     by_option = await command("inspect", "x", "--url", "nonsense://x", DOCKET_URL="redis://localhost:1/0")
@@ -84,7 +84,7 @@ def test_a_problem_is_told_with_its_hint() -> None:
 
 
 def test_what_nobody_foresaw_is_told_by_its_type() -> None:
-    """What the exception says may be somebody's credentials."""
+    """The message has the exception's type without its text, which may hold credentials."""
     code, output = _ends(ValueError(secret("token")))
     assert code == 2
     assert output.startswith("taskctx met an unexpected error (ValueError).\nThis is a bug")
@@ -100,7 +100,7 @@ def test_what_the_system_refuses_is_told() -> None:
 
 @pytest.mark.parametrize("arguments", [["keygen"], ["dashboards", "list"]])
 def test_a_reader_that_has_ended_is_no_error(arguments: list[str]) -> None:
-    """Nothing is said where the output goes into a pipe that nobody reads."""
+    """The command writes no error when the reader of its output has ended."""
     read, write = os.pipe()
     os.close(read)
     start = "from taskctx.cli import main; main()"

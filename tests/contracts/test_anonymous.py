@@ -192,14 +192,14 @@ async def test_each_task_of_a_batch_counts(docket: Docket, registry: CollectorRe
 
 
 async def test_a_batch_of_nothing_is_no_submission(docket: Docket, registry: CollectorRegistry) -> None:
-    """It is refused to nobody, and not counted."""
+    """An empty batch is neither refused nor counted."""
     taskctx.configure(registry=registry, on_anonymous="refuse")
 
     assert await taskctx.add_many(docket, []) == []
 
 
 async def test_a_caller_bound_inside_is_a_caller(docket: Docket, registry: CollectorRegistry) -> None:
-    """``anonymous()`` is in force until somebody is known: a token inside of it counts."""
+    """Inside ``anonymous()`` a bound token makes a caller; a bound request id does not."""
     taskctx.configure(registry=registry, on_anonymous="refuse")
 
     with taskctx.anonymous(), taskctx.bind_caller(access_token=ADA.token):
@@ -234,7 +234,7 @@ async def test_what_a_meant_task_submits_is_meant_too(
 async def test_what_a_task_submits_that_lost_its_caller_is_not_meant(
     docket: Docket, worker: Worker, registry: CollectorRegistry
 ) -> None:
-    """There was somebody: a task without its snapshot, or with a token that expired, submits nothing under ``refuse``."""
+    """Under ``refuse``, a task that lost its snapshot or its token cannot submit a task."""
     taskctx.configure(registry=registry, on_anonymous="refuse")
     refused: list[Reason] = []
 
@@ -304,7 +304,7 @@ async def test_what_an_automatic_task_submits_is_meant_where_its_body_says_so(
 
 
 async def test_headers_alone_are_no_caller(docket: Docket, worker: Worker, registry: CollectorRegistry) -> None:
-    """A request's header names nobody until ``identify`` makes a token of it, as behind a gateway that verified it."""
+    """A request with headers is anonymous until ``identify`` gives it a token made from a header."""
     taskctx.configure(registry=registry, on_anonymous="refuse")
     scopes: list[str | None] = []
 

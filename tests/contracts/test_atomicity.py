@@ -737,7 +737,7 @@ async def test_nothing_is_scheduled_without_a_server(
 async def test_a_server_that_does_not_take_the_snapshot(
     own_server: ValkeyServer, registry: CollectorRegistry, policy: Any
 ) -> None:
-    """As a server that is out of memory answers: no task, or a task of nobody's."""
+    """When the server refuses to store, the task is not scheduled, or is scheduled without context under ``continue``."""
     taskctx.configure(registry=registry, on_save_failure=policy)
 
     async def task() -> None:
@@ -835,7 +835,7 @@ async def test_a_task_without_its_context_does_not_find_an_earlier_runs(
 async def test_a_duplicate_without_its_context_leaves_the_first_snapshot(
     docket: Docket, registry: CollectorRegistry, failing: Callable[[], Any], error: type[Exception]
 ) -> None:
-    """Under ``continue``, a duplicate whose save failed takes nothing from the task that is scheduled."""
+    """Under ``continue``, a duplicate that could not be saved changes nothing of the scheduled task's snapshot."""
     taskctx.configure(registry=registry, on_save_failure="continue")
 
     async def task() -> None:

@@ -155,7 +155,7 @@ async def test_a_redelivered_run_is_told_apart(docket: Docket, span_exporter: In
 async def test_a_task_without_a_caller_has_an_origin_all_the_same(
     docket: Docket, worker: Worker, span_exporter: InMemorySpanExporter
 ) -> None:
-    """Nobody submitted it, but the trace goes on."""
+    """An anonymous task's span has a link to the save."""
     seen: list[object] = []
 
     async def task() -> None:

@@ -195,7 +195,7 @@ async def test_a_task_that_continues_ends_well(docket: Docket, registry: Collect
 async def test_tasks_of_every_shape_run_as_nobody_under_continue(
     docket: Docket, registry: CollectorRegistry, span_exporter: InMemorySpanExporter, shape: Shape
 ) -> None:
-    """Each run, and not only the first, is nobody's when the snapshot is gone."""
+    """When the snapshot is gone, each further run is anonymous."""
 
     async def lose_all() -> None:
         async with docket.redis() as redis:
@@ -376,7 +376,7 @@ class Stubborn:
 async def test_a_variable_that_cannot_be_set_is_an_internal_failure(
     docket: Docket, registry: CollectorRegistry, caplog: pytest.LogCaptureFixture, mode: Mode
 ) -> None:
-    """Somebody's bug must not run a task with half of its caller's context: what was set before it is taken back."""
+    """When a carried variable's ``set`` raises, the task sees no part of its caller's context."""
     taskctx.configure(registry=registry, on_restore_failure=mode)
     stubborn = Stubborn()
     seen: list[Sight] = []
@@ -443,7 +443,7 @@ async def test_a_restored_context_is_ok_without_a_word(
 async def test_a_key_that_is_not_ours_is_skipped(
     docket: Docket, registry: CollectorRegistry, caplog: pytest.LogCaptureFixture, mode: Mode
 ) -> None:
-    """A task added without taskctx is nobody's, and no failure, whatever the failure contract."""
+    """A task added without taskctx runs anonymous, and its restore is ``skipped``, not failed, in both modes."""
     taskctx.configure(registry=registry, on_restore_failure=mode)
     seen: list[Sight] = []
 
@@ -537,7 +537,7 @@ async def test_a_server_that_hangs_is_a_timeout(
 async def test_a_server_that_is_gone_is_a_backend_error(
     own_server: ValkeyServer, registry: CollectorRegistry, mode: Mode
 ) -> None:
-    """Restoring by hand with a key: what is left in force is nobody, in both modes."""
+    """After a restore by hand has failed, the code is anonymous in both modes."""
     taskctx.configure(registry=registry, on_restore_failure=mode)
 
     async def task() -> None:

@@ -125,7 +125,7 @@ async def test_restoring_by_hand_leaves_nobody_in_force_when_it_fails(
 
 
 async def test_tasks_back_to_back(docket: Docket) -> None:
-    """One at a time in one process: each sees its own caller, or nobody after somebody."""
+    """In a process that runs one task at a time, each task sees its own caller, and an anonymous task sees none."""
     seen: list[Sight] = []
 
     async def task() -> None:
@@ -145,7 +145,7 @@ async def test_tasks_back_to_back(docket: Docket) -> None:
 
 
 async def test_a_failed_restore_back_to_back(docket: Docket) -> None:
-    """The task whose snapshot is gone is nobody's, between two that are somebody's."""
+    """A task without its snapshot runs anonymous between two tasks with a caller."""
     seen: list[tuple[str, Sight]] = []
 
     async def task(word: str) -> None:
@@ -239,7 +239,7 @@ async def test_a_task_and_its_children_side_by_side(docket: Docket, worker: Work
 async def test_a_key_that_is_not_ours_does_not_touch_redis(
     own_server: ValkeyServer, registry: CollectorRegistry, mode: Mode, key: str
 ) -> None:
-    """Restoring it works with a server that is gone, and leaves nobody."""
+    """Restoring such a key works without a server, and makes the code anonymous."""
     taskctx.configure(registry=registry, on_restore_failure=mode)
     async with Docket("gone", own_server.connection_url) as docket:
         own_server.terminate()

@@ -253,7 +253,7 @@ async def test_an_end_lengthens_nothing(docket: Docket, worker: Worker) -> None:
 
 
 async def test_a_snapshot_that_lost_its_ttl(docket: Docket, worker: Worker) -> None:
-    """Somebody made the key stay for ever: with the end of its task it gets a TTL again."""
+    """At the end of its task, a snapshot without a TTL gets ``completed_ttl``."""
 
     async def task() -> None:
         """Nothing to do."""

@@ -96,7 +96,7 @@ Submit = Callable[..., Awaitable[Execution]]
 async def test_the_task_sees_the_new_token(
     docket: Docket, registry: CollectorRegistry, caplog: pytest.LogCaptureFixture, submit: Submit, seen: list[Sight]
 ) -> None:
-    """And all else as it was captured: the restore is ``ok``, and nobody has to hear of it."""
+    """The rest of the context is as it was captured, the restore is ``ok``, and no line is logged."""
     hook = Asked()
     taskctx.configure(registry=registry, refresh_token=hook)
 
@@ -186,7 +186,7 @@ async def test_a_token_that_lives_is_left_alone(
 
 
 async def test_a_caller_without_a_token_is_left_alone(docket: Docket, registry: CollectorRegistry) -> None:
-    """Nobody becomes somebody."""
+    """The hook is not called, and the task sees no token."""
     hook, tokens = Asked(), list[AccessToken | None]()
     taskctx.configure(registry=registry, refresh_token=hook)
 

@@ -71,7 +71,7 @@ async def test_sealed_and_restored(
 async def test_the_span_names_the_key(
     docket: Docket, worker: Worker, registry: CollectorRegistry, span_exporter: InMemorySpanExporter, submit: Submit
 ) -> None:
-    """Its id, for whoever rotates keys."""
+    """The restore's span has the id of the key that sealed the snapshot."""
     taskctx.configure(registry=registry, encryption_keys=f"{NEW},{OLD}")
     await submit("1")
     await worker.run_until_finished()

@@ -89,7 +89,7 @@ async def test_what_it_needs_is_made_for_an_anonymous_caller(docket: Docket) -> 
 
 
 async def test_what_it_starts_stays_anonymous(docket: Docket) -> None:
-    """And is in no task and no trace: what is submitted there is nobody's."""
+    """Its background task has no caller, no task and no trace, and a task that it submits is anonymous."""
     in_background: list[object] = []
     ran: list[Sight] = []
 

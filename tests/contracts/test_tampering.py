@@ -450,7 +450,7 @@ async def test_another_message_under_the_same_key_has_its_context(scene: Scene) 
 
 @fails
 async def test_while_plaintext_is_accepted_a_forgery_of_the_scope_opens(scene: Scene) -> None:
-    """A migration is open to whoever writes; a forged token must still be of the key's scope."""
+    """A forged plain snapshot is accepted if its token has the scope of the task's key, and refused otherwise."""
     taskctx.configure(registry=scene.registry, encryption_keys=KEYS, accept_plaintext=True)
     other = await scene.submit(ADA, "2")
     await scene.write(scene.victim, FORGED)

@@ -118,7 +118,7 @@ async def submit_all(
 
 
 async def test_each_task_has_its_own_caller_and_trace(docket: Docket, batches: Batches, seen: Seen) -> None:
-    """All but the first few travel in batches, in whose messages each submitter's own trace context is."""
+    """Nearly all tasks travel in batches, and each message of a batch has its own submitter's trace context."""
     docket.register(seen.task)
     executions = await submit_all(docket, seen.task)
     assert [each.disposition for each in executions if isinstance(each, Execution)] == [

@@ -72,7 +72,7 @@ WAYS: dict[Way, str] = {
 async def test_nothing_is_scheduled(
     docket: Docket, registry: CollectorRegistry, ways: tuple[Way, str], on_save_failure: Any
 ) -> None:
-    """Nor stored, whatever ``on_save_failure`` says: a task of somebody unknown is no task without a context."""
+    """Nothing is stored either, whatever ``on_save_failure`` says: a wrong token never makes an anonymous task."""
     taskctx.configure(registry=registry, on_save_failure=on_save_failure)
     way, message = ways
 

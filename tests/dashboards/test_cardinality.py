@@ -100,7 +100,7 @@ def test_ten_thousand_sessions_and_servers_add_no_series(registry: CollectorRegi
 
 
 async def test_ten_thousand_key_ids_add_no_series(docket: Docket, registry: CollectorRegistry) -> None:
-    """Stored values that name keys nobody has: what is on the wire is no label."""
+    """Key ids in stored values become no label unless this process has the keys."""
     keys = [build_task_key(None, f"task-{number}", PLAIN_TASK, "greet") for number in range(MANY)]
     async with docket.redis() as redis:
         for number, key in enumerate(keys):
@@ -141,7 +141,7 @@ async def test_real_tasks_of_many_names_stay_within_the_limit(
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 def test_labels_are_ones_whose_values_are_ours_to_choose(metric: Metric) -> None:
-    """Whoever adds another label says here why it cannot explode."""
+    """Each label is in this list, with the reason why its values are limited."""
     bounded = {
         "docket_name": "dockets are opened by name, in code",
         "docket_task": "at most a hundred, then _other",

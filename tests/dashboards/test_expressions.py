@@ -109,7 +109,7 @@ def test_every_metric_is_used(metric: Metric) -> None:
 
 @pytest.mark.parametrize("name", recorded())
 def test_every_recorded_series_is_used(name: str) -> None:
-    """A rule whose result nobody reads only costs."""
+    """A panel or an alert reads each recorded series: an unused rule only costs."""
     expressions = [expression for panel in PANELS for expression in panel.expressions]
     expressions += [rule["expr"] for rule in ALERTS]
     assert any(name in named_series(expression) for expression in expressions)

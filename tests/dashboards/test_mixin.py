@@ -32,7 +32,7 @@ def test_it_has_every_rule_and_alert() -> None:
 
 
 def test_it_mixes_with_another() -> None:
-    """Nobody's dashboards or groups are lost."""
+    """The dashboards and groups of both mixins are there."""
     other = """{
       grafanaDashboards+:: { 'other.json': {} },
       prometheusAlerts+:: { groups+: [{ name: 'other', rules: [] }] },
@@ -48,7 +48,7 @@ def test_it_mixes_with_another() -> None:
 
 
 def test_links_lead_where_the_config_says() -> None:
-    """To somebody's own Grafana and copies of the runbooks."""
+    """The alerts' links lead to the configured Grafana and the configured runbooks."""
     config = "{ _config+:: { grafanaUrl: 'https://grafana.example', runbookUrl: 'https://wiki.example' } }"
     [group] = _evaluate("mixin.prometheusAlerts.groups", config)
     for alert in group["rules"]:

@@ -160,7 +160,7 @@ def test_a_tables_columns_fit_into_it(panel: Panel) -> None:
 
 @EVERY_PANEL
 def test_a_panel_asks_the_chosen_data_source(panel: Panel) -> None:
-    """Nothing is tied to the data source of whoever built it."""
+    """Every query asks the data source that the dashboard's variable names."""
     chosen = {"type": "prometheus", "uid": "${datasource}"}
     assert panel.json["datasource"] == chosen
     assert all(target["datasource"] == chosen for target in panel.json["targets"])

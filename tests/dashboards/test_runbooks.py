@@ -33,7 +33,7 @@ def test_every_runbook_belongs_to_an_alert() -> None:
 
 @EVERY_BOOK
 def test_a_runbook_has_its_five_sections(book: Runbook) -> None:
-    """In the order in which somebody needs them."""
+    """The sections are in the order in which a person on call needs them."""
     assert book.text.startswith(f"# {book.path.stem}\n")
     assert re.findall(r"^## (.*)$", book.text, re.MULTILINE) == SECTIONS
 
@@ -127,7 +127,7 @@ def _reasons_in_table(name: str) -> set[str]:
 
 
 def test_the_runbook_of_failed_restores_knows_every_reason() -> None:
-    """Whoever adds one says there what it means; but for those of submissions alone."""
+    """Its table has every reason of a restore, and not those that only a submission has."""
     assert _reasons_in_table("TaskCtxRestoreErrorBudgetBurn") == set(Reason) - {Reason.TOO_LARGE, Reason.ANONYMOUS}
 
 

@@ -63,7 +63,7 @@ def check(folder: Path, series: Mapping[str, str], *expectations: dict[str, Any]
 
 
 def test_without_a_process_no_panel_shows_anything(tmp_path: Path) -> None:
-    """Neither a zero nor a none, which would be an all-clear that nobody gave."""
+    """No query returns a value: a zero would look as if all was well."""
     queries = [query for board in BOARDS for panel in board.panels for query in panel.queries]
     check(tmp_path, {}, *(expectation(query, "10m", {}) for query in queries))
 

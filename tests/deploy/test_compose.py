@@ -170,7 +170,7 @@ def test_a_stop_is_heard(service: str) -> None:
 
 
 def test_health_is_asked_for_without_a_shell() -> None:
-    """Of Prometheus, whose image may have none."""
+    """Prometheus's health check needs no shell, because its image may have none."""
     assert SERVICES["prometheus"]["healthcheck"]["test"][:3] == ["CMD", "promtool", "check"]
 
 
@@ -191,7 +191,7 @@ def test_the_server_forks_for_no_snapshots() -> None:
 
 @pytest.mark.parametrize("volume", READS)
 def test_a_secret_is_read_by_those_who_need_it(volume: str) -> None:
-    """By nobody else; only ``secrets`` writes it, and the others wait until it has."""
+    """Only these services mount a secret, only ``secrets`` writes it, and the others wait until it is written."""
     modes = {service: volumes(service)[volume] for service in SERVICES if volume in volumes(service)}
     assert modes == {"secrets": "rw"} | dict.fromkeys(READS[volume], "ro")
     for service in READS[volume]:
@@ -208,7 +208,7 @@ def test_no_secret_has_a_default() -> None:
 
 
 def test_grafana_asks_for_a_password() -> None:
-    """Nobody looks without one, unless .env says so."""
+    """Anonymous access is off, unless .env turns it on."""
     environment = SERVICES["grafana"]["environment"]
     assert environment["GF_AUTH_ANONYMOUS_ENABLED"] == "${GRAFANA_ANONYMOUS:-false}"
     assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
@@ -433,7 +433,7 @@ def test_datasources_are_services_that_exist() -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "dashboards/grafana").glob("*.json")), ids=lambda path: path.stem)
 def test_a_dashboards_variables_find_one_data_source_each(path: Path) -> None:
-    """Of their type there is exactly one, so that nobody has to choose; panels name no other."""
+    """There is exactly one data source for each variable, and panels name no other."""
     board = json.loads(path.read_text())
     variables = {each["name"]: each["query"] for each in board["templating"]["list"] if each["type"] == "datasource"}
     assert set(variables.values()) == {"prometheus", "tempo"}

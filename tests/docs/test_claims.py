@@ -35,7 +35,7 @@ NEIGHBOURS = [*chain.from_iterable(permutations(pair) for pair in pairwise(range
 
 @pytest.mark.parametrize(("submitter", "worker"), NEIGHBOURS)
 async def test_each_step_of_a_rotation_gets_on_with_the_next(docket: Docket, submitter: int, worker: int) -> None:
-    """Whoever is a step ahead or behind reads what the other sealed; the task fails otherwise."""
+    """A process reads what a process one step ahead or behind has sealed."""
     seen: list[Sight] = []
 
     async def task() -> None:
@@ -71,7 +71,7 @@ def test_lives_are_as_long_as_is_said() -> None:
 
 
 async def test_nobody_is_as_described(docket: Docket) -> None:
-    """A task that was added with ``docket.add`` sees None, no headers, and no baggage, whoever added it."""
+    """A task that was added with ``docket.add`` by a caller sees None, no headers and no baggage."""
     seen: list[Sight] = []
 
     async def task() -> None:

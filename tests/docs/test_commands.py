@@ -63,7 +63,7 @@ def test_no_entry_is_idle(pattern: str) -> None:
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("pip install")])
 def test_what_is_to_be_installed_is_there(line: str) -> None:
-    """Packages that these tests run with, and extras of ours and of theirs."""
+    """The pages install packages that these tests run with, and extras that exist."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     known = {
         _normal(name) for name in re.findall(r"^([\w.-]+)==", (ROOT / "constraints.txt").read_text(), re.MULTILINE)

@@ -28,7 +28,7 @@ def test_each_is_shown_and_each_that_is_shown_is_there() -> None:
 
 
 def test_they_are_small() -> None:
-    """All together, because whoever clones the repository loads them."""
+    """Together they are below the limit, because every clone of the repository has them."""
     assert sum(path.stat().st_size for path in PICTURES) <= MOST_BYTES
 
 

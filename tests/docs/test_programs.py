@@ -86,7 +86,7 @@ async def test_docket_in_one_process(start: Starter, tmp_path: Path) -> None:
 
 @needs_a_server
 async def test_docket_in_two_processes(start: Starter, valkey: ValkeyServer, tmp_path: Path) -> None:
-    """The worker prints whose task it is."""
+    """The worker prints the caller of the task."""
     write_files(DOCKET, tmp_path)
     # a database of its own: nobody else's docket has this name there
     place = {"DOCKET_URL": f"{valkey.connection_url}/8", "PATH": PATH}
@@ -113,7 +113,7 @@ async def test_fastmcp(start: Starter, valkey: ValkeyServer, tmp_path: Path) -> 
 
 @runs_once
 async def test_fastmcp_without_its_tasks(start: Starter, tmp_path: Path) -> None:
-    """The plain task that a tool submits prints whose it is."""
+    """The plain task that a tool submits prints its caller."""
     write_files(FASTMCP, tmp_path)
     port = free_port()
     server = start(["python", "orders.py"], cwd=tmp_path, PORT=str(port), PATH=PATH)
@@ -316,13 +316,13 @@ def test_frameworks_are_as_they_were_seen() -> None:
 
 
 def test_fastapi_is_as_in_the_readme() -> None:
-    """Whose code runs as printed."""
+    """The page has the same programs as the README, and another test runs those."""
     assert {block.file: block.text for block in blocks(FASTAPI) if block.file} == files_of_the_readme()
 
 
 @runs_once
 async def test_a_cancelled_task(start: Starter, tmp_path: Path) -> None:
-    """By its caller and by nobody else."""
+    """Its caller can cancel it, and another caller cannot."""
     write_files(CANCEL, tmp_path)
     program = start(command(CANCEL, "cancel.py").words, cwd=tmp_path, PATH=PATH)
     await ends_on_memory(program, printed(CANCEL)[0])

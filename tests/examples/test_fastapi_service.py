@@ -152,7 +152,7 @@ def test_what_is_no_token_of_ours_is_nobody(what: str) -> None:
 
 
 async def test_nobody_gets_nothing(service: Service) -> None:
-    """Without a good token: 401, on every endpoint that is somebody's."""
+    """Every endpoint with a caller's data answers 401 without a valid token."""
     async with service.client() as nobody:
         answers = [
             await nobody.post("/reports", json={"kind": "summary"}),

@@ -51,7 +51,7 @@ async def test_taskctx_and_fastmcp_say_the_same(service: Service, tool: str) -> 
 
 
 async def test_each_request_has_its_own_caller(service: Service) -> None:
-    """Whoever asked before, on whichever connection."""
+    """A request sees its own token, whatever the earlier requests had."""
     for token in (ADA, BOB, ADA):
         async with service.client(token) as client:
             assert (await client.call_tool("see_now")).data["token"] == mark(token)

@@ -35,7 +35,7 @@ def sealing(registry: CollectorRegistry) -> None:
 
 @pytest.mark.usefixtures("sealing")
 async def test_what_the_keyring_sealed(service: Service) -> None:
-    """Its key id is said, whose task it is, and what Docket makes of it; by each of its names."""
+    """``inspect`` shows key id, scope and state of the task, for each name of the task."""
     task = await service.submit()
     task_key = (await inspect(service, task.task_id))["runs"][0]["task_key"]
     for name in (task.task_id, task_key, service.snapshot_key(task), service.docket.runs_key(task_key)):

@@ -80,7 +80,7 @@ async def test_a_worker_that_is_not_instrumented_fails_what_the_keyring_sealed(
 async def test_whoever_asks_what_the_keyring_sealed_fails(
     service: Service, sealed_and_not_instrumented: Any, getter: str
 ) -> None:
-    """On FastMCP 3 each of its getters raises in a worker that is not instrumented: none of them says that nobody asked."""
+    """On FastMCP 3 each getter raises in a worker that is not instrumented, so no task takes its caller for anonymous."""
     ran: list[str] = []
 
     async def asks() -> str:

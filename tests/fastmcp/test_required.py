@@ -71,7 +71,7 @@ async def test_a_required_value_that_is_lost_fails_the_restore(service: Service,
 
 
 async def test_a_tool_call_without_a_required_value_is_refused(service: Service, registry: CollectorRegistry) -> None:
-    """The client gets an error, whose text the MCP SDK keeps to itself, and no task is scheduled."""
+    """The client gets an error, and no task is scheduled."""
     taskctx.carry(TEAM, type=str, required=True)
     with pytest.raises(CallError, match=REFUSED):
         await service.submit()

@@ -46,7 +46,7 @@ async def test_additive_schema(case: Case) -> None:
 
 
 async def test_incompatible_schema(case: Case) -> None:
-    """A newer taskctx whose snapshots this one cannot read.
+    """Old workers meet snapshots of a newer taskctx that they cannot read.
 
     This one's workers refuse them; a newer worker runs every task in the end, old and new.
     """

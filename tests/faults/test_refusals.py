@@ -46,7 +46,7 @@ async def test_permissions_of_docket_alone(case: Case, server: Valkey) -> None:
 
 
 async def test_busy_with_a_script(case: Case, server: Valkey) -> None:
-    """Valkey busy with somebody's script, again and again.
+    """Valkey is busy with another client's script, again and again.
 
     Submissions and restores are tried again until it is done.
     """

@@ -51,7 +51,7 @@ def test_the_sdist_makes_the_same_wheel(distributions: Distributions, wheel_of_t
 
 
 def test_the_sdist_holds_sources_tests_and_documents(distributions: Distributions) -> None:
-    """What git knows of and nothing else, as text but for pictures: whoever packages taskctx can run its tests."""
+    """The sdist has only files that git tracks, tests and docs among them, and no binary file but pictures."""
     with tarfile.open(distributions.sdist) as archive:
         files = {member.name.partition("/")[2]: archive.extractfile(member) for member in archive if member.isfile()}
         texts = {name: file.read() for name, file in files.items() if file}

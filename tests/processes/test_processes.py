@@ -154,7 +154,7 @@ async def test_a_task_whose_worker_was_killed_runs_elsewhere_with_the_same_conte
 
 
 async def test_a_submitter_killed_between_save_and_add_leaves_nothing_that_stays(docket: Docket, start: Start) -> None:
-    """There is a snapshot, which has a TTL, and no task; and the key is free for whoever uses it next."""
+    """A snapshot with a TTL is left, no task is, and another submission can use the key."""
     done = submit(docket, "report", caller=ADA, key="it", dies=True)
 
     assert done.returncode == -signal.SIGKILL

@@ -69,7 +69,7 @@ async def test_it_fails_the_task_as_a_workers_only_dependency(docket: Docket) ->
 
 
 async def test_alone_it_starts_the_dockets_series_at_0(docket: Docket, registry: CollectorRegistry) -> None:
-    """``increase()`` misses a failure whose series is born at 1."""
+    """The series exist at 0 before the first failure, which ``increase()`` would miss otherwise."""
     await taskctx.add(docket, noop)()
     taskctx.configure(registry=registry)  # as in a process that only works
     async with make_worker(docket, dependencies=[Depends(restore_task_snapshot)]) as worker:
@@ -114,7 +114,7 @@ async def test_awaited_by_hand_without_a_docket_it_says_what_is_missing() -> Non
 
 @pytest.mark.parametrize("key", ["report-17", "auth:only-two", "anon::task:report", "anon:%zz:task:report", ""])
 async def test_a_key_that_is_not_ours_needs_no_docket_and_inherits_nothing(key: str) -> None:
-    """A plain Docket task's key is left alone without touching Redis; nobody's caller stays."""
+    """For a plain Docket task's key, Redis is not asked, and the bound caller is cleared."""
     seen: list[object] = []
 
     async def by_hand() -> None:
@@ -128,7 +128,7 @@ async def test_a_key_that_is_not_ours_needs_no_docket_and_inherits_nothing(key: 
 
 
 async def test_awaited_by_hand_it_fails_as_the_settings_have_it(docket: Docket) -> None:
-    """Under ``fail`` a missing snapshot is a RestoreError with its reason; under ``continue`` one is nobody."""
+    """A missing snapshot makes the code anonymous under ``continue``, and raises RestoreError under ``fail``."""
     seen: list[object] = []
 
     async def by_hand() -> None:

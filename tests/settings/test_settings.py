@@ -130,7 +130,7 @@ def test_the_defaults() -> None:
 
 
 def test_keys_come_from_their_variable_and_change_the_failure_contract(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once there are keys, a task whose context cannot be restored fails, unless it was said otherwise."""
+    """With keys, ``on_restore_failure`` is ``fail`` unless it is set."""
     key = generate_key()
     monkeypatch.setenv("TASKCTX_ENCRYPTION_KEYS", f"2026-11:{key}")
     loaded = load_settings()
@@ -178,7 +178,7 @@ def test_patterns_are_separated_by_commas(
 
 @pytest.mark.parametrize(("name", "text"), WRONG)
 def test_a_wrong_variable_is_named_and_not_quoted(name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody may have put a secret into the wrong variable."""
+    """The error does not quote the value, which may be a secret in the wrong variable."""
     variable = f"TASKCTX_{name.upper()}"
     monkeypatch.setenv(variable, text)
     with pytest.raises(ConfigurationError, match=f"^{variable}: ") as caught:

@@ -93,7 +93,7 @@ def test_what_is_not_an_envelope_has_no_key_id() -> None:
 
 
 def test_only_ids_of_the_keyring_are_known() -> None:
-    """Telemetry shows these; anything else may be what somebody wrote to the server."""
+    """Telemetry shows the ids of the keyring only: another id may be any text that was written to the server."""
     ours = codec({"new": NEW})
     assert ours.known_key_id(ROTATING.encode(JSON, PLACE)) == "new"
     assert ours.known_key_id(BEFORE.encode(JSON, PLACE)) is None
@@ -138,7 +138,7 @@ def test_rotation() -> None:
 
 
 def test_the_same_id_with_another_key_does_not_open() -> None:
-    """Two processes whose keyrings were mixed up."""
+    """A value does not open with another key under the same id."""
     assert reason(codec({"new": FOREIGN}), ROTATING.encode(JSON, PLACE)) is Reason.DECRYPT_FAILED
 
 

@@ -152,7 +152,7 @@ each_segment = pytest.mark.parametrize(
 
 @each_segment
 def test_an_empty_segment_is_refused(position: int, name: str) -> None:
-    """An empty scope is not the anonymous one, and an empty id is nobody's; the message says which it was."""
+    """The message names the empty segment; an empty scope does not mean anonymous."""
     segments = ["ada", "monthly", "task", "report"]
     segments[position] = ""
     with pytest.raises(taskctx.InvalidArgument, match=f"^the {name} must not be empty"):

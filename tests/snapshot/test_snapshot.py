@@ -65,7 +65,7 @@ def test_unknown_fields_are_ignored(snapshot: TaskContextSnapshot, more: dict[st
 @given(TEXTS)
 @settings(deadline=None)
 def test_header_names_are_lowered_on_load(headers: dict[str, str]) -> None:
-    """Whoever wrote the snapshot."""
+    """The names in a stored snapshot become lower case, even if another program wrote it."""
     loaded = TaskContextSnapshot.from_json(json.dumps({"http_headers": headers}))
     assert loaded.http_headers == {name.lower(): value for name, value in headers.items()}
 

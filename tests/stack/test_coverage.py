@@ -34,7 +34,7 @@ async def report() -> None:
 async def test_a_worker_that_restores_nothing_fires_and_no_other(
     docket: Docket, start: Starter, tmp_path: Path
 ) -> None:
-    """On a docket whose tasks have contexts and whose others have none, the alert names the one worker."""
+    """The alert names the one worker without ``worker_dependencies``, even if other tasks of the docket have no context."""
     program = shutil.which("prometheus")
     assert program, "Prometheus is not installed"
     good = await start_named(start, docket, "good")

@@ -360,7 +360,7 @@ def test_requests_and_tasks_go_on(run: Run, gone: str) -> None:
 
 
 def test_nothing_piles_up_in_the_service(run: Run) -> None:
-    """Spans that nobody takes are dropped: three thousand requests cost the API no more than its bounded queue."""
+    """The API drops spans that the collector does not take, so its memory stays within its queue's limit."""
     before, after = run.memory
     assert after - before < 64 * 2**20
 

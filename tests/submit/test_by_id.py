@@ -83,7 +83,7 @@ async def test_a_task_that_waits_is_cancelled(
 
 
 async def test_another_scopes_task(docket: Docket) -> None:
-    """It is not found, not cancelled, and runs as whoever submitted it."""
+    """Another caller cannot find or cancel it, and it runs as its submitter."""
     with ADA.bound():
         execution = await in_the_queue(docket)
     before = await stored(docket, execution)

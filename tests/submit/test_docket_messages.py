@@ -47,7 +47,7 @@ def test_a_message_holds_the_current_trace_and_no_baggage() -> None:
 
 
 def test_in_a_batch_each_message_holds_its_own() -> None:
-    """Whatever is current; one whose submitter has no trace holds none."""
+    """A message has its submitter's trace context, not the current one, and none if its submitter has no trace."""
     with inside(UNSAMPLED), carrying({"a": OWN, "b": {}}):
         assert message("a") == {b"traceparent": OWN[TRACEPARENT].encode()}
         assert message("b") == message("unknown") == {}

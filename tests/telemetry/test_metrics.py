@@ -659,7 +659,7 @@ def test_a_directory_that_cannot_be_used_costs_the_metrics_alone(tmp_path: Path)
 
 
 def test_several_processes_count_together(tmp_path: Path) -> None:
-    """prometheus_client's multiprocess mode: counters are summed, each gauge is there once, exemplars hurt nobody."""
+    """In prometheus_client's multiprocess mode counters are summed, each gauge is there once, and no error is logged."""
     child, parent, values = tmp_path / "child.py", tmp_path / "parent.py", tmp_path / "values"
     child.write_text(textwrap.dedent(CHILD))
     parent.write_text(textwrap.dedent(PARENT))

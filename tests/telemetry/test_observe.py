@@ -240,7 +240,7 @@ def test_an_observer_that_did_not_start_does_not_end() -> None:
 
 
 def test_an_observer_writes_what_it_needs() -> None:
-    """The rest it inherits.  Whoever has nothing to do at the start is told of the end before those who began."""
+    """It inherits the other methods; observers without ``on_start`` see the end of an operation first."""
     notes: list[tuple[object, ...]] = []
 
     class AtTheEnd(Observer):

@@ -75,7 +75,7 @@ def test_each_kind_is_one_command() -> None:
 
 
 def test_apart_they_are_their_own_commands() -> None:
-    """On a server whose scripts cannot, and at the second try."""
+    """Without scripts on the server, and at the second try, each operation is sent as its own commands."""
     for batch in (
         Batch([both("a"), both("b")], scripts=False),
         Batch([both("a", apart=True), both("b", apart=True)], scripts=True),

@@ -52,7 +52,7 @@ async def test_values_are_bytes_and_come_back_as_they_are(docket: Docket, connec
 
 
 async def test_shortening_together_heeds_each_ones_generation(docket: Docket, connection: Connection) -> None:
-    """A snapshot whose task was submitted again keeps its life; a record that is no record is its own task's trouble."""
+    """The snapshot of a task that was submitted again keeps its TTL; a record of another type fails only its own operation."""
     generations = {"older": 1, "same": 2, "newer": 3}
     for name, generation in generations.items():
         await commands.put(connection, docket.key(f"taskctx:test:{name}"), b"{}", 60)

@@ -37,7 +37,7 @@ class Watched(Connection):
 
 
 async def test_only_those_who_waited_get_a_deadline_of_their_own(docket: Docket) -> None:
-    """The first brings one along, in whose time the others must not travel."""
+    """The first request has its caller's deadline; the batch of waiting requests has one of its own."""
     connection = Watched(docket)
     keys = [docket.key(f"taskctx:test:{number}") for number in range(3)]
     await asyncio.gather(*(commands.put(connection, key, b"{}", 60) for key in keys))

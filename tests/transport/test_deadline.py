@@ -206,7 +206,7 @@ async def test_a_server_that_says_later_is_asked_again_after_the_loop_stood_stil
 
 
 async def test_a_cancellation_after_the_loop_stood_still(deadline: Deadlines) -> None:
-    """Before the extension is over, it is somebody else's."""
+    """A cancellation during the extension is raised as a cancellation, not as a timeout."""
     loop = asyncio.get_running_loop()
 
     async def stalled() -> None:

@@ -23,7 +23,7 @@ async def of(made: PerDocket[Thing]) -> Thing:
 
 
 async def test_there_is_one_for_a_docket() -> None:
-    """Whoever asks for it."""
+    """All asyncio tasks get the same object for a docket, and another docket gets another."""
     made = PerDocket(Thing)
     assert await of(made) is await asyncio.create_task(of(made))
     assert made.of(Docket(name="never opened", url="memory://")) is not made.of(DOCKET)

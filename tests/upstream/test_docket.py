@@ -485,7 +485,7 @@ async def test_what_a_worker_level_function_sets_reaches_the_body(docket: Docket
 
 
 async def test_worker_level_dependencies_come_before_the_tasks_own(docket: Docket) -> None:
-    """Else a task's own dependencies would run anonymous, or as whoever was there before."""
+    """Else a task's own dependencies would run before the caller is restored."""
     order: list[str] = []
 
     async def own() -> None:
@@ -911,7 +911,7 @@ async def test_the_server_tells_its_time(docket: Docket) -> None:
 
 
 async def test_the_docket_prefixes_its_keys(docket: Docket) -> None:
-    """Else snapshots of two dockets with one server meet, or leave the hash slot and ACL prefix of theirs."""
+    """Else two dockets on one server could have the same keys, or a key could leave its docket's hash slot or ACL prefix."""
     assert docket.key("taskctx:x") == f"{docket.name}:taskctx:x"
     assert docket.runs_key("it") == docket.key("runs:it")
 
@@ -956,7 +956,7 @@ def test_errors_of_a_server_that_is_starting_or_failing_over_are_told_apart() ->
 
 
 async def test_what_is_shared_is_made_inside_the_first_task_between_a_lock_and_on_a_stack(docket: Docket) -> None:
-    """Else ``_worker.shared`` takes nobody's caller away, and what all tasks share is made as the first one's caller."""
+    """Else ``_worker.shared`` clears no caller, and ``Shared`` dependencies are built as the first task's caller."""
     made_in: list[str] = []
     order: list[str] = []
 

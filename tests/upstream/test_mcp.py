@@ -93,7 +93,7 @@ async def client() -> AsyncGenerator[Client]:
 
 
 async def test_a_tool_has_the_token_of_the_request_that_calls_it(client: Client) -> None:
-    """Not that of the request that opened the session, whose context the SDK 1.x runs tools in."""
+    """It does not have the token of the request that opened the session."""
     first, second = secret("ada-1"), secret("ada-2")
     await client.open(first)
     assert await client.call(second, "see") == ["ada-2", "ada", "request of ada-2"]

@@ -22,7 +22,7 @@ print(before is None, trace._TRACER_PROVIDER is provider)
 
 
 def test_the_global_provider_is_none_until_it_is_set() -> None:
-    """Else ``_caller.trace_context`` no longer sees whether anybody makes spans, and makes none, or all of them."""
+    """Else ``_caller.trace_context`` cannot see whether the process makes spans."""
     # a process of its own: the global provider is set once in a process
     done = run_well([sys.executable, "-c", SCRIPT])
     assert done.stdout.split() == ["True", "True"], "OpenTelemetry keeps its global tracer provider elsewhere now"

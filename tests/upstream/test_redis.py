@@ -64,7 +64,7 @@ def none_is_idle(server: ValkeyServer) -> bool:
 
 
 def test_the_version_that_hands_out_closed_connections_is_excluded() -> None:
-    """Nobody who installs taskctx gets it, and neither do we."""
+    """Neither taskctx's requirements nor constraints.txt allow it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     (ours,) = (each for each in map(Requirement, project["dependencies"]) if each.name == "redis")
     pins = [line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines()]

@@ -25,7 +25,7 @@ def test_the_oldest_set_has_the_floor_of_everything() -> None:
 
 
 def test_every_floor_is_one() -> None:
-    """A dependency without one would be as old as pip likes, which nobody has tried."""
+    """Every dependency has a lowest version; without one, pip could install an untested older version."""
     assert set(floors(())) == {canonicalize_name(each.name) for each in requirements(())}
 
 

@@ -182,7 +182,7 @@ async def test_a_task_that_is_added_again(docket: Docket) -> None:
 
 
 async def test_another_docket_of_the_server(make_docket: MakeDocket) -> None:
-    """A docket's sweep leaves others alone, even one whose name begins with its own."""
+    """A sweep does not shorten another docket's snapshots, even if that docket's name begins with its own."""
     docket = await make_docket()
     async with Docket(name=f"{docket.name}:more", url=docket.url) as other:
         execution = await cancelled_ahead(other)
