@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import re
-
 
 def shown(url: str) -> str:
-    """Host and port of a URL, or its path where it has no host.
+    """Host and port of a URL, or its path where it has no host."""
+    address = shown_with_path(url)
+    return address.partition("/")[0] or address
+
+
+def shown_with_path(url: str) -> str:
+    """Host, port and path of a URL.
 
     A password may hold any character, so the text before the last ``@`` is left out.  An ``@`` after a ``?`` may belong
     to the password or to the query: then nothing is shown.
@@ -15,5 +19,4 @@ def shown(url: str) -> str:
     before, _, query = rest.partition("?")
     if "@" in query:
         return "..."
-    address = before.rpartition("@")[2]
-    return re.split(r"[/#]", address, maxsplit=1)[0] or address
+    return before.rpartition("@")[2].partition("#")[0]

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,12 +21,12 @@ from prometheus_client import CollectorRegistry
 from rich.console import Console
 
 import taskctx
-from taskctx.cli.operating.fleet import PROCESS_STARTED, Process, Sample
+from taskctx.cli.operating.fleet import PROCESS_STARTED, Process, Sample, read_endpoints
 from taskctx.cli.operating.histogram import quantile
 from taskctx.cli.processes import free_port
 from taskctx.cli.top.frame import frame
 from taskctx.cli.top.rates import activities, altogether
-from taskctx.cli.top.source import Comparison
+from taskctx.cli.top.source import Comparison, Endpoints
 from taskctx.telemetry import names
 from tests.cli.operations import command, key, order, start_named, until_ended
 from tests.conftest import BACKEND
@@ -209,6 +209,59 @@ async def test_a_password_goes_to_its_own_host_only() -> None:
         await command("top", "--once", "--metrics", given)
     assert [who is None for who in asked.asking] == [False]
     assert other.asking == [None]
+
+
+class _Proxied(BaseHTTPRequestHandler):
+    """Two processes behind one address: how often each restored by now is in the server's ``restores``."""
+
+    server: _Proxy  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        restores = self.server.restores[self.path]
+        self.wfile.write(f'taskctx_build_info 1\ntaskctx_restores_total{{outcome="ok"}} {restores}\n'.encode())
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the standard library's name
+        """No access log."""
+
+
+class _Proxy(ThreadingHTTPServer):
+    restores: Mapping[str, int]
+
+
+async def test_processes_behind_one_proxy() -> None:
+    """Only their paths differ, as with ``kubectl proxy``: each has a name of its own, and is compared with itself."""
+    with _Proxy(("127.0.0.1", 0), _Proxied) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        address = f"127.0.0.1:{server.server_port}"
+        source = Endpoints([f"http://{address}/{name}/metrics" for name in ("busy", "idle")])
+        try:
+            server.restores = {"/busy/metrics": 100, "/idle/metrics": 7}
+            await source.compare()
+            server.restores = {"/busy/metrics": 150, "/idle/metrics": 8}
+            found = activities(await source.compare())
+        finally:
+            server.shutdown()
+            thread.join()
+    assert [(each.instance, each.restores) for each in found] == [(f"{address}/busy", 50), (f"{address}/idle", 1)]
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("worker-1:9100", "worker-1:9100"),
+        ("http://worker-1:9100/", "worker-1:9100"),
+        ("http://worker-1:9100/metrics", "worker-1:9100"),
+        (f"http://me:a/b#c@{secret('password')}@worker-1:9100/worker/metrics#there", "worker-1:9100/worker"),
+        (f"http://worker-1:9100/worker?token={secret('query')}", "worker-1:9100/worker"),
+    ],
+)
+async def test_a_process_goes_by_its_address(given: str, name: str) -> None:
+    """Without user, password and query, and without what nearly all addresses have."""
+    (process,) = await read_endpoints([given])
+    assert process.instance == name
 
 
 def process(*counts: float, failed: float = 0) -> Process:

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from taskctx.telemetry import names
 
 from .._problem import Problem
-from .._url import shown
+from .._url import shown_with_path
 from .web import ask_prometheus, fetch, metrics_url
 from .words import duration
 
@@ -53,7 +53,7 @@ class Process:
     """One process.
 
     Attributes:
-        instance: the address of its metrics.
+        instance: the address of its metrics; no other process has the same.
         down: why its metrics cannot be read; None when they can.
     """
 
@@ -157,7 +157,8 @@ async def read_prometheus(url: str, *, ago: str = "") -> list[Process]:
 
 
 async def _read_endpoint(url: str) -> Process:
-    where = shown(url)
+    # behind one proxy, only the paths of processes differ
+    where = shown_with_path(url).rstrip("/").removesuffix("/metrics") or url
     try:
         families = list(text_string_to_metric_families(await fetch(metrics_url(url))))
     except Problem as problem:
