@@ -130,6 +130,13 @@ def ambiguous_client() -> InvalidArgument:
     )
 
 
+def nameless_caller() -> InvalidArgument:
+    return InvalidArgument(
+        "the access token does not say whose it is, so a task with it has no scope: its client_id is empty, and its "
+        "claims have no sub. Give it a client_id, or who it is in claims: claims={'sub': ...}"
+    )
+
+
 def scope_of(token: AccessToken) -> str:
     """The authorization scope of a token: ``client_id|sub``, else ``client_id``."""
     subject = (token.claims or {}).get("sub")

@@ -12,7 +12,7 @@ from typing import Any
 
 from .._caller.caller import ANONYMOUS, Caller, current_caller
 from .._caller.carried import capture_carried, carried_variables, required_names
-from .._caller.token import ambiguous_client
+from .._caller.token import ambiguous_client, nameless_caller
 from .._caller.trace_context import BAGGAGE, TRACEPARENT, current_baggage, current_trace
 from .._runtime import runtime
 from ..errors import CaptureError, Reason
@@ -107,7 +107,7 @@ class Origin:
         Raises:
             CaptureError: a carried value has no JSON form, a required value is missing, or there is no caller and
                 ``on_anonymous`` is ``refuse``.
-            InvalidArgument: the client_id of the access token contains ``|``.
+            InvalidArgument: the client_id of the access token contains ``|``, or the token names nobody.
             InvalidType: the authenticator's access token lacks the attributes of a token.
         """
         if docket_name and docket_name not in self.runtime.observers.dockets_seen:
@@ -161,6 +161,8 @@ class Origin:
             if "|" in credential.token.client_id:
                 # a token of a task that FastMCP itself submitted; every other token was checked before
                 raise ambiguous_client()
+            if not credential.scope:
+                raise nameless_caller()
             self.scope, self.expires_at = credential.scope, credential.token.expires_at
         self.values = {
             "access_token_json": None if credential is None else credential.json,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -92,3 +93,18 @@ async def test_nothing_is_scheduled(
 
     assert await our_keys(docket) == []
     assert (await docket.snapshot()).total_tasks == 0
+
+
+async def test_a_token_that_does_not_say_whose_it_is(docket: Docket, registry: CollectorRegistry) -> None:
+    """The error names the parts of the token that are empty, not only the key that cannot be made of them."""
+
+    async def task() -> None:
+        pytest.fail("it was scheduled")
+
+    with taskctx.bind_caller(access_token=SimpleNamespace(token=secret("token"), client_id="", claims={"sub": ""})):
+        for submit in (taskctx.add(docket, task), taskctx.replace(docket, task, datetime.now(UTC), "key")):
+            with pytest.raises(taskctx.InvalidArgument, match=r"client_id is empty.*sub") as caught:
+                await submit()
+            assert MARKER not in str(caught.value)
+            assert shown(caught.value) == []
+    assert await our_keys(docket) == []
