@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Container, Iterable, Iterator
 from contextlib import suppress
 from difflib import get_close_matches
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, TypedDict, cast
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ..errors import ConfigurationError, Reason
@@ -67,7 +76,20 @@ def _split_commas(value: object) -> object:
     return value
 
 
-Patterns = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
+_IN_NO_NAME = re.compile(r"""[\s"';]""")
+
+
+def _check_patterns(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    """The patterns, where each can match a name: a header to be denied would travel otherwise.
+
+    ``docker run --env-file`` keeps quotes, and a JSON list has some.
+    """
+    if any(map(_IN_NO_NAME.search, patterns)):
+        raise ValueError("a pattern has a quote, a blank or a semicolon in it, which no name has. Write x-a, x-b-*")
+    return patterns
+
+
+Patterns = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas), AfterValidator(_check_patterns)]
 """Shell patterns (``*``, ``?``), not case-sensitive; comma-separated in the environment."""
 
 

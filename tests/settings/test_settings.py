@@ -165,7 +165,7 @@ def test_an_argument_goes_before_the_variable(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize(
     ("text", "patterns"),
-    [("", ()), (",", ()), ("*", ("*",)), ("a,b", ("a", "b")), (" a , ,b ", ("a", "b")), ('["a"]', ('["a"]',))],
+    [("", ()), (",", ()), ("*", ("*",)), ("a,b", ("a", "b")), (" a , ,b ", ("a", "b")), ("[ab]", ("[ab]",))],
 )
 @pytest.mark.parametrize("name", ["headers_allow", "headers_deny", "baggage_keys"])
 def test_patterns_are_separated_by_commas(
@@ -261,3 +261,15 @@ def test_a_wrong_environment_is_reported_when_it_is_first_needed(monkeypatch: py
             taskctx.TaskContextSnapshot.capture()
     monkeypatch.setenv("TASKCTX_PENDING_TTL", "60")
     assert current_settings().pending_ttl == 60
+
+
+@pytest.mark.parametrize("name", ["headers_allow", "headers_deny", "baggage_keys"])
+@pytest.mark.parametrize("given", [f'"x-{MARKER}"', "'x-a'", f'["x-{MARKER}"]', "x-a; x-b", "x-a x-b", "x-a\nx-b"])
+def test_a_pattern_that_matches_no_name_is_refused(name: str, given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As from ``docker run --env-file``, which keeps quotes: a header that was to be denied would travel."""
+    with pytest.raises(ConfigurationError, match=f"^{name}: .*Write x-a, x-b") as caught:
+        load_settings(**{name: (given,)})
+    assert MARKER not in str(caught.value)
+    monkeypatch.setenv(f"TASKCTX_{name.upper()}", given)
+    with pytest.raises(ConfigurationError, match=f"^TASKCTX_{name.upper()}: "):
+        load_settings()
