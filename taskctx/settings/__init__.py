@@ -246,7 +246,8 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        problems = [(str(problem["loc"][0]), problem["msg"]) for problem in error.errors()]
+        found = [(str(problem["loc"][0]), problem["type"], problem["msg"]) for problem in error.errors()]
+        problems = [(name, _no_setting(name) if kind == "extra_forbidden" else said) for name, kind, said in found]
     finally:
         # error reporters send the locals of every frame that an exception passes: the keys may be among these
         del overrides
@@ -256,6 +257,11 @@ def load_settings(**overrides: Any) -> Settings:
 def _describe(name: str, message: str, given: Container[str]) -> str:
     source = name if name in given else f"{ENVIRONMENT_PREFIX}{name.upper()}"
     return f"{source}: {message.removeprefix('Value error, ')}"
+
+
+def _no_setting(name: str) -> str:
+    meant = get_close_matches(name, Settings.model_fields, n=1, cutoff=ALIKE)
+    return f"there is no such setting: did you mean {meant[0]}?" if meant else "there is no such setting"
 
 
 ALIKE = 0.8

@@ -273,3 +273,15 @@ def test_a_pattern_that_matches_no_name_is_refused(name: str, given: str, monkey
     monkeypatch.setenv(f"TASKCTX_{name.upper()}", given)
     with pytest.raises(ConfigurationError, match=f"^TASKCTX_{name.upper()}: "):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [("pending_tll", "did you mean pending_ttl?"), ("registries", "there is no such setting")],
+)
+def test_an_argument_that_is_no_setting(wrong: str, said: str) -> None:
+    """The error says so, and names the setting that is meant where one is alike."""
+    with pytest.raises(ConfigurationError) as caught:
+        taskctx.configure(**{wrong: MARKER})  # pyright: ignore[reportArgumentType]
+    assert str(caught.value).startswith(f"{wrong}: ")
+    assert str(caught.value).endswith(said)
