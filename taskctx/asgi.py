@@ -193,7 +193,7 @@ class _Request:
         """The user's own token; or the fields of one, from the bearer header and the user's name."""
         user = self._scope.get("user")
         token = getattr(user, "access_token", None)
-        if token is not None or not getattr(user, "is_authenticated", False):
+        if token is not None or not _said(user, "is_authenticated"):
             return token
         return {
             "token": bearer(self._headers.get("authorization")) or "",
@@ -237,8 +237,7 @@ def _identity(user: object) -> str:
 def _name(user: object) -> str | None:
     for attribute in _NAMES:
         with suppress(NotImplementedError):  # raised by the identity of starlette.authentication.SimpleUser
-            found: object = getattr(user, attribute, None)
-            name = found() if callable(found) else found
+            name = _said(user, attribute)
             if name:
                 return str(name)
     return None
@@ -248,7 +247,13 @@ def _is_understood(user: object) -> bool | None:
     """Whether a user has a token or a name; None for a user that is not authenticated, which needs neither."""
     if getattr(user, "access_token", None) is not None:
         return True
-    is_authenticated = getattr(user, "is_authenticated", None)
+    is_authenticated = _said(user, "is_authenticated")
     if is_authenticated is None:
         return False
     return _name(user) is not None if is_authenticated else None
+
+
+def _said(user: object, attribute: str) -> object:
+    """An attribute of a user, or the answer of a method; None where the user has neither."""
+    found: object = getattr(user, attribute, None)
+    return found() if callable(found) else found

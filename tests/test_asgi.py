@@ -295,6 +295,25 @@ async def test_an_unauthenticated_user_has_no_token() -> None:
     assert (seen["token"], seen["scope"]) == (None, None)
 
 
+class Guest:
+    """Its user class answers by a method, and gives nobodies a name too."""
+
+    identity = "guest"
+
+    def __init__(self, *, known: bool) -> None:
+        self.known = known
+
+    def is_authenticated(self) -> bool:
+        return self.known
+
+
+@pytest.mark.parametrize(("known", "scope"), [(False, None), (True, "guest")])
+async def test_a_user_who_says_by_a_method_whether_it_is_authenticated(known: bool, scope: str | None) -> None:
+    """The answer counts: a method itself is always true."""
+    app = application(OURS, Middleware(AuthenticationMiddleware, backend=Backend(Guest(known=known))))  # type: ignore[arg-type]
+    assert (await ask(app, {"Authorization": "Bearer x"}))["scope"] == scope
+
+
 @dataclass
 class McpAccessToken:
     """Shaped like the MCP SDK's."""
