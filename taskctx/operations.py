@@ -38,6 +38,8 @@ FIELDS: Final = tuple(Field)
 
 
 class FieldResult(StrEnum):
+    """What a capture did with a part; a part that was dropped in part is both captured and dropped."""
+
     CAPTURED = "captured"
     ABSENT = "absent"
     DROPPED = "dropped"
@@ -60,12 +62,15 @@ class Operation:
     duration: float = 0.0
 
     def failed(self, reason: Reason | None) -> None:
+        """Set the outcome to ``failed``; the reason is None where taskctx has no word for the error."""
         self.outcome, self.reason = Outcome.FAILED, reason
 
     def degraded(self, reason: Reason) -> None:
+        """Set the outcome to ``degraded``: the task gets a part of its context."""
         self.outcome, self.reason = Outcome.DEGRADED, reason
 
     def skipped(self) -> None:
+        """Set the outcome to ``skipped``: there was nothing to do, or the operation was cancelled."""
         self.outcome, self.reason = Outcome.SKIPPED, None
 
 
@@ -200,16 +205,31 @@ class UnrestoredRead:
 
 
 Registry = Literal["session", "server"]
+"""The registry of live sessions, or the registry of live servers."""
 
 
 @dataclass(frozen=True, slots=True)
 class RegistryLookup:
+    """Code asked a registry for a live object.
+
+    Attributes:
+        result: ``hit``; ``dead`` for an object that was garbage-collected; ``miss`` for an unknown id.
+    """
+
     registry: Registry
     result: Literal["hit", "miss", "dead"]
 
 
 @dataclass(frozen=True, slots=True)
 class RegistryEviction:
+    """Entries left a registry.
+
+    Attributes:
+        cause: ``dead`` for garbage-collected objects; ``capacity`` for the oldest entries of a full registry;
+            ``removed`` for the entry of a task that was not scheduled.
+        count: the number of entries.
+    """
+
     registry: Registry
     cause: Literal["dead", "capacity", "removed"]
     count: int = 1
@@ -217,6 +237,13 @@ class RegistryEviction:
 
 @dataclass(frozen=True, slots=True)
 class RegistrySize:
+    """The size of a registry changed.
+
+    Attributes:
+        entries: the number of entries now.
+        capacity: the most entries that the settings allow.
+    """
+
     registry: Registry
     entries: int
     capacity: int

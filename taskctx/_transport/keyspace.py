@@ -43,7 +43,7 @@ async def scan(connection: Connection, prefix: str, suffix: str = "") -> AsyncGe
             client: Any = redis
             # in a cluster, all keys of a docket are on one node
             node = {"target_nodes": client.get_node_from_key(prefix)} if isinstance(redis, RedisCluster) else {}
-            async for key in client.scan_iter(match=f"{_glob_for(prefix)}*{suffix}", count=STEP, **node):
+            async for key in client.scan_iter(match=f"{escaped(prefix)}*{suffix}", count=STEP, **node):
                 keys.append(key.decode(errors="replace"))
                 if len(keys) == STEP:
                     yield keys
@@ -82,8 +82,8 @@ async def expire_if_due(connection: Connection, ttl: int, due: Mapping[str, rang
     return sum(done for (done,) in await connection.run_all(operations))
 
 
-def _glob_for(text: str) -> str:
-    """A glob pattern that matches only this text."""
+def escaped(text: str) -> str:
+    """A pattern of ``SCAN`` that matches only this text."""
     return re.sub(r"([\\*?\[\]])", r"\\\1", text)
 
 

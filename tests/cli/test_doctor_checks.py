@@ -11,6 +11,7 @@ import pytest
 from dashboards.alerts import ALERTS
 from dashboards.recording import RESTORE_P99
 from taskctx._snapshot.snapshot import StoredSnapshot
+from taskctx._transport.keyspace import escaped
 from taskctx.cli._url import shown
 from taskctx.cli.doctor.backend import check_backend
 from taskctx.cli.doctor.buckets import check_buckets
@@ -25,7 +26,6 @@ from taskctx.cli.doctor.unseen import Workers
 from taskctx.cli.doctor.workers import check_workers
 from taskctx.cli.operating.fleet import Process, Sample
 from taskctx.cli.operating.layout import Kind, TaskRef, is_fastmcps, reader, task_of
-from taskctx.cli.operating.server import escaped
 from taskctx.cli.operating.words import duration, listed, plain, size
 from taskctx.errors import Reason
 from taskctx.settings import Settings

@@ -17,9 +17,10 @@ import httpx
 
 from taskctx.telemetry.names import RESTORE_DURATION
 
+from ..operating.fleet import Process
 from .callers import Request
 from .checks import ContextLost, Ledger
-from .cluster import Problem, start_cluster
+from .cluster import Cluster, Problem, start_cluster
 from .exchange import Exchange
 from .metrics import lookups, quantile, restores, scrape
 from .progress import Screen
@@ -51,28 +52,12 @@ async def run(
     began = time.monotonic()
     try:
         await chosen(cluster, client, ledger).run(sending, screen)
+        seconds = time.monotonic() - began
+        scraped = {name: await scrape(client, metrics_url) for name, metrics_url in cluster.metrics.items()}
+        workers_facts = [_worker(cluster, ledger, name, metrics) for name, metrics in scraped.items()]
     except ContextLost as lost:
         return _counts(ledger, sending) | {"problem": str(lost)}
-    seconds = time.monotonic() - began
-    processes = [await scrape(client, url) for url in cluster.metrics.values()]
-    pids = {process.name: process.pid for process in cluster.processes.started}
-    workers_facts: list[Facts] = []
-    for (name, metrics_url), process in zip(cluster.metrics.items(), processes, strict=True):
-        ok, not_ok = restores(process)
-        if not_ok:
-            return _counts(ledger, sending) | {"problem": f"{name} counted {not_ok} restores that were not ok"}
-        workers_facts.append(
-            {
-                "name": name,
-                "pid": pids[name],
-                "in_server": name == SERVER,
-                "task_runs": ledger.runs_by_worker[name],
-                "restores_ok": ok,
-                "restores_not_ok": not_ok,
-                "registry_lookups": lookups([process]),
-                "metrics_url": metrics_url,
-            }
-        )
+    processes = list(scraped.values())
     # a request with a task that was retried once, if there is one: its trace crosses the queue twice
     shown = next((request for request in sending if request.failures == 1), sending[0])
     return _counts(ledger, sending) | {
@@ -91,8 +76,33 @@ async def run(
         "registry_lookups": lookups(processes),
         "trace": {"trace_id": shown.trace_id, "tree": await find_tree(directory, shown.trace_id, len(shown.runs))},
         "scrape": list(cluster.metrics.values()),
-        "pids": pids,
+        "pids": _pids(cluster),
     }
+
+
+def _worker(cluster: Cluster, ledger: Ledger, name: str, metrics: Process) -> Facts:
+    """The facts of one process with a worker, by its metrics.
+
+    Raises:
+        ContextLost: the process counted a restore that was not ``ok``.
+    """
+    ok, not_ok = restores(metrics)
+    if not_ok:
+        raise ContextLost(f"{name} counted {not_ok} restores that were not ok")
+    return {
+        "name": name,
+        "pid": _pids(cluster)[name],
+        "in_server": name == SERVER,
+        "task_runs": ledger.runs_by_worker[name],
+        "restores_ok": ok,
+        "restores_not_ok": not_ok,
+        "registry_lookups": lookups([metrics]),
+        "metrics_url": cluster.metrics[name],
+    }
+
+
+def _pids(cluster: Cluster) -> dict[str, int]:
+    return {process.name: process.pid for process in cluster.processes.started}
 
 
 def _counts(ledger: Ledger, requests: Sequence[Request]) -> Facts:

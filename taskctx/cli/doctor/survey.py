@@ -17,9 +17,10 @@ from typing import Any
 from docket import Docket
 
 from taskctx._runtime import current_settings
+from taskctx._transport.keyspace import escaped
 
 from ..operating.layout import Found, Kind, TaskRef, is_fastmcps, moment, reader, task_of
-from ..operating.server import Server, escaped
+from ..operating.server import Server
 from .dockets import dockets_among
 from .memory import is_full
 from .stored import GONE, FastMCPSnapshot, Snapshot, read_fastmcp, read_snapshots, ttl_of

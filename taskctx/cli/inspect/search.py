@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from taskctx._transport.keyspace import escaped
+
 from .._problem import Problem
 from ..operating.layout import Found, Kind, TaskRef, reader, task_of
-from ..operating.server import Server, escaped
+from ..operating.server import Server
 
 
 @dataclass(frozen=True, slots=True)

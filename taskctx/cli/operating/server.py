@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
@@ -257,8 +256,3 @@ def _docket_quiet() -> Generator[None]:
 async def _soon(answer: Any) -> Any:
     async with asyncio.timeout(PATIENCE):
         return await answer
-
-
-def escaped(text: str) -> str:
-    """A ``SCAN`` pattern that matches only this text."""
-    return re.sub(r"([\\*?\[\]^-])", r"\\\1", text)
