@@ -27,11 +27,23 @@ from taskctx.telemetry.names import (
     SCHEDULE_FAILURES,
     SCHEMA_VERSION,
     SNAPSHOT_TTL_REMAINING,
+    SWEEPS,
     TRACE_CONTEXTS,
     UNRESTORED_READS,
 )
 
-from .promql import DOCKET_TASKS_STARTED, PROCESS_STARTED, increase, quantile, rate, ratio, series, sum_by
+from .promql import (
+    DOCKET_QUEUE_DEPTH,
+    DOCKET_SCHEDULE_DEPTH,
+    DOCKET_TASKS_STARTED,
+    has_counted,
+    increase,
+    quantile,
+    rate,
+    ratio,
+    series,
+    sum_by,
+)
 from .recording import COUNTED, INSTANCE_ERROR_RATIO, RESTORE_P99, error_ratio, restores
 
 OBJECTIVE = 0.999
@@ -111,7 +123,6 @@ _UNUSABLE = (
     Reason.SCOPE_MISMATCH,
 )
 """A single one is a page: none of them is load or luck."""
-_NOT_USED = series(RESTORE_FAILURES, f'reason=~"{"|".join(_UNUSABLE)}"')
 _INSTANCE_REGISTRY = "job, instance, registry"
 _WRITTEN = series(SCHEMA_VERSION, 'bound="write"')
 _NEWEST_READ = series(SCHEMA_VERSION, 'bound="read_max"')
@@ -140,13 +151,7 @@ ALERTS: tuple[Alert, ...] = (
     _burn(1, "3d", "6h", "warning", "3h"),
     Alert(
         "SnapshotUnreadable",
-        sum_by("job, docket_name, reason", increase(_NOT_USED, "10m"))
-        + " > 0\nor\n"
-        # what a process counted before its first scrape is no increase
-        + sum_by(
-            "job, docket_name, reason", f"{_NOT_USED} and on (job, instance) time() - {PROCESS_STARTED} < {10 * 60}"
-        )
-        + " > 0",
+        has_counted("job, docket_name, reason", series(RESTORE_FAILURES, f'reason=~"{"|".join(_UNUSABLE)}"'), 10),
         "critical",
         "Workers cannot use snapshots on docket {{ $labels.docket_name }}: {{ $labels.reason }}",
         '{{ $value | printf "%.0f" }} snapshots in 10 minutes were there and could not be used. This does not heal by itself: '
@@ -364,12 +369,15 @@ ALERTS: tuple[Alert, ...] = (
         "10m",
         variables=(),
     ),
+    # where a worker that restores is alive, and all that waits is not due, what was submitted is scheduled ahead or a duplicate
     Alert(
         "NoRestores",
         sum_by("docket_name", increase(series(CAPTURES, 'outcome!="failed"'), "30m"))
-        + " > 0\nunless on (docket_name) "
-        + sum_by("docket_name", increase(series(RESTORES), "30m"))
-        + " > 0",
+        + " > 0\nunless on (docket_name) ("
+        + has_counted("docket_name", series(RESTORES), 30)
+        + ")\nunless on (docket_name) ("
+        + sum_by("docket_name", increase(series(SWEEPS, 'outcome="ok"'), "30m"))
+        + f" > 0 and max by (docket_name) ({DOCKET_QUEUE_DEPTH}) == 0 and max by (docket_name) ({DOCKET_SCHEDULE_DEPTH}) > 0)",
         "critical",
         "Contexts are saved on docket {{ $labels.docket_name }}, and none is restored",
         '{{ $value | printf "%.0f" }} submissions in 30 minutes and no worker restored anything: workers are down, or '

@@ -7,6 +7,9 @@ from taskctx.telemetry.names import BUILD_INFO, Metric
 DOCKET_TASKS_STARTED = "docket_tasks_started_total"
 """Docket's own counter, of every run that began."""
 
+DOCKET_QUEUE_DEPTH, DOCKET_SCHEDULE_DEPTH = "docket_queue_depth", "docket_schedule_depth"
+"""Docket's own gauges, of tasks that are due or run, and of those that are scheduled ahead; each worker sets them."""
+
 PROCESS_STARTED = "process_start_time_seconds"
 """When a process started, by prometheus_client; not in its multiprocess mode."""
 
@@ -27,6 +30,15 @@ def increase(selector: str, window: str) -> str:
 
 def sum_by(labels: str, expression: str) -> str:
     return f"sum by ({labels}) ({expression})" if labels else f"sum({expression})"
+
+
+def has_counted(labels: str, selector: str, minutes: int) -> str:
+    """What a counter rose by in so many minutes, if it rose.
+
+    Of a process that is younger, all that it counted: what it counted before its first scrape is no increase.
+    """
+    young = f"{selector} and on (job, instance) time() - {PROCESS_STARTED} < {minutes * 60}"
+    return f"{sum_by(labels, increase(selector, f'{minutes}m'))} > 0\nor\n{sum_by(labels, young)} > 0"
 
 
 def ratio(part: str, whole: str) -> str:

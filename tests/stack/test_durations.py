@@ -29,7 +29,7 @@ def test_windows_holds_and_intervals_are_shortened_and_nothing_else() -> None:
       - record: errors:rate1h
         expr: rate(errors_total{window="1h"}[1h]) > 0.5
       - alert: Errors
-        expr: errors:rate1h > 5 and last_over_time(up[6h])
+        expr: errors:rate1h > 5 and last_over_time(up[6h]) and time() - process_start_time_seconds < 600
         for: 10m
         labels: {long_window: 1h}
         annotations: {summary: of the last 1h}
@@ -42,7 +42,7 @@ def test_windows_holds_and_intervals_are_shortened_and_nothing_else() -> None:
                 {"record": "errors:rate1h", "expr": 'rate(errors_total{window="1h"}[15s]) > 0.5'},
                 {
                     "alert": "Errors",
-                    "expr": "errors:rate1h > 5 and last_over_time(up[28s])",
+                    "expr": "errors:rate1h > 5 and last_over_time(up[28s]) and time() - process_start_time_seconds < 8",
                     "for": "8s",
                     "labels": {"long_window": "1h"},
                     "annotations": {"summary": "of the last 1h"},

@@ -36,6 +36,7 @@ DASHBOARDS = (overview.DASHBOARD, workers.DASHBOARD, registries.DASHBOARD, slo.D
 """Not from dashboards.build, which needs Grafana's SDK: this is collected in every test run."""
 
 EMPTY = {
+    "not captured": "every caller of this run can be captured",
     "not scheduled: {{reason}}": "Docket schedules whatever is saved in this run",
     "without {{command}}": "the server refuses no command",
     "{{key_id}}": "no process of this run has encryption keys",
