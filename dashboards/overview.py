@@ -93,9 +93,11 @@ def _by_outcome(metric: Metric, *filters: str) -> Query:
     return Query(sum_by("outcome", rate(series(metric, *filters), RATE)) + " > 0", "{{outcome}}")
 
 
-_COVERED = (
+_STARTED = sum_by("docket_name", rate(series(DOCKET_TASKS_STARTED, *PROCESS, DOCKET), RATE))
+_COVERED = sum_by(
+    "docket_name",
     f"{rate(series(RESTORES, *PROCESS, DOCKET), RATE)}\n"
-    f"and on (job, instance, docket_name) {series(DOCKET_TASKS_STARTED, *PROCESS, DOCKET)}"
+    f"and on (job, instance, docket_name) {series(DOCKET_TASKS_STARTED, *PROCESS, DOCKET)}",
 )
 """Restores of processes that expose Docket's metrics too: an embedded worker as a rule does not."""
 
@@ -335,10 +337,8 @@ _RESTORING = Row(
             "no data: Docket's own metrics are not scraped, or no task ran",
             (
                 Query(
-                    ratio(
-                        sum_by("docket_name", _COVERED),
-                        sum_by("docket_name", rate(series(DOCKET_TASKS_STARTED, *PROCESS, DOCKET), RATE)),
-                    ),
+                    # a docket on which no process restores has no restores to count
+                    ratio(f"({_COVERED}\nor 0 * {_STARTED})", _STARTED),
                     "{{docket_name}}",
                 ),
             ),

@@ -30,7 +30,7 @@ _NO_KEYS = "no data: no process has encryption keys"
 
 _OPENED = ('operation="open"', *PROCESS)
 _WRITES = 'bound="write"'
-_READS = 'bound="read_max"'
+_READS, _OLDEST_READS = 'bound="read_max"', 'bound="read_min"'
 _UP = f"up{{{JOB}, {INSTANCE}}} and on (job, instance) {KNOWN}"
 _BUILD = series(BUILD_INFO, *PROCESS)
 _VERSIONS_BY_PROCESS = f"{_BUILD} or ({KNOWN} unless on (job, instance) {_BUILD})"
@@ -246,14 +246,16 @@ _VERSIONS = Row(
         Panel(
             "stat",
             "Schema skew",
-            "Newest schema written anywhere, less the newest that every process reads. Good: 0 or less. Above 0: tasks of the new "
-            "submitters run without context on the old workers; upgrade the workers.",
+            "How far a schema that is written somewhere lies outside of those that every process reads. Good: 0 or less. Above 0: tasks of "
+            "the new submitters run without context on the old workers: upgrade the workers. Or the submitters are too old for them.",
             "short",
             _NO_PROCESS,
             (
                 Query(
                     f"max({series(SCHEMA_VERSION, _WRITES, *PROCESS)}) - "
-                    f"min({series(SCHEMA_VERSION, _READS, *PROCESS)})",
+                    f"min({series(SCHEMA_VERSION, _READS, *PROCESS)}) > 0\nor\n"
+                    f"max({series(SCHEMA_VERSION, _OLDEST_READS, *PROCESS)}) - "
+                    f"min({series(SCHEMA_VERSION, _WRITES, *PROCESS)})",
                     instant=True,
                 ),
             ),

@@ -201,6 +201,32 @@ def test_processes_that_lack_a_key_are_named(tmp_path: Path) -> None:
     check(tmp_path, PROCESSES | keys, shows(workers, "Processes lacking a key", "10m", lacking))
 
 
+def test_a_docket_on_which_no_worker_restores_is_not_covered(tmp_path: Path) -> None:
+    """Its workers have no series of ours for it; the panel is to show 0, and not that there is nothing to show."""
+    started = {
+        'docket_tasks_started_total{job="w", instance="a", docket_name="orders", docket_task="t"}': "0+15x80",
+        'docket_tasks_started_total{job="w", instance="a", docket_name="mail", docket_task="t"}': "0+15x80",
+        'taskctx_restores_total{job="w", instance="a", docket_name="mail", outcome="ok"}': "0+15x80",
+    }
+    coverage = {'{docket_name="orders"}': 0, '{docket_name="mail"}': 1}
+    check(tmp_path, PROCESSES | started, shows(overview, "Coverage", "10m", coverage))
+
+
+def test_a_schema_too_old_to_be_read_is_a_skew(tmp_path: Path) -> None:
+    """As one that is too new is: a submitter writes 1, and the workers read 2 and 3."""
+    schemas = {
+        'taskctx_snapshot_schema_version{job="w", instance="a", bound="write"}': "1x80",
+        'taskctx_snapshot_schema_version{job="w", instance="a", bound="read_min"}': "1x80",
+        'taskctx_snapshot_schema_version{job="w", instance="a", bound="read_max"}': "3x80",
+        'taskctx_snapshot_schema_version{job="w", instance="b", bound="write"}': "3x80",
+        'taskctx_snapshot_schema_version{job="w", instance="b", bound="read_min"}': "2x80",
+        'taskctx_snapshot_schema_version{job="w", instance="b", bound="read_max"}': "3x80",
+    }
+    check(tmp_path, PROCESSES | schemas, shows(workers, "Schema skew", "10m", {"{}": 1}))
+    well = {series: values for series, values in schemas.items() if 'instance="b"' in series}
+    check(tmp_path, PROCESSES | well, shows(workers, "Schema skew", "10m", {"{}": 0}))
+
+
 def test_a_budget_that_is_gone_does_not_run_off_the_axis(tmp_path: Path) -> None:
     """Half of all restores failed: -49,900 % would be, and -100 % is shown."""
     of = 'job="w", instance="a", docket_name="orders"'
