@@ -78,7 +78,7 @@ def look() -> Sight:
 
 @dataclass(frozen=True)
 class Caller:
-    """Somebody who submits tasks; ``request`` tells two requests of the same caller apart."""
+    """A caller that submits tasks; ``request`` tells two requests of the same caller apart."""
 
     name: str
     request: str = "request-1"
@@ -154,7 +154,7 @@ async def wait_until(condition: Callable[[], object], timeout: float = 20.0) -> 
 
 @contextmanager
 def handling(handler: logging.Handler, name: str = "", level: int | None = None) -> Generator[logging.Logger]:
-    """Have a handler at a logger, by default at the root, whose level is this one meanwhile."""
+    """Add a handler to a logger, by default the root logger, for the length of a block; ``level`` is the logger's level."""
     logger = logging.getLogger(name)
     before = logger.level
     logger.addHandler(handler)

@@ -335,7 +335,7 @@ class McpUser(SimpleUser):
 
 
 def django_users() -> tuple[Any, Any]:
-    """Django's own classes: a user, and nobody."""
+    """Instances of Django's own classes: a user, and the anonymous user."""
     if not settings.configured:
         configure: Any = settings.configure  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
         configure(INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes"])
@@ -362,13 +362,13 @@ class Numbered:
 
 
 async def test_a_user_with_a_key_alone_goes_by_it() -> None:
-    """As text."""
+    """The caller's scope is the user's ``pk`` as text."""
     app = application(OURS, Middleware(AuthenticationMiddleware, backend=Backend(Numbered())))  # type: ignore[arg-type]
     assert (await ask(app, {"Authorization": "Bearer x"}))["scope"] == "7"
 
 
 async def silent(scope: Any, receive: Any, send: Any) -> None:
-    """Asks nobody who the caller is."""
+    """An application that never asks for the caller."""
 
 
 class WithoutAName:
@@ -569,7 +569,7 @@ async def ask_mounted(app: Any) -> dict[str, Any]:
 
 
 class Authenticating:
-    """A middleware of somebody's own, which says who the caller is for what it wraps."""
+    """An application's own middleware, which names the caller for the application that it wraps."""
 
     def __init__(self, app: Any, name: str, *, with_block: bool) -> None:
         self.app, self.name, self.with_block = app, name, with_block
@@ -591,7 +591,7 @@ async def test_a_mounted_application_with_a_middleware_of_its_own_keeps_who_was_
 
 
 async def test_a_mounted_application_with_a_middleware_of_its_own_keeps_what_was_bound() -> None:
-    """By a block around it: as a whole."""
+    """The mounted application sees the whole caller that an outer block has bound."""
     seen = await ask_mounted(mounting(application(OURS), Middleware(Authenticating, "ada", with_block=True)))
     assert (seen["scope"], seen["request_id"]) == ("ada", "bound")
 
@@ -625,7 +625,7 @@ async def test_a_mounted_application_may_authenticate_by_itself() -> None:
 
 
 async def test_a_mounted_applications_server_is_the_one_of_its_own_middleware() -> None:
-    """And the outer one's outside of it."""
+    """Outside of it, the server is the one of the outer middleware."""
     servers: list[object] = []
 
     async def handler(request: Request) -> Response:
@@ -752,7 +752,7 @@ def test_servers_see_an_asgi_3_application() -> None:
 
 
 async def test_an_exception_goes_on_as_it_is() -> None:
-    """And no caller is left behind."""
+    """The same exception reaches the client, and no caller stays bound."""
     error = RuntimeError("boom")
 
     async def failing(scope: Scope, receive: Any, send: Any) -> None:
@@ -816,7 +816,7 @@ async def test_a_websocket_has_a_caller() -> None:
 
 
 async def test_a_server_given_to_the_middleware_is_found_by_its_tasks(docket: Docket, worker: Worker) -> None:
-    """In this process."""
+    """A task that runs in the server's process finds the server object."""
     seen: list[object] = []
 
     class Server: ...

@@ -43,7 +43,7 @@ def families(registry: CollectorRegistry) -> set[str]:
 
 
 def test_configure_answers_with_the_settings_in_force() -> None:
-    """And puts them in force."""
+    """``configure`` returns the settings that are in force after it."""
     settings = taskctx.configure(registry=CollectorRegistry(), pending_ttl=60)
     assert settings.pending_ttl == 60
     assert current_settings() is settings

@@ -231,7 +231,7 @@ async def test_it_counts_before_the_authenticated_user() -> None:
 
 
 async def test_what_is_not_given_stays_as_it_is() -> None:
-    """In each of two calls."""
+    """A call of ``identify`` changes only the values that it is given."""
 
     def handler() -> list[object]:
         taskctx.identify(access_token=ADA.token, headers={"X-Tenant": "acme"})
@@ -249,7 +249,7 @@ async def test_what_is_not_given_stays_as_it_is() -> None:
     assert await ask(handler) == [ADA.scope, {"x-tenant": "acme"}, "r", "session", True, None]
 
 
-async def test_nobody_is_an_answer_too() -> None:
+async def test_a_request_may_be_named_anonymous() -> None:
     """``identify(access_token=None)`` makes the request anonymous in spite of an authenticated user, until a token is given."""
 
     def handler() -> list[str | None]:
@@ -262,7 +262,7 @@ async def test_nobody_is_an_answer_too() -> None:
 
 
 async def test_the_same_caller_may_have_a_new_token() -> None:
-    """Of the same scope."""
+    """A second call may give another token of the same scope."""
 
     def handler() -> str:
         taskctx.identify(access_token=ADA.token)
@@ -289,7 +289,7 @@ async def test_another_caller_is_refused(other: object) -> None:
 
 
 async def test_of_many_threads_that_name_different_callers_one_is_heard() -> None:
-    """Whichever comes first."""
+    """The first thread's caller stays, and the other threads get an error."""
     app = FastAPI()
     app.add_middleware(TaskContextMiddleware)
 

@@ -85,7 +85,7 @@ def ours(name: str) -> set[str]:
 
 
 def module_of(path: str) -> str | None:
-    """The module that an absolute name is, or is in; None for somebody else's."""
+    """The module that an absolute name is, or is in; None for another package's."""
     root, *rest = path.split(".")
     if root != "taskctx":
         return None
@@ -110,7 +110,7 @@ def test_imports_point_down(name: str) -> None:
 
 
 def test_there_are_no_cycles() -> None:
-    """Not within a subpackage either."""
+    """No module imports itself through other modules, inside a subpackage or across them."""
     graph = {name: ours(name) - {name} for name in MODULES}
     done: set[str] = set()
 
@@ -171,7 +171,7 @@ def test_modules_are_short(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(MODULES.keys() - {"_version"}))
 def test_modules_say_what_they_are(name: str) -> None:
-    """In a docstring."""
+    """Every module has a docstring."""
     assert ast.get_docstring(tree(name))
 
 

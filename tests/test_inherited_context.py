@@ -35,7 +35,7 @@ from tests.serving import serving
 from tests.test_asgi import Backend
 
 LEAKY: ContextVar[str | None] = ContextVar("leaky", default=None)
-"""A ContextVar of the application's, which a handler sets and nobody resets."""
+"""A ContextVar of the application that a handler sets and never resets."""
 
 SMALL, LARGE = 10, 300_000
 PARSERS = ("h11", "httptools")
@@ -181,7 +181,7 @@ async def test_callers_on_one_connection_have_nothing_of_each_other(
 
 
 async def test_it_is_said_once_in_the_log(docket: Docket, caplog: pytest.LogCaptureFixture) -> None:
-    """With what to start uvicorn with."""
+    """The log has one line, with the option that uvicorn needs."""
     caplog.set_level(logging.WARNING, "taskctx")
     async with serving(Service(docket).starlette(), http="h11", loop="none") as address:
         await ask_in_turn(address, LARGE)

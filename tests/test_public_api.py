@@ -108,7 +108,7 @@ def test_the_contracts_signatures(name: str) -> None:
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_parameters(name: str) -> None:
-    """By name and in order."""
+    """Each public function has these parameters, in this order."""
     function, parameters = PARAMETERS[name]
     assert list(inspect.signature(function).parameters) == parameters
 

@@ -27,7 +27,7 @@ from tests.processes.support import Process, Starter
 pytest_plugins = ["pytester"]
 
 ADA, EVE = Caller("ada", expires_at=1), Caller("eve", expires_at=1)
-"""Whose tokens are over."""
+"""Two callers with expired tokens."""
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -66,7 +66,7 @@ def request(curl: list[str], port: int, *, authenticated: bool = True) -> urllib
 
 
 def status_of(request: urllib.request.Request) -> tuple[int, Any]:
-    """The answer's status and JSON; 0 while nobody answers."""
+    """The answer's status and JSON; 0 while there is no answer."""
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
             return answer.status, json.load(answer)

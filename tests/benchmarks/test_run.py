@@ -136,7 +136,7 @@ def test_calls_are_counted() -> None:
     ],
 )
 def test_what_there_is_not_ends_the_run(options: tuple[str, ...], said: str) -> None:
-    """With a message, and exit code 2."""
+    """A wrong option ends the run with a message and exit code 2."""
     done = run(*options)
     assert done.returncode == 2
     assert said in done.stderr
@@ -181,7 +181,7 @@ def server(children: Children) -> Any:
 
 @pytest.mark.parametrize("variant", BY_NAME.values(), ids=lambda variant: variant.name)
 def test_every_task_sees_its_caller(children: Children, variant: Variant) -> None:
-    """And nothing is left in the server."""
+    """Every variant's tasks see their caller, and no key is left on the server."""
     took = children.ask(variant, "tasks", tasks=7, at_a_time=3)
     assert took["submit"] + took["drain"] == pytest.approx(took["cpu"])
     assert all(took[name] > 0 for name in ("cpu", "wall", "submit", "drain"))
@@ -219,7 +219,7 @@ def test_tasks_wait_where_they_are_to(children: Children) -> None:
 
 
 def test_what_a_child_cannot_do_ends_the_run(children: Children) -> None:
-    """With the child's name and what it said."""
+    """The error has the child's name and its message."""
     url, children.url = children.url, "redis://127.0.0.1:1"
     try:
         with pytest.raises(BenchmarkError, match="child bare of this: ConnectionError"):
@@ -289,7 +289,7 @@ async def test_a_leg_whose_tasks_see_no_caller_counts_for_nothing() -> None:
 
 @pytest.mark.usefixtures("_as_before")
 async def test_a_restore_that_gives_no_caller_counts_for_nothing() -> None:
-    """Nor would that be a restore."""
+    """The benchmark fails when a task sees another caller than its own."""
 
     class Forgetful(Taskctx):
         async def save(self, docket: Docket, number: int, captured: object) -> None:

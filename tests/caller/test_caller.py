@@ -39,7 +39,7 @@ def test_outside_a_request_the_caller_is_anonymous() -> None:
 
 
 def test_a_bound_caller_is_the_current_one_in_the_block() -> None:
-    """And is gone behind it."""
+    """Every getter answers with the bound values inside the block, and with none after it."""
     session, server = object(), object()
     bound = taskctx.bind_caller(
         access_token=secrets.token(),

@@ -1,4 +1,4 @@
-"""The access token: what counts as one, whose scope it gives, when it is past."""
+"""The access token: which objects are one, its scope, its expiry."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class FastMcpToken(McpToken):
 
 @dataclass
 class PlainToken:
-    """Somebody's own class."""
+    """A token class of the application."""
 
     token: str
     client_id: str

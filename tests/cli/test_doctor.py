@@ -1,4 +1,4 @@
-"""``taskctx doctor`` on real servers with real workers: what somebody on call has to find."""
+"""``taskctx doctor`` on real servers with real workers: what a person on call has to find."""
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def test_orders_and_answers(processes: Processes) -> None:
 
 
 def test_a_child_can_end_with_its_starter(tmp_path: Path) -> None:
-    """Even if that is killed."""
+    """The child ends even when its starter is killed."""
     starter = (
         "from pathlib import Path; import signal, sys; from taskctx.cli.processes import Processes;"
         "child = Processes(Path(sys.argv[1])).start([sys.executable, '-c', sys.argv[2]]);"
@@ -108,6 +108,6 @@ def test_no_process_is_given_a_port_of_anothers() -> None:
 
 
 def test_a_process_shows_no_environment(processes: Processes) -> None:
-    """Neither does what starts it."""
+    """The ``repr`` of a process and of its starter has no environment variable."""
     started: Process = python(processes, "-c", "", URL="pass-word")
     assert "pass-word" not in repr(started) + repr(processes)

@@ -1,4 +1,4 @@
-"""``taskctx inspect`` on a real server: whose a task is and what became of its context, without a secret."""
+"""``taskctx inspect`` on a real server: a task's caller and the state of its context, without a secret."""
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 from __future__ import annotations

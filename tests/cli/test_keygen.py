@@ -21,7 +21,7 @@ def test_a_key_with_an_id_of_ones_own() -> None:
 
 
 def test_by_default_the_id_is_the_month() -> None:
-    """So that keys sort by age."""
+    """The default id is year and month, so that ids sort by age."""
     (key_id,) = parse_keyring(runner.invoke(app, ["keygen"]).stdout.strip()).key_ids
     assert re.fullmatch(r"\d{4}-\d{2}", key_id)
 

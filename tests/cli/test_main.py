@@ -20,7 +20,7 @@ def run(*arguments: str) -> tuple[int, str, str]:
 
 @pytest.mark.parametrize("start", [SCRIPT, MODULE], ids=["script", "module"])
 def test_the_version(start: list[str]) -> None:
-    """With its name, on stdout."""
+    """``--version`` prints the name and the version to stdout."""
     assert run(*start, "--version") == (0, f"taskctx {taskctx.__version__}\n", "")
 
 

@@ -23,7 +23,7 @@ LINES = sorted({
 
 @pytest.mark.parametrize("line", LINES)
 def test_commands_have_the_options_that_are_named(line: str) -> None:
-    """As the command's own help has them."""
+    """The help of a command has every option that the page uses."""
     _, command, *words = line.split()
     shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
     assert shown.exit_code == 0
@@ -32,7 +32,7 @@ def test_commands_have_the_options_that_are_named(line: str) -> None:
 
 
 def test_every_check_is_in_the_table() -> None:
-    """And no other."""
+    """The table has every check of the doctor, and no other row."""
     sources = "".join(path.read_text() for path in (ROOT / "taskctx" / "cli" / "doctor").glob("*.py"))
     checks = set(re.findall(r'\b(?:Finding|ok|not_looked|_error)\(\s*"(\w+)"', sources))
     table = OPERATING.read_text().partition("| check | what is found |")[2].partition("\n\n")[0]

@@ -91,7 +91,7 @@ def test_what_nobody_foresaw_is_told_by_its_type() -> None:
 
 
 def test_what_the_system_refuses_is_told() -> None:
-    """And is not called a bug."""
+    """An error of the operating system is named, and is not called a bug."""
     assert _ends(OSError(errno.ENOSPC, "No space left on device", secret("path"))) == (
         2,
         "the system refuses what taskctx asks of it: No space left on device.\n--debug shows what that is.\n",
@@ -112,5 +112,5 @@ def test_a_reader_that_has_ended_is_no_error(arguments: list[str]) -> None:
 
 
 def test_an_exit_is_an_exit() -> None:
-    """And no error."""
+    """A command's own exit code is kept, and nothing is written."""
     assert _ends(typer.Exit(3)) == (3, "")

@@ -90,7 +90,7 @@ async def test_a_command_that_is_refused_is_named(server: ValkeyServer, command_
 
 
 def test_the_documentation_names_them() -> None:
-    """As the commands do."""
+    """The page on operating has the same ACL rules as the commands' hints."""
     assert f"`{RIGHTS}`, and in a cluster `{RIGHTS_IN_A_CLUSTER}` too" in " ".join(OPERATING.read_text().split())
 
 

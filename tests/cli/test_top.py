@@ -76,7 +76,7 @@ async def test_one_frame(docket: Docket, start: Start, registry: CollectorRegist
 
 @on_a_server
 async def test_failures_by_reason(docket: Docket, start: Start, registry: CollectorRegistry) -> None:
-    """Of a worker that has another key."""
+    """The row of a worker with another key names the reason and the count."""
     taskctx.configure(encryption_keys=key("ours"), registry=registry)
     ill = await start_named(start, docket, "ill", TASKCTX_ENCRYPTION_KEYS=key("theirs"))
     await until_ended(docket, await order(docket, 2), state="failed")
@@ -203,7 +203,7 @@ def web(elsewhere: str = "") -> Generator[_Web]:
 
 
 async def test_a_password_goes_to_its_own_host_only() -> None:
-    """Not to where that host redirects to."""
+    """A password in a URL is not sent to the host of a redirection."""
     with web() as other, web(f"http://127.0.0.1:{other.server_port}/metrics") as asked:
         given = f"http://me:{secret('password')}@127.0.0.1:{asked.server_port}"
         await command("top", "--once", "--metrics", given)

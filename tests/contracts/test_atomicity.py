@@ -485,7 +485,7 @@ async def test_a_replacement_brings_its_own_context(docket: Docket, worker: Work
 
 
 async def test_replacing_nothing_schedules(docket: Docket, worker: Worker) -> None:
-    """As Docket's ``replace`` does."""
+    """``replace`` without an earlier task schedules the task, as Docket's ``replace`` does."""
     seen: list[Sight] = []
 
     async def task() -> None:
@@ -499,7 +499,7 @@ async def test_replacing_nothing_schedules(docket: Docket, worker: Worker) -> No
 
 
 async def test_a_failed_replacement_puts_the_first_context_back(docket: Docket) -> None:
-    """With the life it had left."""
+    """The first snapshot is stored again, with the TTL that was left."""
 
     async def task(argument: object = None) -> None:
         """Never runs here."""

@@ -192,7 +192,7 @@ async def test_a_task_that_continues_ends_well(docket: Docket, registry: Collect
 
 
 @each_shape
-async def test_tasks_of_every_shape_run_as_nobody_under_continue(
+async def test_tasks_of_every_shape_run_anonymous_under_continue(
     docket: Docket, registry: CollectorRegistry, span_exporter: InMemorySpanExporter, shape: Shape
 ) -> None:
     """When the snapshot is gone, each further run is anonymous."""
@@ -291,7 +291,7 @@ async def test_an_expired_token(
 
 
 async def test_a_token_that_has_not_expired_yet_is_installed(docket: Docket, registry: CollectorRegistry) -> None:
-    """And the life it has left is observed."""
+    """The task sees the token, and a metric has the time until it expires."""
     early = Caller("early", expires_at=int(time.time()) + 600)
     seen: list[Sight] = []
 

@@ -57,7 +57,7 @@ def reporter() -> Iterator[Reporter]:
 
 @contextmanager
 def ada(caller: Caller = ADA) -> Generator[None]:
-    """A caller whose every part is secret, what is carried too."""
+    """Bind a caller with a secret in every part, the carried variables too."""
     with caller.requesting():
         token = LOCALE.set(secret("locale"))
         try:
@@ -470,7 +470,7 @@ HOOKS = [
 async def test_a_token_that_has_expired(
     docket: Docket, registry: CollectorRegistry, reporter: Reporter, mode: Mode, hook: Any
 ) -> None:
-    """Whatever the hook does about it."""
+    """No frame shows a credential, whatever the hook returns or raises."""
     taskctx.configure(
         registry=registry,
         on_restore_failure=mode,

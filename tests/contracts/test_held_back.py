@@ -28,7 +28,7 @@ from tests.helpers import ADA, Caller, look, running, ttl, wait_until
 from tests.secrets import secret
 
 LATE = Caller("late", expires_at=int(time.time()) - 60)
-"""Whose token is over before any task of theirs begins."""
+"""A caller whose token expires before any of its tasks begins."""
 
 NEW = LATE.token.model_copy(update={"token": secret("new"), "expires_at": int(time.time()) + 3600})
 
@@ -272,7 +272,7 @@ async def test_what_was_configured_since_counts(docket: Docket, registry: Collec
 
 
 class _Someone:
-    """Whoever a context holds."""
+    """Stands for a caller that a context holds."""
 
 
 async def _noop() -> None: ...

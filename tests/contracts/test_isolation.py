@@ -1,4 +1,4 @@
-"""A task sees its own caller or nobody: nothing of the process that runs it, nothing of the task before or beside it."""
+"""A task sees its own caller, or is anonymous: it sees nothing of the process that runs it, nothing of the task before or beside it."""
 
 from __future__ import annotations
 

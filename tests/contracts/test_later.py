@@ -46,7 +46,7 @@ async def asked(admin: Redis, times: int = 50) -> None:
 
 @asynccontextmanager
 async def busy(admin: Redis) -> AsyncGenerator[None]:
-    """Somebody's script runs."""
+    """The server runs another client's script for the length of the block."""
     script: asyncio.Future[Any] = asyncio.ensure_future(admin.eval(ENDLESS, 0))
     await wait_until(lambda: says_busy(admin))
     yield

@@ -123,7 +123,7 @@ async def test_without_the_servers_time_there_is_no_age(
 async def test_what_is_told_of_a_tasks_restore(
     docket: Docket, registry: CollectorRegistry, watching: Watching, span_exporter: InMemorySpanExporter
 ) -> None:
-    """At each attempt."""
+    """Observers, metrics and spans agree on each attempt's restore."""
     taskctx.configure(registry=registry, encryption_keys=f"k1:{generate_key()}", observers=[watching])
     attempts: list[int] = []
 

@@ -43,7 +43,7 @@ Hook = Callable[[AccessToken], Awaitable[object]]
 Policy = Literal["drop", "keep", "fail"]
 
 LATE = Caller("late", expires_at=int(time.time()) - 60)
-"""Whose token is over before any task of theirs begins."""
+"""A caller whose token expires before any of its tasks begins."""
 
 NEW = LATE.token.model_copy(update={"token": secret("new"), "expires_at": int(time.time()) + 3600})
 """What the identity provider gives in its place."""
@@ -252,7 +252,7 @@ async def never_answers(expired: AccessToken) -> object:
 
 
 async def never_heeds_its_cancellation(expired: AccessToken) -> object:
-    """Nor has anybody to wait for it: it gives in to the second, which is the event loop's as it closes."""
+    """Ignores the first cancellation; the event loop cancels it again as it closes."""
     with suppress(asyncio.CancelledError):
         await asyncio.Event().wait()
     await asyncio.Event().wait()
@@ -455,7 +455,7 @@ async def test_the_hooks_own_spans_are_part_of_the_trace(
 async def test_the_hooks_time_is_not_rediss(
     docket: Docket, registry: CollectorRegistry, submit: Submit, seen: list[Sight]
 ) -> None:
-    """It may take longer than ``backend_timeout``."""
+    """The hook may take longer than ``backend_timeout``."""
 
     async def thinks(expired: AccessToken) -> AccessToken:
         await asyncio.sleep(1.2)
@@ -488,7 +488,7 @@ class Waiting:
 async def test_a_restore_that_is_cancelled_cancels_the_hook(
     docket: Docket, registry: CollectorRegistry, submit: Submit
 ) -> None:
-    """And is no failure."""
+    """The hook is cancelled too, and no failure is counted."""
     hook = Waiting()
     taskctx.configure(registry=registry, refresh_token=hook, refresh_timeout=60)
     execution = await submit()

@@ -1,4 +1,4 @@
-"""Somebody who may write to the Redis server but has no key: all they can do to sealed snapshots, as one table.
+"""An attacker who may write to the Redis server but has no key: all attacks on sealed snapshots, as one table.
 
 Each attack is refused by a real worker, with its own reason in the metric, on the span and in the log.  Under ``fail``
 the body does not run; under ``continue`` it runs anonymous.  What opens all the same stands at the end.
@@ -87,7 +87,7 @@ class Scene:
             await redis.set(redis_key(self.docket, execution.key), value, ex=600)
 
     async def seal(self, execution: Execution, **fields: object) -> bytes:
-        """What somebody with a key would have stored for a task."""
+        """The bytes that a submitter with a key would store for a task."""
         place = redis_key(self.docket, execution.key)
         plain = json.loads(CODEC.decode(await self.read(execution), place))
         return CODEC.encode(json.dumps(plain | fields).encode(), place)

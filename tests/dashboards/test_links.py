@@ -84,7 +84,7 @@ def test_an_alert_leads_to_its_runbook(alert: dict[str, Any]) -> None:
 
 @EVERY_ALERT
 def test_an_alert_leads_to_a_dashboard(alert: dict[str, Any]) -> None:
-    """With variables that this dashboard has."""
+    """The dashboard exists, and has the variables in the link."""
     address, _, query = alert["annotations"]["dashboard_url"].partition("?")
     assert address.startswith(f"{GRAFANA}/d/")
     uid = address.removeprefix(f"{GRAFANA}/d/")

@@ -25,7 +25,7 @@ def test_it_has_every_dashboard() -> None:
 
 
 def test_it_has_every_rule_and_alert() -> None:
-    """As the YAML files have them."""
+    """The mixin has the same rules and alerts as the YAML files."""
     alerts, rules = _evaluate("[mixin.prometheusAlerts, mixin.prometheusRules]")
     assert [rule for group in alerts["groups"] for rule in group["rules"]] == ALERTS
     assert [rule for group in rules["groups"] for rule in group["rules"]] == RECORDING_RULES

@@ -69,7 +69,7 @@ def test_a_colored_series_is_one_that_there_can_be(panel: Panel) -> None:
 
 @EVERY_PANEL
 def test_a_reason_and_an_outcome_have_their_color_on_every_board(panel: Panel) -> None:
-    """And what fails is not green."""
+    """A reason or outcome has the same color everywhere, and no failure is green."""
     legends = {target.get("legendFormat") for target in panel.json["targets"]}
     for legend, colors in {"{{reason}}": dict(REASONS), "{{outcome}}": dict(OUTCOMES)}.items():
         if legend in legends:
@@ -266,7 +266,7 @@ def test_a_board_shows_the_filters_that_its_panels_go_by(board: dict[str, Any]) 
 
 @EVERY_DASHBOARD
 def test_dashboards_share_their_variables(board: dict[str, Any]) -> None:
-    """So that a link can keep all of them."""
+    """All dashboards have the same variables, so that a link can keep them."""
     names = [variable["name"] for variable in board["templating"]["list"]]
     assert names == ["datasource", "tempo", "job", "instance", "docket", "registry"]
 

@@ -1,4 +1,4 @@
-"""What somebody reads and pastes at three in the morning is right: names, queries, commands, log lines."""
+"""A runbook's names, queries, commands and log lines are right."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_runbook_asks_for_metrics_that_exist(book: Runbook) -> None:
 
 @EVERY_BOOK
 def test_a_runbook_names_metrics_that_exist(book: Runbook) -> None:
-    """Whatever looks like a metric's name."""
+    """Every text in a runbook that looks like a metric's name is one."""
     named = set(
         re.findall(
             r"\b(?:taskctx|docket)_[a-z_]+_(?:total|seconds|bytes|ratio|depth|info|entries|capacity)\b", book.text
@@ -85,7 +85,7 @@ def test_a_runbook_names_settings_that_exist(book: Runbook) -> None:
 
 @EVERY_BOOK
 def test_a_runbook_quotes_log_lines_as_they_are(book: Runbook, caplog: pytest.LogCaptureFixture) -> None:
-    """So that a search for them finds them."""
+    """taskctx logs every quoted line, so that a search for it finds it."""
     quoted = set(re.findall(r"`(A [^`]*?) \(reason=(\w+)", book.text))
     assert "(reason=" not in re.sub(r"`A [^`]*?`", "", book.text)
     if not quoted:

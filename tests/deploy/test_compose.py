@@ -78,7 +78,7 @@ def test_docker_compose_takes_it(tmp_path: Path, profiles: list[str]) -> None:
 
 @needs_compose
 def test_docker_compose_takes_jaegers_file_too(tmp_path: Path) -> None:
-    """On top of the other."""
+    """docker-compose accepts Jaeger's file together with the main file."""
     (tmp_path / "empty").touch()
     files = ("--file", "docker-compose.yml", "--file", "docker-compose.jaeger.yml")
     run("docker-compose", "--env-file", str(tmp_path / "empty"), *files, "config", "-q")
@@ -123,8 +123,8 @@ def test_no_port_is_open_to_the_world(service: str) -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_nobody_is_root(service: str) -> None:
-    """Nor becomes it."""
+def test_no_service_is_root(service: str) -> None:
+    """No service runs as root or can become root."""
     definition = SERVICES[service]
     if service not in RUN_AS_ROOT:
         assert definition["user"].split(":")[0] not in ("", "0", "root")

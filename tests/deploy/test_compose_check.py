@@ -11,7 +11,7 @@ from tests.deploy.compose import ROOT
 
 
 def test_without_an_engine_it_says_what_to_do() -> None:
-    """In one line, and fails."""
+    """Without an engine the check fails with one line that says what to do."""
     environment = {name: value for name, value in os.environ.items() if name != "ENGINE"} | {"PATH": "/nowhere"}
     done = subprocess.run(
         [sys.executable, "-m", "tests.compose"],

@@ -57,7 +57,7 @@ def test_a_rotation_has_its_four_values() -> None:
 
 
 def test_the_outcomes_are_these() -> None:
-    """Of a restore; a capture has others."""
+    """The page has all outcomes of a restore, and none that only a capture has."""
     found = {cells[0] for cells in first_cells("concepts.md", "outcome")}
     assert found == set(Outcome) - {Outcome.PARTIAL, Outcome.EMPTY}
 
@@ -70,7 +70,7 @@ def test_lives_are_as_long_as_is_said() -> None:
     assert "`completed_ttl` (15 minutes)" in read("concepts.md")
 
 
-async def test_nobody_is_as_described(docket: Docket) -> None:
+async def test_an_anonymous_task_is_as_described(docket: Docket) -> None:
     """A task that was added with ``docket.add`` by a caller sees None, no headers and no baggage."""
     seen: list[Sight] = []
 

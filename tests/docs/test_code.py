@@ -60,7 +60,7 @@ def test_code_stands_between_fences(page: str) -> None:
 
 @pytest.mark.parametrize("line", TYPED_LINES)
 def test_commands_have_the_options_that_are_named(line: str) -> None:
-    """As the command's own help has them."""
+    """The help of a command has every option that a page uses."""
     words = shlex.split(line)[1:]
     options = [word for word in words if word.startswith("--")]
     command = words[:2] if words[0] == "dashboards" else words[:1]

@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md sends nobody to a file or a test that is not there."""
+"""The files and tests that CONTRIBUTING.md names are there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pictures of the documentation: each is shown, small, and asks nobody for anything."""
+"""The pictures of the documentation: each is shown, small, and loads nothing."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ async def says(process: Process, text: str) -> None:
 
 
 def answers(port: str) -> bool:
-    """Whether anybody listens there."""
+    """Whether a server listens on this port."""
     with suppress(OSError), socket.create_connection(("127.0.0.1", int(port))):
         return True
     return False

@@ -20,7 +20,7 @@ from tests.helpers import Caller
 from tests.secrets import secret
 
 ADA, EVE = Caller("ada", expires_at=1), Caller("eve", expires_at=1)
-"""Whose tokens are over."""
+"""Two callers with expired tokens."""
 
 
 class IdentityProvider(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""The site is whole: it builds without a warning, every link leads somewhere, and nobody else's server is asked."""
+"""The site is whole: it builds without a warning, every link leads somewhere, and no other server is asked."""
 
 from __future__ import annotations
 

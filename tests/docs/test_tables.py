@@ -26,7 +26,7 @@ def test_tables_are_up_to_date(page: str) -> None:
 
 
 def test_every_table_is_in_a_page() -> None:
-    """Once: two would be two places to look."""
+    """Every table is in exactly one page."""
     named = re.findall(r"^<!-- made by docs/tables\.py: (\S+) -->$", "\n".join(map(read, PAGES)), re.MULTILINE)
     assert sorted(named) == sorted(TABLES["TABLES"])
 

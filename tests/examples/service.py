@@ -37,7 +37,7 @@ class Service:
     start: Starter
 
     def client(self, caller: str | None = None, **headers: str) -> httpx.AsyncClient:
-        """A client with the caller's token; without a name nobody's."""
+        """A client with the caller's token; an anonymous client without a name."""
         if caller is not None:
             headers["authorization"] = f"Bearer {auth.issue(SIGNING_KEY, caller)}"
         return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=30)

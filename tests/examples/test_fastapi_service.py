@@ -91,8 +91,8 @@ async def test_a_report_can_be_ordered_ahead(service: Service) -> None:
     assert (early.status_code, early.json()) == (409, {"detail": "the report is queued"})
 
 
-async def test_nobody_sees_the_reports_of_others(service: Service) -> None:
-    """Not even that they exist."""
+async def test_a_caller_does_not_see_the_reports_of_others(service: Service) -> None:
+    """Another caller's report is answered with 404, as if it did not exist."""
     async with service.client("barbara") as barbara, service.client("mallory") as mallory:
         place = await order(barbara, "summary")
         await fetch(barbara, place)
@@ -151,7 +151,7 @@ def test_what_is_no_token_of_ours_is_nobody(what: str) -> None:
     assert auth.verify(SIGNING_KEY, NO_TOKENS[what]()) is None
 
 
-async def test_nobody_gets_nothing(service: Service) -> None:
+async def test_an_anonymous_client_gets_nothing(service: Service) -> None:
     """Every endpoint with a caller's data answers 401 without a valid token."""
     async with service.client() as nobody:
         answers = [
@@ -189,7 +189,7 @@ async def test_log_lines_say_which_request_and_which_task(service: Service) -> N
 
 
 async def test_no_token_is_in_any_log_line(service: Service) -> None:
-    """Nor anything else that looks like one."""
+    """No log line has a token or a secret of the caller."""
     async with service.client("annie") as annie:
         await fetch(annie, await order(annie, "account"))
 
@@ -245,7 +245,7 @@ async def test_a_trace_leads_from_the_request_to_the_task_and_on(tmp_path: Path)
 
 @contextmanager
 def nobody_answers(how: str) -> Generator[int]:
-    """A port where nothing listens, or where connections are accepted and nobody ever answers."""
+    """A port where nothing listens, or where connections are accepted and never answered."""
     if how == "down":
         yield free_port()
         return

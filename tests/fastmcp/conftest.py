@@ -61,7 +61,7 @@ class Service:
             return await call_tool_task(client, tool, **options)
 
     async def work(self) -> None:
-        """Have a worker with FastMCP's dependency, whoever's that is now, do what is to be done."""
+        """Run all due tasks in a worker with FastMCP's dependency: FastMCP's own, or taskctx's where it is instrumented."""
         fast = timedelta(milliseconds=5)
         restore = Depends(theirs.restore_task_snapshot)
         async with Worker(self.docket, dependencies=[restore], minimum_check_interval=fast) as worker:

@@ -55,7 +55,7 @@ async def test_a_worker_that_is_reads_what_a_server_that_is_not_wrote(
 
 @pytest.fixture
 async def sealed_and_not_instrumented(service: Service) -> Any:
-    """What comes of a tool whose snapshot the keyring sealed, in a worker that is not instrumented."""
+    """The result of a tool in a worker that is not instrumented; the keyring has sealed its snapshot."""
     taskctx.configure(registry=CollectorRegistry(), encryption_keys=f"now:{generate_key()}")
 
     async def run(tool: str) -> Any:

@@ -50,7 +50,7 @@ async def test_the_tools_task_is_linked_to_its_call(service: Service, span_expor
 async def test_the_tools_body_runs_inside_the_calls_trace(
     service: Service, span_exporter: InMemorySpanExporter
 ) -> None:
-    """With ``trace_mode=parent``."""
+    """With ``trace_mode=parent`` the body's span is in the trace of the call."""
     taskctx.configure(registry=CollectorRegistry(), trace_mode="parent")
     seen = await service.run()
 

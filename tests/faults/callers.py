@@ -1,4 +1,4 @@
-"""Who submits which task, and whose context a task sees: the same rule on both sides."""
+"""Which caller submits which task, and which caller's context a task sees: one rule for both sides."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def caller_of(number: int, callers: int, expires_at: int | None = None) -> Calle
 
 
 def whose(submission: int, callers: int, expires_at: int | None = None) -> Whose:
-    """Whose context the code that runs here sees.  What is not entirely its own or nobody's is another's."""
+    """Whose context the code that runs here sees.  A context that is neither its own nor empty counts as another's."""
     match look():
         case seen if seen == caller_of(submission, callers, expires_at).sight:
             return Whose.OWN

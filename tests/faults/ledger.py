@@ -34,7 +34,7 @@ class Entry(StrEnum):
     """A restore ended, with outcome and reason."""
     BEGAN = "began"
     ENDED = "ended"
-    """A task's body began and ended, and whose context it saw then."""
+    """A task's body began and ended; each entry has whose context it saw."""
     GAUGED = "gauged"
     """What the process needs and holds on to (gauge.py)."""
 

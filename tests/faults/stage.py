@@ -37,7 +37,7 @@ Submit = Callable[[Job], Awaitable[list[Execution]]]
 
 
 class Stage:
-    """A docket whose one task notes whose context it sees.
+    """A docket with one task, which notes the context that it sees.
 
     Attributes:
         open_operations: of taskctx's, begun and not ended.
@@ -129,7 +129,7 @@ class Stage:
         return await taskctx.add_many(self.docket, calls, chunk_size=BATCH - 1)
 
     async def add_and_cancel(self, job: Job) -> list[Execution]:
-        """A run that is over when the next submission comes, and whose snapshot has the life of such a one."""
+        """A run that ends before the next submission; its snapshot gets ``completed_ttl``, as after a run."""
         executions = await self.add(job)
         await self.docket.cancel(executions[0].key)
         key = redis_key(self.docket, executions[0].key)

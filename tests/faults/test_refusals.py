@@ -20,7 +20,7 @@ BEYOND_DOCKET = ("-eval", "-scan", "-time", "-ttl")
 
 ENDLESS = "local n = 0; while true do n = n + 1 end"
 SCRIPTS, A_SCRIPT = 5, 0.4
-"""How many scripts somebody runs, one after another, and the seconds that each takes."""
+"""How many scripts another client runs, one after another, and the seconds that each takes."""
 
 HANG_UPS = 20
 

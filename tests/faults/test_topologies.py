@@ -25,7 +25,7 @@ pytestmark = pytest.mark.faults
 
 AWAY = {Reason.BACKEND_ERROR, Reason.BACKEND_TIMEOUT}
 LATER = UNKEYED | {"ahead": 1.0}
-"""So that nobody needs the snapshots at once."""
+"""The tasks are due later, so that no worker needs the snapshots at once."""
 
 DOWN_AFTER = 3000
 """Milliseconds after which a server that does not answer is taken for gone: longer than our bound of two seconds, so

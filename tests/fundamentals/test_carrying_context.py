@@ -39,7 +39,7 @@ async def test_a_task_knows_its_own_id_and_the_scope_that_owns_it(docket: Docket
     assert seen == [taskctx.TaskContextInfo("monthly", "reports-app|ada")]
 
 
-async def test_nobody_stays_nobody(docket: Docket, worker: Worker) -> None:
+async def test_an_anonymous_caller_stays_anonymous(docket: Docket, worker: Worker) -> None:
     """A task submitted by an anonymous caller runs anonymous, even if a caller is bound around the worker."""
     seen: list[object] = []
 

@@ -1,4 +1,4 @@
-"""What is fuzzed: one function for each surface that takes somebody else's bytes.
+"""The fuzzed functions: one for each surface that takes bytes from outside.
 
 A target reads any bytes as input of its surface and asserts what must hold whatever they are: nothing is raised but
 errors of ours, whose messages are fixed texts; what is accepted survives its own round trip; no caller is left behind.

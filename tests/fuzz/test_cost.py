@@ -162,7 +162,7 @@ def test_instructions(shape: Callable[[int], Call]) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_memory(shape: Callable[[int], Call]) -> None:
-    """At its peak, refused inputs included."""
+    """The peak of memory grows linearly with the input, also for refused inputs."""
     assert_linear(peak, shape, 1_000)
 
 

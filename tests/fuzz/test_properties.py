@@ -99,7 +99,7 @@ def test_genuine_inputs(name: str) -> None:
 @given(st.data())
 @fewer
 def test_nearly_genuine_inputs(name: str, data: st.DataObject) -> None:
-    """Of every target, altered at one place."""
+    """No target fails on a genuine input with one changed place."""
     TARGETS[name](data.draw(mutated(SEEDS[name])))
 
 

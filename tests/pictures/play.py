@@ -83,7 +83,7 @@ def played(directory: Path, workers: int) -> Generator[Play]:
 
 
 def _keys(instances: list[str]) -> dict[str, dict[str, str]]:
-    """The settings of each process; nobody seals with the key that one of them lacks."""
+    """The settings of each process; no process seals with the key that one of them lacks."""
     old, new = (f"{year}:{generate_key()}" for year in ("2025", "2026"))
     common = {"TASKCTX_ON_RESTORE_FAILURE": "continue", "TASKCTX_ENCRYPTION_KEYS": f"{old},{new}"}
     return {name: common | ({"TASKCTX_ENCRYPTION_KEYS": old} if name == "worker-2" else {}) for name in instances}

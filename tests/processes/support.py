@@ -130,7 +130,7 @@ async def reports(docket: Docket) -> list[dict[str, Any]]:
 
 
 def scrape(port: int) -> dict[str, Metric]:
-    """The ``taskctx_*`` families at a metrics endpoint; none while nobody answers there."""
+    """The ``taskctx_*`` families at a metrics endpoint; none while it does not answer."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
             text = answer.read().decode()

@@ -36,7 +36,7 @@ def files_of(counted: Path, kind: str) -> set[int]:
 
 
 def capacity(port: int) -> float | None:
-    """Of all living processes' registries of sessions; None while nobody answers."""
+    """The capacity of all living processes' session registries; None while the endpoint does not answer."""
     family = scrape(port).get("taskctx_registry_capacity")
     samples = [] if family is None else family.samples
     return next((sample.value for sample in samples if sample.labels["registry"] == "session"), None)

@@ -147,7 +147,7 @@ async def test_what_docket_may_do_is_enough(
 
 
 async def test_the_rules_of_the_documentation(server: ValkeyServer, registry: CollectorRegistry) -> None:
-    """With them nothing at all is refused."""
+    """With the documented ACL rules the server refuses no command."""
     name = f"test-{uuid4()}"
     everything = rules("NAME", *DOCKETS_COMMANDS, *EXTRA_COMMANDS)
     printed = " ".join(DEPLOY.read_text().split())
@@ -170,7 +170,7 @@ async def test_the_rules_of_the_documentation(server: ValkeyServer, registry: Co
 async def test_a_command_that_a_save_cannot_do_without_is_named(
     server: ValkeyServer, command: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """In the error and in the log."""
+    """The error and the log name the refused command."""
     name = f"test-{uuid4()}"
     commands = [each for each in DOCKETS_COMMANDS if each != command]
     async with Docket(name=name, url=url_of(server, rules(name, *commands))) as docket:

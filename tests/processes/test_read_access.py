@@ -1,4 +1,4 @@
-"""Somebody who may read Redis, the traces, the metrics, the logs and the process list learns no credential.
+"""An attacker who may read Redis, traces, metrics, logs and the process list learns no credential.
 
 Every credential and everything else that is in play has a word of its own; the attacker searches all that there is to
 read for every word, however it is written.  So the tables here say what is visible, and that nothing else is.
@@ -123,7 +123,7 @@ def test_without_keys_the_same_search_finds_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", WRITINGS)
 @pytest.mark.parametrize("before", ["", "a", "ab"])
 def test_the_search_finds_a_word_however_it_is_written(how: str, before: str) -> None:
-    """In the midst of other data."""
+    """The search finds a word in each encoding, in the middle of other data."""
     words = {"this": secret("this").encode(), "that": secret("that").encode()}
     written = WRITINGS[how](before.encode() + words["this"] + b", among other things")
     for blob in (written, b'\x80\x04{"header": "' + written + b'"}\xff', os.urandom(5000) + b" " + written + b" "):

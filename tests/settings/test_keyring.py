@@ -34,14 +34,14 @@ def test_base64_of_either_alphabet_with_or_without_padding(key: bytes) -> None:
 
 
 def test_the_first_key_seals() -> None:
-    """And the order is kept."""
+    """The first key of the list seals, and the keyring keeps the order."""
     keyring = parse_keyring(f" new:{encoded(KEY)} , old:{encoded(OTHER)}")
     assert keyring.primary == "new"
     assert keyring.key_ids == ("new", "old")
 
 
 def test_a_keyring_shows_its_ids_only() -> None:
-    """Whatever prints it."""
+    """``repr`` and ``str`` of a keyring have only the ids."""
     keyring = parse_keyring(f"new:{encoded(KEY)},old:{encoded(OTHER)}")
     assert repr(keyring) == str(keyring) == "Keyring(new, old)"
 
@@ -100,7 +100,7 @@ def test_what_is_no_keyring_is_refused_by_name(text: str, why: str, monkeypatch:
 
 
 def test_a_key_that_is_not_base64_is_no_part_of_the_error() -> None:
-    """Nor is what Python said of it."""
+    """The error quotes neither the key nor Python's own error."""
     with pytest.raises(ValueError, match="the key of entry 1 is not base64") as refused:
         parse_keyring(f"a:{MARKER}!")
     assert refused.value.__suppress_context__

@@ -17,7 +17,7 @@ from tests.secrets import MARKER
 
 @pytest.fixture(autouse=True)
 def nothing_told(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever an earlier test, or whoever runs the tests, has in the environment."""
+    """Forget the variables that an earlier test or the environment of the tests caused to be logged."""
     monkeypatch.setattr(_misspelt, "_told", set[str]())
     caplog.set_level(logging.WARNING, "taskctx")
 

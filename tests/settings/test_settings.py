@@ -235,14 +235,14 @@ def test_configures_arguments_are_the_settings() -> None:
 
 
 def test_settings_that_are_put_in_force_are_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the environment says."""
+    """An argument of ``configure`` overrides the environment."""
     monkeypatch.setenv("TASKCTX_PENDING_TTL", "60")
     taskctx.configure(registry=CollectorRegistry(), pending_ttl=120)
     assert current_settings().pending_ttl == 120
 
 
 def test_the_environment_is_read_on_first_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And not again until it is asked to be."""
+    """The environment is read once, until the runtime is made again."""
     monkeypatch.setenv("TASKCTX_PENDING_TTL", "60")
     use_runtime(None)
     assert current_settings().pending_ttl == 60

@@ -1,4 +1,4 @@
-"""Task keys: one reading each, and nobody else's."""
+"""Task keys: each key has one reading, and belongs to one scope."""
 
 from __future__ import annotations
 

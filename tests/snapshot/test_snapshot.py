@@ -97,7 +97,7 @@ def test_what_is_no_text_is_of_the_wrong_type(raw: Any) -> None:
 
 
 def test_the_json_has_the_field_names_as_its_keys() -> None:
-    """And so the fields' names are a format."""
+    """The keys of the JSON are the names of the fields, which therefore must not change."""
     assert [field.name for field in fields(TaskContextSnapshot)] == FIELD_NAMES
     assert list(json.loads(TaskContextSnapshot().to_json())) == FIELD_NAMES
 
@@ -130,7 +130,7 @@ def test_the_json_that_fastmcp_writes_can_be_read() -> None:
 
 
 def test_a_snapshot_shows_no_secret() -> None:
-    """Nor does the caller it is of."""
+    """The ``repr`` of a snapshot has no secret of its caller."""
     snapshot = TaskContextSnapshot(
         access_token_json=secret("token"),
         http_headers={"x": secret("header")},
@@ -277,7 +277,7 @@ async def test_a_ttl_that_no_key_can_have_is_refused(docket: Docket, ttl: float 
 
 @pytest.mark.parametrize("ttl", [None, True, False, "60", b"60", [60]])
 async def test_a_ttl_of_another_type_is_refused(docket: Docket, ttl: Any) -> None:
-    """Not even True is a number of seconds."""
+    """A TTL must be a number or a timedelta; True is neither."""
     with pytest.raises(taskctx.InvalidType, match="a TTL must be seconds or a timedelta"):
         await TaskContextSnapshot().save(docket, None, "monthly", ttl)
     assert await our_keys(docket) == []

@@ -142,7 +142,7 @@ def test_a_schema_that_cannot_be_read_is_its_own_reason(version: int) -> None:
     "fields", [None, [], "{}", {"session_id": 1}, {"schema_version": "2"}, {"schema_version": True}]
 )
 def test_a_value_that_is_no_snapshot(fields: object) -> None:
-    """As JSON or parsed: ``malformed``."""
+    """Such a value is ``malformed``, as text and as parsed JSON."""
     assert objections(fields) == {Reason.MALFORMED}
 
 

@@ -53,7 +53,7 @@ NOTIFIED: tuple[Labels, ...] = (
     # sessions that died
     _alert("RegistryDeadEntries", "info", job="web", instance=SERVER, registry="session"),
 )
-"""What the faults deserve, and somebody is told."""
+"""The alerts that the faults cause and that Alertmanager sends."""
 
 MUTED: tuple[Labels, ...] = (
     _burn("warning", "1d", "2h"),

@@ -197,7 +197,7 @@ def _child(parent: Span, name: str) -> Span:
 
 
 def leaky_metrics() -> ExportMetricsServiceRequest:
-    """A gauge, a counter and a histogram of somebody who labels with credentials."""
+    """A gauge, a counter and a histogram with credentials as labels."""
     now = time.time_ns()
     exemplar = Exemplar(time_unix_nano=now, as_double=1.0, filtered_attributes=_attributes())
     point = NumberDataPoint(time_unix_nano=now, as_double=1.0, attributes=_attributes(), exemplars=[exemplar])

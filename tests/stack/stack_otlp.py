@@ -69,7 +69,7 @@ class TraceReceiver:
 
 @dataclass(frozen=True)
 class Point:
-    """A data point of a metric, and whose it is."""
+    """A data point of a metric, with the service that sent it."""
 
     metric: str
     value: float

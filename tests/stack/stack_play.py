@@ -172,7 +172,7 @@ class _Play:
         otlp.send(self.services.place("otel-collector:4317"), otlp.METRICS, leaks.leaky_metrics())
 
     def _alert(self) -> None:
-        """Somebody's alert, for Alertmanager to tell of."""
+        """Send an alert to Alertmanager, which must report it."""
         alert = {"labels": {"alertname": "StackCheck", "severity": "info"}, "annotations": {"summary": "hello"}}
         url = f"{self.services.url('alertmanager:9093')}/api/v2/alerts"
         self.caller.api.post(url, json=[alert]).raise_for_status()

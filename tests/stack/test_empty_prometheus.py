@@ -52,7 +52,7 @@ def test_a_panel_says_why_it_is_empty(prometheus: Prometheus, panel: Panel, quer
 
 @pytest.mark.parametrize("variable", frame.VARIABLES, ids=lambda variable: variable.name)
 def test_a_variable_has_no_values(prometheus: Prometheus, variable: Variable) -> None:
-    """And its query is no error either."""
+    """The query of a variable returns no value and is no error."""
     assert prometheus.label_values(with_variables(variable.query)) == []
 
 

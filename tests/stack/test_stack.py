@@ -249,7 +249,7 @@ def test_what_is_no_credential_is_left_alone(run: Run) -> None:
 
 
 def test_no_credential_is_in_a_log(run: Run) -> None:
-    """Nor in what any of the programs says."""
+    """No log of any program has a credential."""
     for log in run.services.directory.glob("*.log"):
         text = log.read_bytes()
         assert not leaks.has_credential(text), log.name

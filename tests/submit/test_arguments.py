@@ -34,7 +34,7 @@ class Callee:
 
 
 class OurDocket(Docket):
-    """A docket of somebody who adds to it."""
+    """A user's own subclass of Docket."""
 
 
 NO_DOCKET: dict[str, Callable[[], object]] = {
@@ -88,7 +88,7 @@ async def test_what_is_no_docket_is_refused(call: Callable[[], object]) -> None:
 async def test_a_wrong_argument_is_named_and_not_quoted(
     docket: Docket, call: Callable[[Docket], object], error: type[Exception], message: str
 ) -> None:
-    """And nothing of the task is stored."""
+    """The error names the argument without its value, and no key is stored."""
     with pytest.raises(error, match=f"^{message}") as refused:
         await given(call(docket))
     assert MARKER not in str(refused.value)

@@ -173,7 +173,7 @@ async def test_a_task_that_waits_for_its_retry(docket: Docket) -> None:
 
 
 async def test_a_task_that_cancels_its_callers_other_task(docket: Docket) -> None:
-    """In a worker the caller is the task's."""
+    """In a task, ``cancel`` and ``get_execution`` use the scope of the task's caller."""
     answers: list[object] = []
 
     async def tidy(execution: Execution = CurrentExecution()) -> None:

@@ -1,4 +1,4 @@
-"""Tasks whose context is saved come to be scheduled, once, whatever becomes of Docket's answer."""
+"""A task with a saved context is scheduled once, even if Docket's answer is lost."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Stage:
 
 @pytest.fixture
 async def stage(valkey: ValkeyServer) -> AsyncGenerator[Stage]:
-    """A docket behind a cutter, with a task that notes whose it is."""
+    """A docket behind a cutter, with a task that notes its caller."""
     cutter, seen = Cutter(valkey.port), list[tuple[str, str | None]]()
 
     async def note(name: str) -> None:

@@ -1,4 +1,4 @@
-"""What is exposed: byte for byte what prometheus_client's own classes expose, whoever counts."""
+"""The exposition is byte for byte that of prometheus_client's own classes, in both ways to count."""
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 from __future__ import annotations
@@ -325,6 +325,6 @@ print(os.waitstatus_to_exitcode(status))
 
 
 def test_a_process_that_is_forked_while_another_thread_counts_can_count() -> None:
-    """And so can its parent."""
+    """Both the child and its parent can count after the fork."""
     ran = subprocess.run([sys.executable, "-W", "ignore", "-c", FORKING], capture_output=True, text=True, check=False)
     assert (ran.stdout, ran.stderr) == ("0\n", "")

@@ -197,7 +197,7 @@ def test_the_memory_of_topics_is_bounded(observer: LogObserver, caplog: pytest.L
 async def test_a_worker_logs_what_was_lost(
     docket: Docket, worker: Worker, caplog: pytest.LogCaptureFixture, registry: CollectorRegistry
 ) -> None:
-    """Once for two tasks of a kind."""
+    """Two lost contexts of one task function are one line."""
 
     async def report() -> None: ...
 
@@ -224,7 +224,7 @@ async def test_a_failed_task_is_an_error(
 
 
 async def test_an_expired_token_is_a_warning(docket: Docket, worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
-    """Without the token."""
+    """The warning has the reason and not the token."""
 
     async def report() -> None: ...
 

@@ -284,7 +284,7 @@ def test_the_life_of_a_token_at_capture(
 
 
 def test_a_caller_without_a_token_has_no_life_to_count(registry: CollectorRegistry) -> None:
-    """Nor have captures that failed."""
+    """The life of a token is counted neither for an anonymous caller nor for a failed capture."""
     docket_seen("", ())
     taskctx.TaskContextSnapshot.capture()
     not_json: ContextVar[object] = ContextVar("not_json")
@@ -573,7 +573,7 @@ def test_observers_are_made_without_metrics_where_the_registry_is_taken(caplog: 
 
 
 def test_closing_twice_is_nothing() -> None:
-    """Nor is closing after somebody emptied the registry by hand a task's failure."""
+    """A second close does nothing."""
     registry = CollectorRegistry()
     observer = PrometheusObserver(load_settings(), registry)
     observer.close()

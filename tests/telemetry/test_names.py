@@ -17,7 +17,7 @@ EVERY = pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.nam
 
 
 def test_no_name_is_given_twice() -> None:
-    """Neither to metrics nor to constants."""
+    """No two metrics have the same name."""
     assert len({metric.name for metric in METRICS}) == len(METRICS) > 20
 
 
@@ -46,7 +46,7 @@ def test_a_measured_value_has_its_unit(metric: Metric) -> None:
 
 @EVERY
 def test_every_metric_is_described(metric: Metric) -> None:
-    """In a sentence."""
+    """The description of a metric is a sentence."""
     assert metric.description.endswith(".")
     assert metric.description[0].isupper()
 

@@ -279,7 +279,7 @@ async def test_texts_are_plain_strings(
 async def test_a_failed_restore_is_an_error(
     docket: Docket, worker: Worker, span_exporter: InMemorySpanExporter
 ) -> None:
-    """With the reason's word and no text."""
+    """The span's ``error.type`` is the reason, and the span has no text of the error."""
     await docket.add(report, key=taskctx.build_task_key(None, "lost", "task", "report"))()
     await worker.run_until_finished()
     spans = span_exporter.get_finished_spans()
@@ -295,7 +295,7 @@ async def test_a_failed_restore_is_an_error(
 async def test_a_refused_save_is_an_error(
     docket: Docket, span_exporter: InMemorySpanExporter, registry: CollectorRegistry
 ) -> None:
-    """With the reason's word and no text."""
+    """The span's ``error.type`` is the reason, and the span has no text of the error."""
     taskctx.configure(registry=registry, max_snapshot_bytes=256)
     with taskctx.bind_caller(headers={"x-large": secret("x" * 256)}), pytest.raises(taskctx.SaveError):
         await taskctx.add(docket, report)()

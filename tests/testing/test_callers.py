@@ -29,7 +29,7 @@ def test_the_block_is_the_callers() -> None:
 
 
 def test_nothing_of_an_enclosing_caller_is_left() -> None:
-    """Not even what a caller has none of."""
+    """Inside the block, even the parts that the inner caller lacks are not those of the outer caller."""
     with fake_caller("ada").bound(), NOBODY.bound():
         assert taskctx.get_access_token() is None
         assert taskctx.get_http_headers() == {}
@@ -37,7 +37,7 @@ def test_nothing_of_an_enclosing_caller_is_left() -> None:
 
 
 def test_two_made_alike_are_equal_and_others_share_nothing() -> None:
-    """So a test may make its caller twice."""
+    """Two calls with the same arguments give equal callers; two subjects have no value in common."""
     ada, bob = fake_caller("ada"), fake_caller("bob")
     assert ada == fake_caller("ada")
     assert ada.scope != bob.scope

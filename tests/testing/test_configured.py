@@ -118,7 +118,7 @@ def test_spans_of_a_block(span_exporter: InMemorySpanExporter) -> None:
 
 
 def test_a_fixture_switches_on_what_it_records() -> None:
-    """And a block can switch it off."""
+    """``configured`` can switch metrics and spans off, and the recorders switch them on again."""
     with configured(metrics=False, tracing=False):
         assert not {"PrometheusObserver", "TracingObserver"} & {
             type(each).__name__ for each in runtime().observers.observers
@@ -129,7 +129,7 @@ def test_a_fixture_switches_on_what_it_records() -> None:
 
 
 def test_more_observers() -> None:
-    """Of the block's own."""
+    """The block's own observers see the operations of the block."""
     names: list[str] = []
 
     class Watcher:

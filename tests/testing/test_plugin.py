@@ -1,4 +1,4 @@
-"""The pytest plugin, in runs of pytest of its own: there without set-up, and at no cost where nobody asks for it."""
+"""The pytest plugin, in runs of pytest of its own: there without set-up, and at no cost for tests that do not use it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_pytest_starts_without_what_it_does_not_need(pytester: pytest.Pytester) 
 
 
 def test_the_plugin_imports_pytest_alone() -> None:
-    """At its top."""
+    """Importing the plugin imports neither taskctx nor another large package."""
     code = f"import sys, pytest_taskctx; print(sorted({HEAVY!r} & sys.modules.keys()))"
     ran = run_well([sys.executable, "-c", code])
     assert ran.stdout.strip() == "[]"

@@ -31,12 +31,12 @@ def carried() -> Iterator[None]:
 
 
 async def owner(prefix: str, *, mark: str = "") -> str:
-    """Whose task it is, as its body sees it."""
+    """A task that returns the scope that its body sees."""
     return f"{prefix}{taskctx.get_task_scope()}{mark}"
 
 
 async def test_the_body_sees_its_caller(docket: Docket) -> None:
-    """And what it returns is there."""
+    """The body sees the caller, and the run has the body's result."""
     run = await run_as_worker(owner, caller=ADA, docket=docket)("of ", mark="!")
     assert run.result == "of fake-client|ada!"
     assert (run.outcome, run.reason, run.error) == ("ok", None, None)
@@ -118,7 +118,7 @@ async def test_a_bodys_exception_is_found_and_not_raised(docket: Docket) -> None
 
 
 async def test_a_task_without_end_is_run_so_often(docket: Docket) -> None:
-    """As the same caller's each time."""
+    """A perpetual task runs ``runs`` times, each time as the same caller."""
 
     async def ever(perpetual: Perpetual = Perpetual(every=timedelta(milliseconds=1))) -> None: ...
 

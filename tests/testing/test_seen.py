@@ -94,13 +94,13 @@ def test_what_is_no_caller_is_refused() -> None:
         compare(NOBODY, NOBODY)
 
 
-def test_a_body_that_did_not_run_saw_not_even_nobody() -> None:
+def test_a_body_that_did_not_run_saw_no_caller_at_all() -> None:
     """``run.seen`` is None then, which must not pass for what is seen here."""
     with pytest.raises(AssertionError, match="body did not run"):
         assert_restored(NOBODY, None)
 
 
-def test_nobody_is_nobody() -> None:
+def test_an_anonymous_caller_is_compared_too() -> None:
     assert_restored(NOBODY)
     assert message(ADA, seen(NOBODY)) == [
         "access_token: expected one of scope 'app|ada', seen none",
@@ -117,7 +117,7 @@ def test_nobody_is_nobody() -> None:
 
 
 def test_tokens_are_compared_part_by_part() -> None:
-    """With the values of what is no secret."""
+    """The message has the values of the parts that are no secret."""
     assert ADA.access_token is not None
     changes = {
         "token": secret("other"),

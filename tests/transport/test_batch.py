@@ -101,7 +101,7 @@ def test_each_command_has_its_reply(replies: list[Any]) -> None:
 
 @pytest.mark.parametrize("replies", [["A", 1, "B"], ["A", 1, "B", 2, "more"], ["A"], []])
 def test_each_command_of_those_apart_has_its_reply(replies: list[Any]) -> None:
-    """As with scripts."""
+    """Too few or too many replies raise an error."""
     with pytest.raises(ValueError, match="did not answer"):
         Batch([both("a"), both("b")], scripts=False).sorted(replies)
 

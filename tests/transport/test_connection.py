@@ -45,7 +45,7 @@ async def test_only_those_who_waited_get_a_deadline_of_their_own(docket: Docket)
 
 
 async def test_a_docket_has_one_connection(docket: Docket) -> None:
-    """Whichever task asks for it."""
+    """Every asyncio task gets the same connection of a docket."""
 
     async def ask() -> Connection:
         return connection_of(docket)

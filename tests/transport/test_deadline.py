@@ -87,7 +87,7 @@ async def test_each_has_its_own_time(deadline: Deadlines) -> None:
 
 
 async def test_it_is_so_many_seconds_away(deadline: Deadlines) -> None:
-    """By the event loop's clock."""
+    """The deadline is the given number of seconds away, by the event loop's clock."""
     bound, loop = deadline(), asyncio.get_running_loop()
     before = loop.time()
     with bound:
@@ -150,7 +150,7 @@ async def test_a_timeout_does_not_show_where_it_came(deadline: Deadlines) -> Non
 
 
 def in_steps(loop: asyncio.AbstractEventLoop, answer: asyncio.Future[str], steps: int = 5) -> None:
-    """As an answer comes: from the socket to the parser, to the lane, to whoever waits."""
+    """Set the answer after several turns of the event loop, as an answer passes from the socket to the waiting task."""
     if steps:
         loop.call_soon(in_steps, loop, answer, steps - 1)
     else:
@@ -267,7 +267,7 @@ async def test_deadlines_of_several_lengths(deadline: Deadlines) -> None:
 
 
 class _Caller:
-    """Whoever a context holds."""
+    """Stands for a caller that a context holds."""
 
 
 async def test_no_context_is_kept() -> None:

@@ -224,7 +224,7 @@ async def test_a_late_answer_sends_nothing(road: Road) -> None:
 
 
 def test_an_event_loop_that_ends_strands_no_request() -> None:
-    """Whatever waits is cancelled with it."""
+    """When the event loop ends, it cancels every waiting request."""
     ended: list[bool] = []
 
     async def wait(lane: TestedLane) -> None:

@@ -26,7 +26,7 @@ PROTOCOL = "2025-06-18"
 
 
 class Verifier:
-    """Whose a token is, is in front of it."""
+    """Accepts every token; the client's name is the part before the dash."""
 
     async def verify_token(self, token: str) -> AccessToken | None:
         return AccessToken(token=token, client_id=token.partition("-")[0], scopes=[])

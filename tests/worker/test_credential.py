@@ -24,7 +24,7 @@ EXPIRED = secrets.token(expires_at=1)
 
 
 async def replaced() -> taskctx.AccessToken | None:
-    """What a task gets whose token has expired, by what is configured."""
+    """The token that the current configuration gives to a task with an expired token."""
     new = await ExpiredCredential(Credential.of(EXPIRED), runtime()).replaced(may_keep=True)
     return None if new is None else new.token
 
@@ -106,7 +106,7 @@ async def test_an_error_says_what_happened_by_type_alone() -> None:
 
 
 async def test_every_configure_replaces_the_hook(registry: CollectorRegistry) -> None:
-    """Also one that does not name any."""
+    """A ``configure`` without a hook removes the earlier hook."""
 
     async def gives(expired: taskctx.AccessToken) -> taskctx.AccessToken:
         return secrets.token()
@@ -133,7 +133,7 @@ async def test_a_hook_that_cannot_be_called_changes_nothing(hook: Any, registry:
 
 
 def gives_none(expired: taskctx.AccessToken) -> None:
-    """A hook whose author forgot the ``async``."""
+    """A hook without ``async``."""
 
 
 class GivesNone:

@@ -1,4 +1,4 @@
-"""Which task this is, and whose session."""
+"""The current task, and the id of its session."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.conftest import make_worker
 
 
 def test_in_the_foreground_there_is_no_task() -> None:
-    """Not even where a session is bound."""
+    """Outside of a task both getters return None, even if a session is bound."""
     with taskctx.bind_caller(session_id="session-1"):
         assert taskctx.get_task_context() is None
         assert taskctx.get_task_session_id() is None

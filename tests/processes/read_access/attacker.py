@@ -124,7 +124,7 @@ def scrape(port: int) -> bytes:
 
 
 def process_list(pids: Iterable[int]) -> bytes:
-    """The command lines of processes, as ``ps`` shows them to anybody on the machine."""
+    """The command lines of processes, as ``ps`` shows them to every user of the machine."""
     if Path("/proc/self/cmdline").exists():  # slim images have no ps
         return b"\n".join(Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids)
     command = ["ps", "-ww", "-o", "args=", "-p", ",".join(str(pid) for pid in pids)]

@@ -36,7 +36,7 @@ LEFT_OUT = ("cookie", "set-cookie", "api-key", "basic", "proxy", "forwarded", "c
 """Those that no snapshot holds: headers that the policy denies, and one that is too large."""
 
 PRIVATE = ("request-id", "scopes", "resource", "claim-name", "header-name", "baggage-key", "carried-name")
-"""No credentials, but known to nobody who only reads Redis."""
+"""No credentials, but a reader of Redis must not learn them either."""
 
 OPEN = (
     "function",
@@ -65,7 +65,7 @@ WORDS: Mapping[str, bytes] = {
 
 @dataclass(frozen=True)
 class Caller:
-    """Somebody who submits tasks, with every kind of secret."""
+    """A caller that submits tasks, with every kind of secret."""
 
     name: str
 
