@@ -17,7 +17,7 @@ from taskctx.telemetry.names import (
 )
 
 from .colors import ALARM, BAD, GOOD, NONE, WORSE
-from .frame import FAILED_TRACES, INSTANCE, JOB, KNOWN, PROCESS, ROW_TO_WORKER, TO_WORKER, WORKERS
+from .frame import DOWN, FAILED_TRACES, INSTANCE, JOB, KNOWN, LAST_SEEN, PROCESS, ROW_TO_WORKER, TO_WORKER, WORKERS
 from .model import Column, Dashboard, Panel, Query, Row
 from .promql import DOCKET_TASKS_STARTED, increase, or_none, quantile, rate, ratio, series, sum_by
 from .recording import COUNTED, FAILED, unsaved
@@ -33,8 +33,9 @@ _WRITES = 'bound="write"'
 _READS, _OLDEST_READS = 'bound="read_max"', 'bound="read_min"'
 _UP = f"up{{{JOB}, {INSTANCE}}} and on (job, instance) {KNOWN}"
 _BUILD = series(BUILD_INFO, *PROCESS)
-_VERSIONS_BY_PROCESS = f"{_BUILD} or ({KNOWN} unless on (job, instance) {_BUILD})"
-"""What a process that is down ran last, too."""
+_RAN_LAST = f"topk by (job, instance) (1, max_over_time(timestamp({_BUILD})[{LAST_SEEN}:1m]))"
+_VERSIONS_BY_PROCESS = f"{_BUILD} or ({_RAN_LAST} and on (job, instance) {DOWN})"
+"""What a process that is down ran last, too; one that is no target any more is not down."""
 
 _RECENTLY = "5m"
 _STARTED = sum_by("instance", rate(series(DOCKET_TASKS_STARTED, *PROCESS), RATE))
@@ -59,7 +60,7 @@ _FLEET = Row(
             "locale",
             _NO_PROCESS,
             (
-                Query(f"max by (job, instance, version, docket_version, python_version) ({_VERSIONS_BY_PROCESS})"),
+                Query(f"count by (job, instance, version, docket_version, python_version) ({_VERSIONS_BY_PROCESS})"),
                 Query(f"max by (job, instance) ({_UP})", name="State"),
                 _recent(RESTORES, FAILED, "Lost"),
                 Query(unsaved("job, instance", increase, _RECENTLY, *PROCESS), name="Unsaved"),

@@ -145,7 +145,7 @@ class _Reader:
                 return self._selected(node)
             case pp.MatrixSelector():
                 return self._selected(node.vector_selector)
-            case pp.ParenExpr() | pp.UnaryExpr():
+            case pp.ParenExpr() | pp.UnaryExpr() | pp.SubqueryExpr():
                 return self.labels(node.expr)
             case pp.AggregateExpr():
                 return self._aggregated(node)
@@ -183,11 +183,13 @@ class _Reader:
 
     def _aggregated(self, node: pp.AggregateExpr) -> Labels:
         inner = self.labels(node.expr)
-        if node.modifier is None:
-            return inner if str(node.op) in {"topk", "bottomk"} else frozenset()
-        named = frozenset(node.modifier.labels)
+        named = frozenset[str]() if node.modifier is None else frozenset(node.modifier.labels)
         if not named <= inner:
             raise BadExpression(f"{node.op} by {sorted(named - inner)}, which there is not")
+        if str(node.op) in {"topk", "bottomk"}:
+            return inner
+        if node.modifier is None:
+            return named
         return named if node.modifier.type == pp.AggModifierType.By else inner - named
 
     def _called(self, node: pp.Call) -> Labels:

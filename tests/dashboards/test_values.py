@@ -111,6 +111,20 @@ def test_a_dead_process_is_seen(tmp_path: Path) -> None:
     )
 
 
+def test_a_process_that_died_after_a_deploy_is_one_row(tmp_path: Path) -> None:
+    """With the version that it ran last; two rows would be two dead processes."""
+    dead = {
+        'up{job="w", instance="b"}': "1x40 0x40",
+        'taskctx_build_info{job="w", instance="b", version="1"}': "1x20 stale",
+        'taskctx_build_info{job="w", instance="b", version="2"}': "_x20 1x20 stale",
+        # a pod that a deploy took away is no target any more
+        'taskctx_build_info{job="w", instance="c", version="1"}': "1x20 stale",
+    }
+    versions = panel(workers.DASHBOARD, "Processes, last 5 min").queries[0]
+    rows = {'{job="w", instance="a", version="1"}', '{job="w", instance="b", version="2"}'}
+    check(tmp_path, PROCESSES | dead, expectation(versions, "20m", dict.fromkeys(rows, 1)))
+
+
 def test_a_process_whose_saves_fail_is_seen(tmp_path: Path) -> None:
     """In the first row, by its share; and by name in the table of processes."""
     saves = {
