@@ -6,7 +6,6 @@ The caller is one frozen :class:`Caller`, bound by a ``with`` block or held by t
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from enum import Enum
@@ -16,6 +15,7 @@ from docket import Execution
 from docket.dependencies import current_execution
 
 from ..errors import InvalidType
+from .block import block
 from .token import AccessToken, Credential
 
 CredentialSource = Callable[[], Credential | None]
@@ -153,7 +153,7 @@ class Unset(Enum):
 UNSET: Final = Unset.UNSET
 
 
-@contextmanager
+@block
 def bind_caller(
     *,
     access_token: object = UNSET,
@@ -231,7 +231,7 @@ def changed(
         del access_token, headers, request_id, session_id, session, server  # see bind_caller
 
 
-@contextmanager
+@block
 def use_caller(caller: Caller) -> Generator[None]:
     """Make ``caller`` the current caller, as a whole, for the length of a ``with`` block."""
     token = current_caller.set(caller)
@@ -241,7 +241,7 @@ def use_caller(caller: Caller) -> Generator[None]:
         current_caller.reset(token)
 
 
-@contextmanager
+@block
 def anonymous() -> Generator[None]:
     """Submit without a caller, on purpose, for the length of a ``with`` block::
 

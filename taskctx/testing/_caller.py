@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 from .. import AccessToken, InvalidArgument, InvalidType, bind_caller
+from .._caller.block import block
 from .._caller.caller import lowered, optional_text
 from .._caller.carried import carried_variables
 from .._caller.resets import Resets
@@ -42,7 +42,7 @@ class FakeCaller:
         """The caller's authorization scope, as :func:`taskctx.get_task_scope` returns it."""
         return token_scope(self.access_token)
 
-    @contextmanager
+    @block
     def bound(self) -> Generator[None]:
         """Make this the current caller for the length of a ``with`` block; an enclosing caller's values do not apply.
 

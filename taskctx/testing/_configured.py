@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
 from typing import Any, Unpack
 
 from opentelemetry.trace import TracerProvider
 from prometheus_client import CollectorRegistry
 
 from .. import InvalidArgument, Observer, Settings
+from .._caller.block import block
 from .._configure import check_telemetry, make_runtime
 from .._runtime import runtime, use_runtime
 from .._worker.credential import RefreshHook, checked_hook
@@ -19,7 +19,7 @@ from ..telemetry.observers import checked_observers
 from ..telemetry.tracing import TracingObserver
 
 
-@contextmanager
+@block
 def configured(
     *,
     registry: CollectorRegistry | None = None,
