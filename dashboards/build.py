@@ -69,7 +69,7 @@ def _alert(alert: Alert) -> dict[str, Any]:
 
 def _dashboard_url(alert: Alert) -> str:
     labels = {"docket": "docket_name"}
-    query = "&".join(f"var-{name}={{{{ $labels.{labels.get(name, name)} }}}}" for name in alert.variables)
+    query = "&".join(f"var-{name}={{{{ $labels.{labels.get(name, name)} | urlquery }}}}" for name in alert.variables)
     return f"{GRAFANA}/d/{alert.dashboard}" + (f"?{query}" if query else "")
 
 
