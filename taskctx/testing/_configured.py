@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from typing import Any, Unpack
+from dataclasses import dataclass
+from typing import Any, Final, Unpack
 
 from opentelemetry.trace import TracerProvider
 from prometheus_client import CollectorRegistry
@@ -11,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from .. import InvalidArgument, Observer, Settings
 from .._caller.block import block
 from .._configure import check_telemetry, make_runtime
-from .._runtime import runtime, use_runtime
+from .._runtime import Runtime, runtime, use_runtime
 from .._worker.credential import RefreshHook, checked_hook
 from ..settings import SettingsOverrides, load_settings
 from ..telemetry.metrics import PrometheusObserver
@@ -35,9 +36,10 @@ def configured(
         with configured(on_restore_failure="fail"):
             run = await run_as_worker(make_report, failure=Reason.MISSING)(42)
 
-    An argument that is not given keeps its value, so blocks can be nested; the fixtures ``taskctx_metrics`` and
-    ``taskctx_spans`` are such blocks.  When an application in the block calls :func:`taskctx.configure`, that
-    configuration is in force until the block ends.  The metrics that it took out of their registry stay out.
+    An argument that is not given keeps its value, so blocks can be nested, and end in any order; the fixtures
+    ``taskctx_metrics`` and ``taskctx_spans`` are such blocks.  When an application in the block calls
+    :func:`taskctx.configure`, that configuration is in force until the block ends.  The metrics that it took out of
+    their registry stay out.
 
     Args:
         registry: the prometheus_client registry for the metrics.  They are this block's alone, in prometheus_client's
@@ -62,10 +64,32 @@ def configured(
     loaded = load_settings(**(given | dict(settings)))
     observed = [*_observers(before.observers.observers, loaded, registry, tracer_provider), *more]
     use_runtime(make_runtime(loaded, observed, refresh_token or before.refresh_token))
+    begun = _Begun(before)
+    _begun.append(begun)
     try:
         yield loaded
     finally:
-        use_runtime(before)
+        _end(begun)
+
+
+@dataclass(slots=True, eq=False)
+class _Begun:
+    """A block that has begun, with what is in force again when it ends."""
+
+    before: Runtime
+
+
+_begun: Final[list[_Begun]] = []
+
+
+def _end(block: _Begun) -> None:
+    """Put in force what was before a block; where another block has begun since, that block does so at its end."""
+    place = _begun.index(block)
+    if block is _begun[-1]:
+        use_runtime(block.before)
+    else:
+        _begun[place + 1].before = block.before
+    del _begun[place]
 
 
 def _observers(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -144,3 +145,21 @@ def test_more_observers() -> None:
         capture()
     capture()
     assert names == ["Capture"]
+
+
+def test_blocks_end_in_any_order() -> None:
+    """As those of tests at the same time, or of a fixture of a module that a test asks for in its body."""
+    before = runtime()
+    for order in permutations(range(3)):
+        blocks = [configured(pending_ttl=10), configured(completed_ttl=20), configured(pending_ttl=30)]
+        for block in blocks:
+            block.__enter__()
+        open_blocks = [0, 1, 2]
+        for number in order:
+            blocks[number].__exit__(None, None, None)
+            open_blocks.remove(number)
+            if 2 in open_blocks:
+                assert current_settings().pending_ttl == 30
+            if 1 in open_blocks:
+                assert current_settings().completed_ttl == 20
+        assert runtime() is before
