@@ -104,7 +104,7 @@ class Leg:
                 async with self._timed(docket) as drained:
                     running = asyncio.create_task(worker.run_forever())
                     await tally.reached.wait()
-                    while not name and await self._waiting(docket):  # noqa: ASYNC110 - the server tells nobody
+                    while not name and await self._waiting(docket):  # noqa: ASYNC110 - the server sends no notice
                         await asyncio.sleep(0.001)
                 # how long the worker takes to stop is not measured: Docket's waits up to 100 ms, whatever it has done
                 running.cancel()

@@ -133,7 +133,7 @@ _OPENED = sum_by("job, key_id", rate(series(CRYPTO_OPERATIONS, 'operation="open"
 """So long that a quiet night does not start the two days anew."""
 # not the failed ones: to `or`, they are the same series as captures that failed
 _SAVED = rate(series(SAVES, 'outcome!="failed"'), "10m")
-# too_large is one caller's affair, and nobody's to be woken for
+# too_large concerns one caller, and pages no one
 _NOT_SAVED = rate(series(SAVE_FAILURES, 'reason!="too_large"'), "10m")
 _NOT_CAPTURED = rate(series(CAPTURES, 'outcome="failed"'), "10m")
 _THRICE_THE_OTHERS = f"3 * sum by (job) ({INSTANCE_ERROR_RATIO}) / (count by (job) ({INSTANCE_ERROR_RATIO}) + 2)"

@@ -47,7 +47,7 @@ def ratio(part: str, whole: str) -> str:
 
 
 def or_none(expression: str, label: str, *process: str, evidence: str = "") -> str:
-    """What is above zero; where nothing is, a zero that is labelled ``none``, and only if there is somebody to say so.
+    """The series above zero; without any, a zero with the label value ``none``, if there is a process that could count.
 
     That is a process that the matchers ``process`` choose, or a series of ``evidence``: without any, nothing is shown.
     """

@@ -1,4 +1,4 @@
-"""Alertmanager's receiver in this stack: it prints a line for each alert that fires or resolves, and calls nobody.
+"""Alertmanager's receiver in this stack: it prints a line for each alert that fires or resolves, and notifies no one.
 
 Put your own receiver (mail, chat, a pager) into ``deploy/alertmanager/alertmanager.yml`` in its place.
 """

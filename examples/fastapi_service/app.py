@@ -89,7 +89,7 @@ def _authenticated(
     response: Response,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))],
 ) -> taskctx.AccessToken:
-    """From here on, the request's caller is whoever the token was issued to."""
+    """Name the caller of the request: the client to which the token was issued."""
     settings: ApiSettings = request.app.state.settings
     token = auth.verify(settings.signing_key.get_secret_value(), credentials.credentials) if credentials else None
     if token is None:
@@ -175,7 +175,7 @@ async def health(docket: OpenDocket) -> dict[str, str]:
 
 
 async def _own(reports: Reports, report_id: str) -> Report:
-    """The caller's own report of this id: somebody else's is not there at all."""
+    """The caller's report with this id; another caller's report is not found."""
     report = await reports.get(_scope(), report_id)
     if report is None:
         raise HTTPException(status.HTTP_404_NOT_FOUND, "no such report")

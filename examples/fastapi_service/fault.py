@@ -23,7 +23,7 @@ MAX_SECONDS = 3600
 
 
 async def main(seconds: float) -> int:
-    """Remove snapshots for so long.  The perpetual clean-up keeps its own: nobody would give it another."""
+    """Remove snapshots for so many seconds, but not that of the perpetual clean-up: no request would save another."""
     settings = Settings()
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds

@@ -38,7 +38,7 @@ class Load:
     """Sends orders; ``outcomes`` counts how they ended.
 
     ``ready``: as it should be.  ``anonymous``: made without the request's context.  ``failed``: the task gave up.
-    ``refused``: the API said no.  ``late``: nothing for a minute.  ``wrong``: somebody else's report.
+    ``refused``: the API said no.  ``late``: nothing for a minute.  ``wrong``: another caller's report.
     """
 
     client: httpx.AsyncClient

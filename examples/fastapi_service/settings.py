@@ -25,7 +25,7 @@ class Settings(BaseSettings):
 
 
 class ApiSettings(Settings):
-    """What only the API needs: workers verify nobody's token, so they do not get the key."""
+    """The settings of the API alone: workers verify no tokens, so they do not get the key."""
 
     signing_key: SecretStr = Field(default=..., min_length=32)
     """Shared with the issuer of tokens (``python -c 'import secrets; print(secrets.token_hex(32))'``)."""

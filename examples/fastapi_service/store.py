@@ -1,6 +1,6 @@
 """Where reports are kept: beside the tasks, in Docket's own Redis.  A real service has a database for this.
 
-Every key has the owner's scope in it, so there is no way to ask for somebody else's report.
+Every key has the owner's scope in it, so a caller cannot ask for another caller's report.
 """
 
 from __future__ import annotations

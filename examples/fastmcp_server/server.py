@@ -47,13 +47,13 @@ mcp.mount(archive, namespace="archive")
 
 @mcp.tool(task=AS_TASK)
 async def report(subject: str) -> dict[str, str | int | None]:
-    """Make a report on something, for whoever asks."""
+    """Make a report on something, as the caller."""
     return {"report": f"all about {subject}"} | caller()
 
 
 @mcp.tool(task=AS_TASK)
 async def compare(one: str, other: str) -> dict[str, str | int | None]:
-    """Compare two things, for whoever asks."""
+    """Compare two things, as the caller."""
     return {"report": f"{one} or {other}"} | caller()
 
 

@@ -387,3 +387,21 @@ def test_other_words() -> None:
 def test_urls_without_their_passwords(url: str, expected: str) -> None:
     """Host and port, or the path; nothing where it is open what is the password."""
     assert shown(url) == expected
+
+
+def test_a_restart_resets_all_series_of_a_process() -> None:
+    """After a restart the growth is the whole count, also of a series that is higher than before."""
+
+    def counted(**failures: float) -> Process:
+        name = names.RESTORE_FAILURES.name
+        return Process("one", tuple(Sample(name, {"reason": reason}, count) for reason, count in failures.items()))
+
+    before = counted(missing=5, malformed=3)
+    assert counted(missing=7, malformed=4).grown("reason", names.RESTORE_FAILURES.name, before) == {
+        "missing": 2,
+        "malformed": 1,
+    }
+    assert counted(missing=7, malformed=1).grown("reason", names.RESTORE_FAILURES.name, before) == {
+        "missing": 7,
+        "malformed": 1,
+    }

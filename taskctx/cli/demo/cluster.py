@@ -37,7 +37,7 @@ SERVE = (
 )
 
 
-class Problem(Exception):
+class DemoError(Exception):
     """The demo could not be run.  The message is a sentence with a hint."""
 
 
@@ -64,7 +64,7 @@ async def start_cluster(
     """Start all processes and wait until every worker is ready; ``stack`` stops them in any case.
 
     Raises:
-        Problem: the user's own server does not answer.
+        DemoError: the user's own server does not answer.
         ProcessError: a process did not start.
     """
     docket_name = f"taskctx-demo-{secrets.token_hex(4)}"
@@ -133,16 +133,16 @@ async def _knock(url: str, docket_name: str) -> None:
         async with asyncio.timeout(PATIENCE), Docket(name=docket_name, url=url) as docket, docket.redis() as redis:
             await redis.exists(docket_name)
     except AuthenticationError:  # in redis-py a subclass of ConnectionError
-        raise Problem(
+        raise DemoError(
             f"the server at {shown(url)} answers, but does not let us in: check user and password in --url"
         ) from None
     except (RedisError, OSError, TimeoutError) as error:
-        raise Problem(
+        raise DemoError(
             f"no Redis or Valkey server answers at {shown(url)} ({type(error).__name__}): "
             "start one there, or leave out --url to have one started"
         ) from None
     except ValueError:
-        raise Problem("--url is no Redis URL; one looks like redis://localhost:6379/0") from None
+        raise DemoError("--url is no Redis URL; one looks like redis://localhost:6379/0") from None
 
 
 async def _sweep(url: str, docket_name: str) -> None:

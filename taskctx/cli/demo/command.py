@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..processes import ProcessError
-from .cluster import Problem
+from .cluster import DemoError
 from .progress import Screen
 from .report import print_report
 from .run import run
@@ -46,7 +46,7 @@ def demo(
         try:
             with Screen(err if as_json else out) as screen:
                 facts = await run(stack, screen, requests=requests, workers=workers, url=url, fastmcp=fastmcp)
-        except (Problem, ProcessError) as problem:
+        except (DemoError, ProcessError) as problem:
             err.print(f"[red]✗[/] {escape(str(problem))}", soft_wrap=True)
             return PROBLEM
         if as_json:

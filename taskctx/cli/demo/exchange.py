@@ -14,7 +14,7 @@ from ..processes import ProcessError
 from . import child, server, tasks
 from .callers import Request, make_requests
 from .checks import ContextLost, Ledger
-from .cluster import Cluster, Problem
+from .cluster import Cluster, DemoError
 from .progress import Screen
 from .sighting import Sighting
 
@@ -57,7 +57,7 @@ class Exchange:
         self._ledger.sent(request.number, message.headers)
         response = await self._client.send(message)
         if not response.is_success:
-            raise Problem(f"the server answered request {request.number} with {response.status_code}")
+            raise DemoError(f"the server answered request {request.number} with {response.status_code}")
 
     async def read(self) -> None:
         """Compare the reports that are new since the last call."""
@@ -71,7 +71,7 @@ class Exchange:
 
         Raises:
             ContextLost: a report differs, or reports are missing.
-            Problem: a request was not accepted.
+            DemoError: a request was not accepted.
             ProcessError: a process ended.
         """
         waiting = iter(requests)
@@ -108,8 +108,8 @@ class Exchange:
         """Replace the errors of HTTP clients: they may quote sent values."""
         try:
             yield
-        except (ContextLost, Problem, ProcessError):
+        except (ContextLost, DemoError, ProcessError):
             raise
         except Exception as error:  # noqa: BLE001
             self._cluster.processes.check()
-            raise Problem(f"{what} ({type(error).__name__})") from None
+            raise DemoError(f"{what} ({type(error).__name__})") from None

@@ -12,7 +12,7 @@ from taskctx.telemetry.names import REGISTRY_LOOKUPS, RESTORE_DURATION, RESTORES
 
 from ..operating import histogram
 from ..operating.fleet import Process, Sample
-from .cluster import Problem
+from .cluster import DemoError
 
 
 def lookups(processes: Sequence[Process]) -> dict[str, dict[str, int]]:
@@ -37,13 +37,13 @@ async def scrape(client: httpx.AsyncClient, url: str) -> Process:
     """The metrics of a process.
 
     Raises:
-        Problem: the process serves no metrics.
+        DemoError: the process serves no metrics.
     """
     try:
         response = await client.get(url)
         response.raise_for_status()
     except httpx.HTTPError as error:
-        raise Problem(f"no metrics at {url} ({type(error).__name__})") from None
+        raise DemoError(f"no metrics at {url} ({type(error).__name__})") from None
     families = text_string_to_metric_families(response.text)
     return Process(url, tuple(Sample(it.name, it.labels, it.value) for family in families for it in family.samples))
 

@@ -20,7 +20,7 @@ from taskctx.telemetry.names import RESTORE_DURATION
 from ..operating.fleet import Process
 from .callers import Request
 from .checks import ContextLost, Ledger
-from .cluster import Cluster, Problem, start_cluster
+from .cluster import Cluster, DemoError, start_cluster
 from .exchange import Exchange
 from .metrics import lookups, quantile, restores, scrape
 from .progress import Screen
@@ -39,7 +39,7 @@ async def run(
     When a task did not see the caller that submitted it, the result has a ``problem`` and only the counts.
 
     Raises:
-        Problem, ProcessError: the demo could not run.
+        DemoError, ProcessError: the demo could not run.
     """
     chosen, key = _exchange(fastmcp=fastmcp), secrets.token_bytes(32)
     directory = Path(stack.enter_context(TemporaryDirectory(prefix="taskctx-demo-")))
@@ -118,5 +118,5 @@ def _exchange(*, fastmcp: bool) -> type[Exchange]:
     for module, *instead in (("fastmcp",), ("fastmcp_tasks", "fastmcp.server.tasks")):
         if not any(map(find_spec, (module, *instead))):
             needs = f"needs {module}, which is not installed: pip install 'taskctx[demo,fastmcp]'"
-            raise Problem(f"taskctx demo --fastmcp {needs}")
+            raise DemoError(f"taskctx demo --fastmcp {needs}")
     return cast("type[Exchange]", resolve_name(f"{__package__}.fastmcp_client:FastMCPExchange"))

@@ -80,14 +80,13 @@ class Process:
     def grown(self, label: str, name: str, before: Process, **labels: str) -> dict[str, float]:
         """The growth of :meth:`by` since ``before``, or since the process's start where ``before`` is empty.
 
-        A counter that is lower than before was reset.
+        Where one series is lower than before, the process was started again, and all of its series begin at 0.
         """
         then = before.by(label, name, **labels)
         now = self.by(label, name, **labels)
-        return {
-            value: count if count < then.get(value, 0.0) else count - then.get(value, 0.0)
-            for value, count in now.items()
-        }
+        if any(count < then.get(value, 0.0) for value, count in now.items()):
+            return now
+        return {value: count - then.get(value, 0.0) for value, count in now.items()}
 
     def since(self, before: Process, seconds: float) -> str:
         """The period of :meth:`grown` in words; ``before`` was ``seconds`` ago."""
@@ -164,7 +163,7 @@ async def _read_endpoint(url: str) -> Process:
     except Problem as problem:
         return Process(where, down=str(problem))
     except (ValueError, IndexError, KeyError):
-        return Process(where, down="what is served there are no metrics")
+        return Process(where, down="the answer is not in Prometheus's format")
     samples = (Sample(each.name, each.labels, each.value) for family in families for each in family.samples)
     return Process(where, tuple(_ours(samples)))
 

@@ -83,8 +83,8 @@ def altogether(found: Iterable[Activity]) -> Activity:
 def _activity(now: Process, before: Process) -> Activity:
     if now.down is not None:
         return Activity(now.instance, down=now.down)
-    outcomes = _change(now, before, names.RESTORES.name, "outcome")
-    failures = _change(now, before, names.RESTORE_FAILURES.name, "reason")
+    outcomes = now.grown("outcome", names.RESTORES.name, before)
+    failures = now.grown("reason", names.RESTORE_FAILURES.name, before)
     return Activity(
         now.instance,
         restores=sum(outcomes.get(outcome, 0.0) for outcome in _COUNTED),
@@ -95,15 +95,7 @@ def _activity(now: Process, before: Process) -> Activity:
 
 
 def _buckets(now: Process, before: Process, histogram: str) -> Buckets:
-    return {float(bound): count for bound, count in _change(now, before, f"{histogram}_bucket", "le").items()}
-
-
-def _change(now: Process, before: Process, name: str, label: str) -> dict[str, float]:
-    """The growth of a counter, by a label; a counter that is lower than before was reset."""
-    new, old = now.by(label, name), before.by(label, name)
-    if any(count < old.get(value, 0.0) for value, count in new.items()):
-        return new
-    return {value: count - old.get(value, 0.0) for value, count in new.items()}
+    return {float(bound): count for bound, count in now.grown("le", f"{histogram}_bucket", before).items()}
 
 
 def _add(total: dict[K, float], part: Mapping[K, float]) -> None:
