@@ -51,13 +51,18 @@ def or_none(expression: str, label: str, *process: str, evidence: str = "") -> s
 
     That is a process that the matchers ``process`` choose, or a series of ``evidence``: without any, nothing is shown.
     """
-    witness = evidence or series(BUILD_INFO, *process)
+    witness = evidence or _scraped(*process)
     return f'{expression} > 0\nor on () label_replace(0 * count({witness}), "{label}", "none", "", "")'
 
 
 def or_zero(expression: str, *process: str) -> str:
     """A number, which is zero only if there is a process to say so."""
-    return f"{expression}\nor 0 * count({series(BUILD_INFO, *process)})"
+    return f"{expression}\nor 0 * count({_scraped(*process)})"
+
+
+def _scraped(*process: str) -> str:
+    """Processes that were scraped twice in Grafana's window: with one sample nothing has a rate, which is no zero."""
+    return f"count_over_time({series(BUILD_INFO, *process)}[$__rate_interval]) > 1"
 
 
 def quantile(q: float, labels: str, selector: str, window: str) -> str:

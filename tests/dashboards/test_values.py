@@ -91,6 +91,23 @@ def test_one_that_is_chosen_does_not_speak_for_another(tmp_path: Path) -> None:
     check(tmp_path, PROCESSES, *(expectation(query, "10m", {}, instance="gone") for query in queries))
 
 
+def test_a_window_too_short_for_the_scrapes_gives_no_all_clear(tmp_path: Path) -> None:
+    """Scraped once a minute, behind a data source that says every 15 s: no rate has two samples, whatever fails."""
+    of = 'job="w", instance="a", docket_name="orders"'
+    failing = " ".join(f"{each} _ _ _" for each in range(0, 1200, 60))
+    series = {
+        'up{job="w", instance="a"}': "1 _ _ _ " * 20,
+        'taskctx_build_info{job="w", instance="a", version="1"}': "1 _ _ _ " * 20,
+        f'taskctx_restores_total{{{of}, outcome="failed"}}': failing,
+        f'taskctx_captures_total{{{of}, outcome="failed"}}': failing,
+        f'taskctx_saves_total{{{of}, outcome="failed"}}': failing,
+        f'taskctx_restore_failures_total{{{of}, reason="missing"}}': failing,
+        f'taskctx_save_failures_total{{{of}, reason="backend_error"}}': failing,
+    }
+    titles = ("Failing now", "Failures by reason", "Save failures by reason")
+    check(tmp_path, series, *(shows(overview, title, "10m30s", {}) for title in titles))
+
+
 def test_a_dead_process_is_seen(tmp_path: Path) -> None:
     """In red, and on top of the table, with the version that it ran last; as long as others are well, too."""
     dead = {
