@@ -110,7 +110,7 @@ async def test_what_surrounds_the_server_is_not_the_requests() -> None:
 
 
 async def test_repeated_headers_are_joined() -> None:
-    """With commas, and cookies with semicolons, in the order they came."""
+    """Repeated headers are joined with commas in their order, and cookies with semicolons."""
     seen = await ask(
         application(OURS),
         [("X-Forwarded-For", "1.1.1.1"), ("x-forwarded-for", "2.2.2.2"), ("Cookie", "a=1"), ("Cookie", "b=2")],
@@ -231,7 +231,7 @@ AUTHENTICATION = Middleware(AuthenticationMiddleware, backend=Backend())
     "middleware", [(OURS, AUTHENTICATION), (AUTHENTICATION, OURS)], ids=["ours outside", "ours inside"]
 )
 async def test_starlettes_user_is_the_caller(middleware: tuple[Middleware, ...]) -> None:
-    """On whichever side of the authentication the middleware stands."""
+    """The middleware finds the user, whether it is outside or inside of the authentication middleware."""
     app = application(*middleware)
     seen = await ask(app, {"Authorization": f"Bearer {secret('ada')}"})
     assert seen["token"] == {
@@ -725,7 +725,7 @@ async def test_a_user_who_is_refused_shows_no_credentials_in_locals(user: BaseUs
 
 
 async def test_a_request_that_is_cancelled_leaves_no_caller_behind() -> None:
-    """In mid-handler; the task that served it goes on with what it had."""
+    """The asyncio task that served the request is anonymous after the cancellation."""
     began = asyncio.Event()
 
     async def waiting(scope: Scope, receive: Any, send: Any) -> None:
@@ -783,7 +783,7 @@ async def test_the_lifespan_passes_through() -> None:
 
 
 async def test_a_websocket_has_a_caller() -> None:
-    """From its handshake, for as long as it lasts."""
+    """The caller is bound from the handshake to the end of the WebSocket."""
 
     async def talk(socket_: WebSocket) -> None:
         await socket_.accept()

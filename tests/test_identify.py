@@ -402,7 +402,7 @@ async def test_after_the_request() -> None:
     ],
 )
 async def test_what_is_none_is_refused(wrong: dict[str, Any], message: str) -> None:
-    """As a whole, and the error shows nothing of it."""
+    """A wrong argument changes nothing, and the error shows none of the arguments."""
     given: dict[str, Any] = {"access_token": ADA.token} | wrong
 
     def handler() -> str | None:

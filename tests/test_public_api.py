@@ -125,7 +125,7 @@ def test_optional_parameters() -> None:
 
 
 def test_a_task_key_is_what_restoring_defaults_to() -> None:
-    """So it is a Docket dependency as it stands."""
+    """The default makes ``restore_task_snapshot`` usable as a Docket dependency."""
     default = inspect.signature(taskctx.restore_task_snapshot).parameters["key"].default
     assert type(default) is type(TaskKey())
     assert inspect.iscoroutinefunction(taskctx.restore_task_snapshot)

@@ -53,7 +53,7 @@ async def test_an_async_function(make: Any, look: Callable[[], object], inside: 
 
 @each_block
 def test_a_function(make: Any, look: Callable[[], object], inside: object) -> None:
-    """As with any context manager of contextlib's."""
+    """As a decorator, ``bind_caller`` binds the caller for each call of the function."""
     decorated = make()(look)
     with fake_caller("eve").bound():
         outside = look()

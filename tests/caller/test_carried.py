@@ -49,7 +49,7 @@ def carry() -> Iterator[Carry]:
 
 
 async def test_a_carried_variable_is_set_in_the_task(docket: Docket, worker: Worker, carry: Carry) -> None:
-    """As the submitter had it; and it is its default again behind the task."""
+    """The task sees the submitter's value; after the task the variable has its default again."""
     tenant: ContextVar[str] = ContextVar("tenant", default="none")
     carry(tenant)
     seen: list[str] = []
@@ -67,7 +67,7 @@ async def test_a_carried_variable_is_set_in_the_task(docket: Docket, worker: Wor
 
 
 async def test_a_variable_that_was_not_set_has_its_default(docket: Docket, worker: Worker, carry: Carry) -> None:
-    """Whatever stands around the worker: nothing is inherited."""
+    """The task sees the default, even if the variable is set around the worker."""
     tenant: ContextVar[str] = ContextVar("tenant", default="none")
     team: ContextVar[str] = ContextVar("team")
     carry(tenant)
@@ -325,7 +325,7 @@ def test_a_name_that_this_process_does_not_carry_is_left_alone(carry: Carry) -> 
 
 
 def test_setting_is_undone_in_reverse() -> None:
-    """With nothing carried there is nothing to do."""
+    """Values of variables that are not carried are ignored, and nothing is undone."""
     with Resets() as resets:
         set_carried({"tenant": "acme"}, resets)
 

@@ -180,7 +180,7 @@ def test_a_wrong_id_is_refused(kind: str, register: Register, find: Find) -> Non
 
 
 def test_nothing_is_left_behind_by_ten_thousand_dead_sessions(registry: CollectorRegistry) -> None:
-    """Neither while there are more than the bound, nor afterwards."""
+    """The registry removes dead entries, below its capacity and above it."""
     for number in range(10_000):
         taskctx.register_task_session(f"session-{number}", Live())
     gc.collect()
@@ -219,7 +219,7 @@ def test_forgetting_takes_only_what_is_meant(registry: CollectorRegistry) -> Non
     ],
 )
 def test_the_gauge_follows_the_dead(notice: Callable[[], object], registry: CollectorRegistry) -> None:
-    """Whatever call notices that a session died."""
+    """The gauge has the new size after any call that notices a dead session."""
     sessions.register("session-1", LASTING)
     sessions.register("session-2", Live())
     gc.collect()

@@ -227,7 +227,7 @@ def test_an_anonymous_caller_has_no_scope() -> None:
 )
 @settings(deadline=None)
 def test_a_token_survives_its_json(token: AccessToken) -> None:
-    """And so its scope does: the worker compares it with the key's."""
+    """The token and its scope are the same after going to JSON and back."""
     restored = token_from_json(token.model_dump_json())
     assert restored == token
     assert token_scope(restored) == token_scope(token)
@@ -260,7 +260,7 @@ def test_a_stored_token_that_is_none_is_malformed(text: str) -> None:
     ],
 )
 def test_when_a_token_is_past(expires_at: int | None, now: float, expired: bool) -> None:
-    """As the MCP SDK's bearer check has it: ``expires_at < int(now)``."""
+    """The rule is that of the MCP SDK's bearer check: ``expires_at < int(now)``."""
     assert is_expired(AccessToken(token="t", client_id="c", expires_at=expires_at), now) is expired
 
 

@@ -131,7 +131,7 @@ async def test_that_there_is_no_new_token_is_an_answer(docket: Docket, registry:
 
 
 async def test_a_hook_that_failed_is_asked_again(docket: Docket, registry: CollectorRegistry) -> None:
-    """By the time the body may run, the identity provider may be back."""
+    """The hook is asked at each try until it succeeds."""
     seen: Seen = []
     taskctx.configure(registry=registry, refresh_token=Hook(*[OSError()] * TASKS, NEW))
     await submit(docket, rated(seen))
@@ -142,7 +142,7 @@ async def test_a_hook_that_failed_is_asked_again(docket: Docket, registry: Colle
 
 
 async def test_a_snapshot_is_read_once_for_a_rate_limit(docket: Docket, registry: CollectorRegistry) -> None:
-    """As long as Docket brings the very submission back that it held back."""
+    """The snapshot is not read again while Docket brings back the same submission."""
     seen: Seen = []
     await submit(docket, rated(seen), ADA)
     await work(docket, concurrency=TASKS)

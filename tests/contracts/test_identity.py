@@ -86,7 +86,7 @@ async def test_the_same_id_in_any_two_scopes_is_two_tasks(docket: Docket, worker
 
 @pytest.mark.parametrize("scope", [None, "anon", "ada:1"])
 async def test_any_two_ids_in_one_scope_are_two_tasks(docket: Docket, worker: Worker, scope: str | None) -> None:
-    """Whatever characters an id has, it comes back as it was given."""
+    """Every id comes back to its task unchanged, whatever characters it has."""
     seen: list[tuple[str, str | None]] = []
 
     async def task() -> None:

@@ -528,7 +528,7 @@ async def test_a_task_that_is_replaced_while_it_runs(docket: Docket, worker: Wor
 
 
 async def test_a_task_that_is_replaced_while_it_runs_with_a_long_ttl(docket: Docket, worker: Worker) -> None:
-    """Nor does it take away what the replacement's own ``ttl`` asked for."""
+    """The end of the replaced run does not shorten the ``ttl`` of the replacement."""
     begun, finish = asyncio.Event(), asyncio.Event()
 
     async def task() -> None:

@@ -577,7 +577,7 @@ async def test_restoring_as_a_dependency_refreshes_too(
 async def test_any_object_with_a_tokens_attributes_will_do(
     docket: Docket, registry: CollectorRegistry, submit: Submit, seen: list[Sight]
 ) -> None:
-    """As with ``bind_caller``: the MCP SDK's, a dict from JSON."""
+    """The hook may return the MCP SDK's token or a dict from JSON, like an argument of ``bind_caller``."""
 
     async def gives_json(expired: AccessToken) -> dict[str, Any]:
         return {"token": secret("json"), "client_id": LATE.name, "claims": {"sub": "me"}, "issuer": "idp"}

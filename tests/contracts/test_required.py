@@ -129,7 +129,7 @@ async def test_a_required_value_that_is_lost_fails_the_restore(
 async def test_a_required_value_that_is_there_is_restored(
     docket: Docket, registry: CollectorRegistry, *, submitting: bool, working: bool
 ) -> None:
-    """Whichever side is the first to require what both carry."""
+    """The value is restored, whether the submitter, the worker or both require it."""
     taskctx.configure(registry=registry, on_restore_failure="fail")
     seen: list[tuple[Sight, object]] = []
 

@@ -120,7 +120,7 @@ async def test_what_it_starts_stays_anonymous(docket: Docket) -> None:
 
 
 async def test_it_is_made_once_for_tasks_that_need_it_at_once(docket: Docket) -> None:
-    """As ever, and one that fails fails its own tasks under its own name."""
+    """It is made once for all its tasks; one that fails, fails only its own tasks, under its own name."""
     made: list[int] = []
     seen: list[Sight] = []
 

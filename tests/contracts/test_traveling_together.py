@@ -350,7 +350,7 @@ async def connections(docket: Docket) -> int:
 
 
 async def test_a_server_that_goes_away_fails_each_submission(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the middle of a batch: with an error, and none waits for ever."""
+    """When the server goes away during a batch, each submission gets an error, and none waits without end."""
     taskctx.configure(backend_timeout=1.0)
     with running_valkey() as server:
         async with Docket(name="gone", url=server.connection_url) as docket:

@@ -171,7 +171,7 @@ def test_an_argument_goes_before_the_variable(monkeypatch: pytest.MonkeyPatch) -
 def test_patterns_are_separated_by_commas(
     name: str, text: str, patterns: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not JSON; an empty variable is no pattern at all."""
+    """A list in the environment is separated by commas; an empty variable is an empty list."""
     monkeypatch.setenv(f"TASKCTX_{name.upper()}", text)
     assert load_settings().model_dump()[name] == patterns
 
@@ -189,7 +189,7 @@ def test_a_wrong_variable_is_named_and_not_quoted(name: str, text: str, monkeypa
 
 @pytest.mark.parametrize(("name", "value"), [*WRONG, ("headers_allow", 7), ("baggage_keys", [MARKER, 7])])
 def test_a_wrong_argument_is_named_and_not_quoted(name: str, value: object) -> None:
-    """By the argument's name, not the variable's."""
+    """The error has the argument's name, not the variable's."""
     with pytest.raises(ConfigurationError, match=f"^{name}: ") as caught:
         load_settings(**{name: value})
     assert MARKER not in str(caught.value)
@@ -253,7 +253,7 @@ def test_the_environment_is_read_on_first_use(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_wrong_environment_is_reported_when_it_is_first_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By whatever needs it, every time, until it is mended."""
+    """Every use raises the error until the variable is valid."""
     monkeypatch.setenv("TASKCTX_PENDING_TTL", "soon")
     use_runtime(None)
     for _ in range(2):

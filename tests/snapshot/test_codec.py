@@ -55,7 +55,7 @@ def reason(sealing: SnapshotCodec, stored: bytes, place: str = PLACE) -> Reason:
 
 @given(st.binary(max_size=2000), st.text(min_size=1, max_size=200))
 def test_what_was_sealed_opens(plaintext: bytes, place: str) -> None:
-    """Whatever it is, and wherever it is stored."""
+    """A sealed value opens under its key, whatever both contain."""
     place = place.encode("utf-8", "replace").decode()
     sealed = ROTATING.encode(plaintext, place)
     assert ROTATING.decode(sealed, place) == plaintext
@@ -63,7 +63,7 @@ def test_what_was_sealed_opens(plaintext: bytes, place: str) -> None:
 
 
 def test_a_sealed_value_shows_nothing() -> None:
-    """And the same snapshot is never sealed to the same bytes."""
+    """A sealed value has no plain text, and sealing twice gives different bytes."""
     first, second = ROTATING.encode(JSON, PLACE), ROTATING.encode(JSON, PLACE)
     assert first != second
     assert b"session" not in first
@@ -103,7 +103,7 @@ def test_only_ids_of_the_keyring_are_known() -> None:
 
 
 def test_what_is_too_short_for_an_envelope_is_sealed_with_no_key() -> None:
-    """As with what is cut short: there is no part of it that a key made."""
+    """A value that was cut short has no known key id."""
     whole = ROTATING.encode(b"", PLACE)
     assert ROTATING.known_key_id(whole) == "new"
     for length in range(len(whole)):
@@ -168,7 +168,7 @@ def test_no_bit_can_be_flipped() -> None:
 
 
 def test_nothing_can_be_cut_off_or_added() -> None:
-    """At either end; what is too short for an envelope included."""
+    """A sealed value does not open with bytes missing or added at its end."""
     sealed = ROTATING.encode(JSON, PLACE)
     for length in range(len(MAGIC), len(sealed)):
         assert reason(ROTATING, sealed[:length]) in {Reason.DECRYPT_FAILED, Reason.DECRYPT_UNKNOWN_KEY}
@@ -218,7 +218,7 @@ def test_any_envelope_is_refused(rest: bytes) -> None:
 
 @pytest.mark.parametrize("length", [len(MAGIC), len(MAGIC) + 1, len(MAGIC) + 4, len(MAGIC) + 4 + NONCE_BYTES])
 def test_an_envelope_that_is_cut_short_is_damage(length: int) -> None:
-    """Without keys it is a value that they are missing for."""
+    """It is damaged for a process with keys, and sealed with an unknown key for a process without."""
     cut_short = ROTATING.encode(JSON, PLACE)[:length]
     assert reason(ROTATING, cut_short) is Reason.DECRYPT_FAILED
     assert reason(PlaintextCodec(), cut_short) is Reason.DECRYPT_UNKNOWN_KEY

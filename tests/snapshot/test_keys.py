@@ -34,7 +34,7 @@ RAW_KEYS = st.one_of(
 @given(PARTS | TRICKY_PARTS)
 @settings(deadline=None)
 def test_a_key_is_read_as_what_it_was_built_from(parts: TaskKeyParts) -> None:
-    """Whatever the segments hold, parsing gives them back."""
+    """Parsing a key gives the segments that it was built from."""
     assert parse_task_key(build_task_key(*parts)) == parts
 
 
@@ -64,7 +64,7 @@ def test_a_key_that_parses_is_the_only_way_to_write_it(key: str) -> None:
 @given(st.text(st.characters(), max_size=30), TRICKY)
 @settings(deadline=None)
 def test_text_that_is_not_utf8_is_no_key(text: str, segment: str) -> None:
-    """Not even a lone surrogate makes parsing raise."""
+    """Parsing never raises, not even for a lone surrogate."""
     for key in (text, f"auth:{text}:{segment}:task:report", f"anon:{text}:task:report"):
         parts = parse_task_key(key)
         assert parts is None or build_task_key(*parts) == key

@@ -103,7 +103,7 @@ def test_the_json_has_the_field_names_as_its_keys() -> None:
 
 
 def test_a_newer_schema_is_its_own_reason() -> None:
-    """Even where it changed the types of other fields."""
+    """A newer schema is ``schema_unsupported``, even if it changed the types of other fields."""
     newer = {"schema_version": SCHEMA_VERSION + 1, "http_headers": [["x-tenant", "acme"]], "carried": "none"}
     with pytest.raises(SnapshotError) as caught:
         TaskContextSnapshot.from_json(json.dumps(newer))

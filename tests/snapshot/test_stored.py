@@ -125,7 +125,7 @@ def test_every_field_may_be_missing() -> None:
 
 
 def test_null_is_as_good_as_missing() -> None:
-    """In every field but the schema's version; a mapping is empty then."""
+    """A null field has the same value as a missing field, except ``schema_version``."""
     nulls = dict.fromkeys(asdict(StoredSnapshot()).keys() - {"schema_version"})
     assert parse_stored(json.dumps(nulls)) == stored_from(nulls) == StoredSnapshot()
 
@@ -186,7 +186,7 @@ def test_a_value_without_end_cannot_be_written() -> None:
 
 
 def test_a_stored_snapshot_shows_no_secret() -> None:
-    """Neither its repr nor any error about its fields or its JSON does."""
+    """Neither its ``repr`` nor an error about its JSON has a secret."""
     snapshot = StoredSnapshot(
         access_token_json=secret("token"),
         http_headers={"x": secret("header")},

@@ -118,13 +118,13 @@ async def test_arguments_are_refused_before_the_second_step(docket: Docket) -> N
 
 
 async def test_docket_refuses_a_naive_datetime_too(docket: Docket) -> None:
-    """As a TypeError, which an InvalidType is."""
+    """Docket raises a TypeError, and so InvalidType is a TypeError."""
     with pytest.raises(TypeError, match="offset-naive"):
         await docket.add(look, when=NAIVE)()
 
 
 async def test_a_docket_of_a_class_of_ones_own_is_one(backend_url: str) -> None:
-    """So is its ``datetime``, whatever time zone it has."""
+    """``add`` accepts a subclass of Docket, and a datetime in any time zone."""
     async with OurDocket(name="ours", url=backend_url) as docket:
         execution = await taskctx.add(docket, look, when=SOON.astimezone(), key="1")()
         assert execution.key == "anon:1:task:look"

@@ -98,7 +98,7 @@ async def test_another_scopes_task(docket: Docket) -> None:
 
 
 async def test_an_anonymous_callers_task(docket: Docket) -> None:
-    """Of anonymous callers by anonymous callers, and by no one else."""
+    """Anonymous callers can cancel anonymous tasks; a caller with a scope cannot."""
     await in_the_queue(docket)
     with ADA.bound():
         assert await taskctx.cancel(docket, "monthly") is False

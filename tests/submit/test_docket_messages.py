@@ -54,7 +54,7 @@ def test_in_a_batch_each_message_holds_its_own() -> None:
 
 
 def test_a_submitter_that_is_not_recorded_travels_with_others() -> None:
-    """With its own trace context, as it would be injected."""
+    """Its message gets its own trace context, as Docket would inject it."""
     with inside(UNSAMPLED):
         carrier = message_carrier()
     assert carrier is not None
@@ -62,7 +62,7 @@ def test_a_submitter_that_is_not_recorded_travels_with_others() -> None:
 
 
 def test_a_submitter_that_is_recorded_goes_alone() -> None:
-    """So that Docket's own span is made inside of its own."""
+    """Docket itself injects the context, so that Docket's span is a child of the submitter's."""
     with trace.get_tracer("test").start_as_current_span("request"):
         assert message_carrier() is None
 

@@ -257,7 +257,7 @@ def _any(client: Any) -> Any:
 
 
 async def test_a_connection_without_an_answer_holds_up_no_other_task(stage: Stage) -> None:
-    """As with Docket alone, where each task has a connection of its own."""
+    """Tasks that are submitted later use another connection, and are scheduled."""
     stage.cutter.after = 1
     stage.cutter.may_cut.clear()
     with unsampled(1), ADA.bound():

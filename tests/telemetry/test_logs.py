@@ -110,7 +110,7 @@ def test_levels(
 
 
 def test_the_refresh_hooks_part_is_told(observer: LogObserver, caplog: pytest.LogCaptureFixture) -> None:
-    """At the end of the line, before what it stands for."""
+    """The end of the line says what the hook did."""
     reason = Reason.CREDENTIAL_REFRESH_FAILED
     refused = Restore(docket_name="orders", outcome=Outcome.DEGRADED, reason=reason, refresh_failure="raised OSError")
     observer.on_end(refused, None)
@@ -237,7 +237,7 @@ async def test_an_expired_token_is_a_warning(docket: Docket, worker: Worker, cap
 
 
 def test_an_inherited_context_is_said_once(observer: LogObserver, caplog: pytest.LogCaptureFixture) -> None:
-    """With what to do about it; how many there are is counted."""
+    """The one line says what to do; the number of such requests is a metric."""
     for _ in range(3):
         observer.on_event(ContextInherited())
     (record,) = caplog.records

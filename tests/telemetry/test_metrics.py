@@ -155,7 +155,7 @@ def test_every_counter_starts_at_zero(name: str, fresh: CollectorRegistry) -> No
 
 @pytest.mark.parametrize("name", HISTOGRAMS)
 def test_every_histogram_starts_at_zero(name: str, fresh: CollectorRegistry) -> None:
-    """With its buckets, the last without a bound."""
+    """Every histogram has its buckets from the start, the last one without an upper bound."""
     labels, buckets = HISTOGRAMS[name]
     samples = [sample for sample in families(fresh)[name].samples if not sample.name.endswith("_created")]
     assert {sample.value for sample in samples} == {0}
@@ -489,7 +489,7 @@ def configure_with_keys(registry: CollectorRegistry) -> None:
 
 
 async def test_seals_are_counted_by_key(docket: Docket, registry: CollectorRegistry) -> None:
-    """Of tasks, of a batch, and of a snapshot that is saved by hand."""
+    """Seals of tasks, of batches and of snapshots that are saved by hand are counted."""
 
     async def report() -> None: ...
 
@@ -526,7 +526,7 @@ async def test_opens_are_counted_by_key(docket: Docket, registry: CollectorRegis
 
 
 async def test_without_keys_a_sealed_value_is_counted(docket: Docket, registry: CollectorRegistry) -> None:
-    """As one that is sealed with an unknown key."""
+    """It counts as sealed with an unknown key."""
     key = docket.key("taskctx:task:anon:monthly:snapshot")
     await restored(docket, key, sealed(key, new=NEW))
     assert crypto_operations(registry) == {("open", "unknown", "failed"): 1}
@@ -537,7 +537,7 @@ async def test_without_keys_a_sealed_value_is_counted(docket: Docket, registry: 
 async def test_a_damaged_envelope_is_counted(
     length: int | None, with_keys: bool, docket: Docket, registry: CollectorRegistry
 ) -> None:
-    """As unknown: what is left of its key id may be anything."""
+    """It counts under an unknown key, because the rest of its key id may be any text."""
     if with_keys:
         configure_with_keys(registry)
     key = docket.key("taskctx:task:anon:monthly:snapshot")

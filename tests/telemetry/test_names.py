@@ -61,7 +61,7 @@ def test_buckets_rise(metric: Metric) -> None:
 
 @EVERY
 def test_labels_are_names(metric: Metric) -> None:
-    """And Docket's own where they mean the same."""
+    """No label is given twice, and none has a name that Prometheus or Docket uses for something else."""
     assert len(set(metric.labels)) == len(metric.labels)
     assert not {"docket", "task", "job", "instance", "le"} & set(metric.labels)
 

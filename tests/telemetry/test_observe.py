@@ -105,7 +105,7 @@ def test_an_operation_can_be_told_its_outcome(
     ],
 )
 def test_an_exception_is_a_failure(error: BaseException, reason: Reason) -> None:
-    """With its own reason if it has one; and it goes on as it is."""
+    """The operation has the exception's reason if there is one, and the same exception is raised."""
     notes: list[tuple[object, ...]] = []
     use(Watcher(notes))
     with pytest.raises(type(error)) as caught, observe(Save(docket_name="orders")):
@@ -134,7 +134,7 @@ def test_cancellation_is_no_failure() -> None:
 
 
 def test_observers_end_in_reverse() -> None:
-    """As nested blocks do; each gets its own state back."""
+    """The last observer ends first, and each gets its own state."""
     notes: list[tuple[object, ...]] = []
     use(Watcher(notes, "first"), Watcher(notes, "second"))
     with observe(Capture(docket_name="orders")):
@@ -271,7 +271,7 @@ def test_an_observer_writes_what_it_needs() -> None:
 
 
 def test_what_an_observer_inherits_may_be_called() -> None:
-    """By a subclass's own method, as any other."""
+    """A subclass may call the inherited methods."""
 
     class Plain(Observer): ...
 
@@ -314,7 +314,7 @@ class RaisingHandler(logging.Handler):
 
 
 async def test_a_log_handler_that_raises_fails_no_task(docket: Docket, worker: Worker) -> None:
-    """Neither where it is submitted nor where it runs."""
+    """Neither the submission nor the task fails."""
     seen: list[str | None] = []
 
     async def report() -> None:
@@ -329,7 +329,7 @@ async def test_a_log_handler_that_raises_fails_no_task(docket: Docket, worker: W
 
 
 def test_each_kind_of_error_is_reported(caplog: pytest.LogCaptureFixture) -> None:
-    """Once for each observer and kind; again after ``configure``."""
+    """Each type of error of each observer is logged once, and again after ``configure``."""
     one, other = Failing("on_start"), Failing("on_start", "on_end", error=ValueError)
     with caplog.at_level(logging.WARNING, "taskctx"):
         for _ in range(2):

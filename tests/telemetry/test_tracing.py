@@ -149,7 +149,7 @@ async def test_spans_that_are_not_sampled_are_not_exported(
 async def test_a_request_that_is_not_sampled_leaves_the_task_its_own_decision(
     docket: Docket, worker: Worker, span_exporter: InMemorySpanExporter
 ) -> None:
-    """In link mode: the submission's spans are gone, the task's are not."""
+    """In link mode the task's spans are recorded, although the submission's are not."""
     unsampled = TracerProvider(sampler=ALWAYS_OFF).get_tracer("server")
     with unsampled.start_as_current_span("POST /reports"):
         await taskctx.add(docket, report)()

@@ -100,7 +100,7 @@ async def test_an_anonymous_callers_task_with_somebodys_token(docket: Docket) ->
     ],
 )
 async def test_what_cannot_be_simulated_is_refused(reason: Reason, said: str) -> None:
-    """In a sentence that says what can be, or what it needs."""
+    """The error says which failures can be simulated, or what this one needs."""
     with pytest.raises(taskctx.InvalidArgument, match=said):
         await run_as_worker(report, caller=fake_caller(None), failure=reason)()
 

@@ -48,7 +48,7 @@ def test_the_plugin_imports_pytest_alone() -> None:
 
 
 def test_its_fixtures_are_described(pytester: pytest.Pytester) -> None:
-    """By ``pytest --fixtures``, which imports nothing either."""
+    """``pytest --fixtures`` shows them, without importing taskctx."""
     ran = pytester.runpytest_subprocess("--fixtures", "-q")
     for name in ("taskctx_caller", "taskctx_metrics", "taskctx_spans"):
         ran.stdout.re_match_lines_random([rf"{name} .*"])
@@ -99,7 +99,7 @@ def test_its_counts_are_of_one_test_each_in_multiprocess_mode_too(
 
 
 def test_a_failing_comparison_reads_well_and_shows_no_credential(pytester: pytest.Pytester) -> None:
-    """Not even with every local variable printed."""
+    """The output has no credential, even with all local variables."""
     pytester.makepyfile("""
         from taskctx.testing import assert_restored, fake_caller, restored
 

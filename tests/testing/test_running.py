@@ -59,7 +59,7 @@ async def test_it_needs_no_docket() -> None:
 
 
 async def test_the_current_caller_is_the_default(carried: None) -> None:
-    """With baggage and the ContextVars that are carried."""
+    """The task gets the current caller, with baggage and carried ContextVars."""
     token = context.attach(baggage.set_baggage("tenant", "acme"))
     language = LANGUAGE.set("fr")
     try:
@@ -128,7 +128,7 @@ async def test_a_task_without_end_is_run_so_often(docket: Docket) -> None:
 
 
 async def test_tasks_that_it_submits_run_too(docket: Docket) -> None:
-    """For the same caller; what is found is the first task's."""
+    """They run as the same caller; the result has only the first task's attempts."""
     seen: list[str | None] = []
 
     async def child() -> None:
@@ -164,7 +164,7 @@ async def test_dependencies_of_the_task_are_in_force(docket: Docket) -> None:
 
 
 async def test_snapshots_live_no_longer_than_the_task(docket: Docket) -> None:
-    """As with any worker that has our dependencies."""
+    """After the task its snapshot has at most ``completed_ttl``."""
     await run_as_worker(owner, caller=ADA, docket=docket)("")
     (key,) = await our_keys(docket)
     async with docket.redis() as redis:

@@ -76,7 +76,7 @@ def test_no_answer() -> None:
     ],
 )
 def test_a_refused_command_is_named(text: str, command: str) -> None:
-    """By the words that Redis and Valkey have had for it."""
+    """The command is found in the errors of all versions of Redis and Valkey."""
     assert refused_command(answered(text)) == command
     assert f"refused the command {command}. " in str(cause_of(answered(text)))
 
@@ -104,5 +104,5 @@ def test_a_full_server() -> None:
 
 
 def test_commands_are_named_once() -> None:
-    """In the order of the alphabet, but for the ends of a name."""
+    """No command is in the lists twice."""
     assert len({*DOCKETS_COMMANDS, *CLUSTERS_COMMANDS}) == len(DOCKETS_COMMANDS) + len(CLUSTERS_COMMANDS)

@@ -207,7 +207,7 @@ async def test_servers_that_are_not_there(url: str, cause: Cause, caplog: pytest
 
 @pytest.mark.parametrize("mode", ["continue", "fail"])
 async def test_a_restore_tells_it_too(mode: str, caplog: pytest.LogCaptureFixture) -> None:
-    """In the worker's log, and in the error of a task that fails for it."""
+    """The worker's log line and the RestoreError have the cause."""
     taskctx.configure(on_restore_failure=mode)  # type: ignore[arg-type]
     async with docket_at("redis://127.0.0.1:1/0") as docket:
         token = current_docket.set(docket)

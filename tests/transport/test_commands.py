@@ -112,7 +112,7 @@ async def test_operations_of_all_kinds_travel_together(docket: Docket, connectio
 
 @pytest.mark.skipif(BACKEND != "valkey", reason="memory:// has no such figures")
 async def test_the_server_sees_few_commands(docket: Docket, connection: Connection) -> None:
-    """For 200 tasks' snapshots at a time, as it counts them itself."""
+    """By the server's own count, 200 snapshots at a time need a few commands."""
     keys = [docket.key(f"taskctx:test:{number}") for number in range(200)]
     before = await _calls(docket)
     await asyncio.gather(*(commands.put(connection, key, b"{}", 60) for key in keys))

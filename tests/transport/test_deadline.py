@@ -42,13 +42,13 @@ async def never(deadline: Deadlines) -> None:
 
 
 async def test_what_takes_longer_is_a_timeout(deadline: Deadlines) -> None:
-    """Of all that began at about the same time."""
+    """Every block that began at about the same time gets its timeout."""
     answers = await asyncio.gather(*(never(deadline) for _ in range(5)), return_exceptions=True)
     assert [getattr(answer, "reason", None) for answer in answers] == [Reason.BACKEND_TIMEOUT] * 5
 
 
 async def test_what_is_done_in_time_is_left_alone(deadline: Deadlines) -> None:
-    """Also when others that began before it are not."""
+    """A block that ended in time is not cancelled, even if an earlier block was."""
     slow = asyncio.create_task(never(deadline))
     with deadline():
         await asyncio.sleep(0)

@@ -67,7 +67,7 @@ async def test_the_first_goes_straight_out(lane: TestedLane, road: Road) -> None
 
 
 async def test_those_that_come_meanwhile_leave_together(lane: TestedLane, road: Road) -> None:
-    """In the order in which they came, each with its own answer."""
+    """They are sent as one batch in their order, and each gets its own answer."""
     tasks = await first_and(lane, road, "a", "b", "c")
     road.open.release()
     road.open.release()
@@ -126,7 +126,7 @@ async def test_so_many_requests_travel_together_and_no_more(lane: TestedLane, ro
 
 
 async def test_a_lane_may_take_fewer_at_a_time(road: Road) -> None:
-    """As with the limit that it has otherwise."""
+    """A batch has at most as many requests as the lane's own limit."""
     lane = Lane(road.send, road.send_batch, 2)
     tasks = await first_and(lane, road, "a", "b", "c")
     for _ in range(3):
@@ -136,7 +136,7 @@ async def test_a_lane_may_take_fewer_at_a_time(road: Road) -> None:
 
 
 async def test_so_many_bytes_travel_together_and_no_more(lane: TestedLane, road: Road) -> None:
-    """As with requests; one that is larger goes alone."""
+    """A batch stays below the limit of bytes; a larger request is sent alone."""
     tasks = await first_and(lane, road)
     tasks += [set_out(lane, str(number), size=MAX_BYTES // 2) for number in range(3)]
     tasks += [set_out(lane, "large", size=MAX_BYTES + 1), set_out(lane, "small", size=1)]

@@ -35,7 +35,7 @@ async def test_it_is_made_for_its_docket() -> None:
 
 
 def test_the_next_event_loop_has_another() -> None:
-    """In the same thread, after the first one ended."""
+    """A second event loop in the same thread gets another object."""
     made = PerDocket(Thing)
     assert asyncio.run(of(made)) is not asyncio.run(of(made))
 

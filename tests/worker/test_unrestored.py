@@ -93,7 +93,7 @@ async def test_it_fails_the_task_under_fail(
 
 
 async def test_a_dependency_that_asks_is_told_of_too(docket: Docket, registry: CollectorRegistry) -> None:
-    """Whatever runs for the task asks for the task's caller."""
+    """A task's dependency that asks for the caller is reported like its body."""
     taskctx.configure(registry=registry, on_restore_failure="fail")
 
     async def report(token: object = Depends(taskctx.get_access_token)) -> None: ...
