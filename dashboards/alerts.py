@@ -80,11 +80,13 @@ class Alert:
 
 def _burn(factor: float, long: str, short: str, severity: Severity, hold: str) -> Alert:
     threshold = f"{factor:g} * {BUDGET:g}"
+    # one failure does not go on; 1.5, as Prometheus extrapolates
+    twice = f"\nand {error_ratio(long)} * {restores(long)} > 1.5" if severity == "critical" else ""
     return Alert(
         "RestoreErrorBudgetBurn",
         f"{error_ratio(long)} > ({threshold})\n"
         f"and {error_ratio(short)} > ({threshold})\n"
-        f"and {restores(long)} >= {FLOOR}",
+        f"and {restores(long)} >= {FLOOR}{twice}",
         severity,
         f"Restores on docket {{{{ $labels.docket_name }}}} fail {_faster(factor)} than the error budget allows",
         "{{ $value | humanizePercentage }} of the tasks of the last "
