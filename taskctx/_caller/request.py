@@ -9,11 +9,14 @@ from threading import Lock
 from typing import Final
 
 from ..errors import ConfigurationError, InvalidArgument, TaskContextError
-from .caller import UNSET, Caller, CredentialSource, Unset, changed, current_caller, current_request
+from .caller import ANONYMOUS, UNSET, Caller, CredentialSource, Unset, changed, current_caller, current_request
 from .token import Credential
 
 _naming: Final = Lock()
 """Only one thread at a time names a request's caller."""
+
+
+_FASTMCP_DECIDES: Final = "identify is not for FastMCP's requests: FastMCP says who their caller is. Use bind_caller"
 
 
 class RequestCaller:
@@ -65,9 +68,7 @@ class RequestCaller:
                 "what is left to do"
             )
         if not current_caller.resolves_to(self.caller):
-            raise ConfigurationError(
-                "identify is not for FastMCP's requests: FastMCP says who their caller is. Use bind_caller"
-            )
+            raise ConfigurationError(_FASTMCP_DECIDES)
         if not isinstance(credential, Unset):
             known = self._identified
             if isinstance(known, Credential) and (credential is None or credential.scope != known.scope):
@@ -122,6 +123,8 @@ def identify(
     try:
         request = current_request.get()
         if not isinstance(request, RequestCaller):
+            if not current_caller.resolves_to(ANONYMOUS):
+                raise ConfigurationError(_FASTMCP_DECIDES)
             raise ConfigurationError(
                 "identify says who the caller of a request is, and there is no request here. Add "
                 "taskctx.asgi.TaskContextMiddleware to the application; outside of requests, use bind_caller"

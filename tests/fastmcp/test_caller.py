@@ -153,3 +153,20 @@ async def test_carried_variables_ride_along(service: Service) -> None:
     finally:
         stop_carrying("fastmcp_locale")
     assert (await service.run())["locale"] is None
+
+
+async def test_identify_is_not_for_its_requests(service: Service) -> None:
+    """The error says what to use in its place, and not to add the middleware, which would not help."""
+    said: list[str] = []
+
+    async def named() -> None:
+        with pytest.raises(taskctx.ConfigurationError) as caught:
+            taskctx.identify(request_id="r-2")
+        said.append(str(caught.value))
+
+    service.mcp.tool(named)
+    async with service.client() as client:
+        await client.call_tool("named")
+    (text,) = said
+    assert "FastMCP says who their caller is. Use bind_caller" in text
+    assert "TaskContextMiddleware" not in text
