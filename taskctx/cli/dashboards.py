@@ -24,8 +24,9 @@ from ._problem import Problem, politely
 DEFAULT_GRAFANA = "http://localhost:3000"
 """The Grafana address in the links of the bundled alerts."""
 
-_UNFIT = re.compile(r"[\s\"\\]")
-"""Characters that would break a string in YAML or JSON, and that no URL contains."""
+_UNFIT = re.compile(r"[\s\"\\{}?#@\ud800-\udfff]")
+"""Characters that would break a string in YAML or JSON, a template of Prometheus, or the link; and those before which a
+password would stand, which every alert would show."""
 
 app: typer.Typer = typer.Typer(
     no_args_is_help=True, help="The Grafana dashboards and Prometheus rules that come with taskctx."
@@ -88,7 +89,10 @@ def _checked(url: str) -> str:
             return url
     except ValueError:
         pass
-    raise Problem("--grafana-url is no address of a web server", f"One looks like {DEFAULT_GRAFANA}.")
+    raise Problem(
+        "--grafana-url is no address of a web server",
+        f"One looks like {DEFAULT_GRAFANA}, with a path perhaps, and without user and query.",
+    )
 
 
 def _write(path: Path, content: str) -> None:
