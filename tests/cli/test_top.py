@@ -85,11 +85,11 @@ async def test_failures_by_reason(docket: Docket, start: Start, registry: Collec
 
 
 @contextmanager
-def watching(endpoint: str, *, terminal: bool) -> Generator[tuple[subprocess.Popen[bytes], int]]:
+def watching(endpoint: str, terminal: str | None) -> Generator[tuple[subprocess.Popen[bytes], int]]:
     """``taskctx top`` while it runs, and where to read what it shows."""
     read, write = pty.openpty() if terminal else os.pipe()
     line = [*START, "--metrics", endpoint, "--interval", "0.2"]
-    environment = os.environ | {"COLUMNS": "200", "LINES": "50", "TERM": "xterm"}
+    environment = os.environ | {"COLUMNS": "200", "LINES": "50", "TERM": terminal or "xterm"}
     process = subprocess.Popen(line, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=write)
     os.close(write)
     try:
@@ -100,10 +100,10 @@ def watching(endpoint: str, *, terminal: bool) -> Generator[tuple[subprocess.Pop
         os.close(read)
 
 
-@pytest.mark.parametrize("terminal", [True, False])
-def test_frame_after_frame_until_somebody_ends_it(terminal: bool) -> None:
-    """On a terminal and elsewhere; Ctrl-C is a good end."""
-    with watching(f"127.0.0.1:{free_port()}", terminal=terminal) as (process, read):
+@pytest.mark.parametrize("terminal", ["xterm", "dumb", None])
+def test_frame_after_frame_until_somebody_ends_it(terminal: str | None) -> None:
+    """On a terminal, on one that cannot replace what it shows, and elsewhere; Ctrl-C is a good end."""
+    with watching(f"127.0.0.1:{free_port()}", terminal) as (process, read):
         shown = b""
         while shown.count(b"taskctx top") < 3:
             shown += os.read(read, 65_536)

@@ -56,8 +56,8 @@ def _source(metrics: list[str] | None, prometheus: str | None) -> Source:
 
 
 async def _watch(source: Source, console: Console, interval: float) -> None:
-    """Show frames: on a terminal each frame replaces the last one; elsewhere it is printed below."""
-    if not console.is_terminal:
+    """Show frames: on a terminal each replaces the last one; elsewhere, or where TERM is dumb, it is printed below."""
+    if not console.is_terminal or console.is_dumb_terminal:
         while True:
             console.print(await _next(source))
             await asyncio.sleep(interval)
