@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextvars import Context
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter
 from pydantic_core import from_json, to_json
 
 from ..errors import CaptureError, ConfigurationError, InvalidArgument, InvalidType, Reason
@@ -31,6 +31,8 @@ class _Unset:
 
 
 _UNSET = _Unset()
+_NUMBERS_AS_THEY_ARE: Final = ConfigDict(ser_json_inf_nan="constants")
+"""NaN and infinity stay numbers; by default pydantic writes null, which is another value or none."""
 _NOT_JSON = (ValueError, TypeError, RecursionError)
 
 
@@ -90,7 +92,11 @@ def carry(
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     """The validator of a type, built now: pydantic delays the build when it does not find a name."""
     try:
-        adapter: TypeAdapter[Any] = TypeAdapter(kind)
+        try:
+            adapter: TypeAdapter[Any] = TypeAdapter(kind, config=_NUMBERS_AS_THEY_ARE)
+        except PydanticUserError:
+            # a model, a dataclass and a TypedDict have their own configuration
+            adapter = TypeAdapter(kind)
         adapter.rebuild()
     except Exception as error:  # pydantic's errors here have no common class
         raise InvalidType(

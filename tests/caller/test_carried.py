@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar, Token
 from datetime import UTC, date, datetime
@@ -17,6 +18,7 @@ from docket import Docket, Worker
 from prometheus_client import CollectorRegistry
 
 import taskctx
+from taskctx import TaskContextSnapshot
 from taskctx._caller.carried import capture_carried, load_carried, set_carried, stop_carrying
 from taskctx._caller.resets import Resets
 from taskctx.errors import CaptureError, ConfigurationError, InvalidArgument, InvalidType
@@ -406,3 +408,23 @@ async def test_structlogs_contextvars_come_along(docket: Docket, worker: Worker,
         await worker.run_until_finished()
 
     assert sorted(seen, key=len) == [{"event": "working"}, {"event": "working", "tenant": "acme", "page": 3}]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (float, math.nan),
+        (float, -math.inf),
+        (list[float | None], [math.nan, None, math.inf]),
+        (dict[str, float], {"a": math.inf}),
+        (Any, math.nan),
+    ],
+)
+def test_a_number_that_json_does_not_know_is_carried(carry: Carry, kind: Any, value: Any) -> None:
+    """It arrives as the number that it was, and not as None or as nothing."""
+    score: ContextVar[Any] = ContextVar("score", default=None)
+    carry(score, type=kind)
+    token = score.set(value)
+    stored = TaskContextSnapshot.from_json(TaskContextSnapshot.capture().to_json()).carried
+    score.reset(token)
+    assert repr(load_carried(stored).values["score"]) == repr(value)
