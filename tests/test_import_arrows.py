@@ -45,7 +45,7 @@ LONGEST = 330
 MOST_FILES = 10
 """Of a folder."""
 
-MOST_LINES_OF_CODE, MOST_MODULES = 6_951, 70
+MOST_LINES_OF_CODE, MOST_MODULES = 6_955, 70
 """Of what a service runs: taskctx without its command line and its testing kit.  Lines without code are not counted."""
 
 TOOLS = ("cli", "testing")
