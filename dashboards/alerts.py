@@ -35,13 +35,13 @@ from taskctx.telemetry.names import (
 from .promql import (
     DOCKET_QUEUE_DEPTH,
     DOCKET_SCHEDULE_DEPTH,
-    DOCKET_TASKS_STARTED,
     has_counted,
     increase,
     quantile,
     rate,
     ratio,
     series,
+    started,
     sum_by,
 )
 from .recording import COUNTED, INSTANCE_ERROR_RATIO, RESTORE_P99, error_ratio, restores
@@ -141,7 +141,7 @@ _NOT_CAPTURED = rate(series(CAPTURES, 'outcome="failed"'), "10m")
 _THRICE_THE_OTHERS = f"3 * sum by (job) ({INSTANCE_ERROR_RATIO}) / (count by (job) ({INSTANCE_ERROR_RATIO}) + 2)"
 """``x > 3 * (sum - x) / (count - 1)``, solved for x: a median says nothing where there are two workers."""
 _BY_PROCESS = "job, instance, docket_name"
-_STARTED = sum_by(_BY_PROCESS, increase(series(DOCKET_TASKS_STARTED), "5m"))
+_STARTED = started(_BY_PROCESS, increase, "5m")
 _LOOKED_AT = sum_by(_BY_PROCESS, increase(series(RESTORES), "5m"))
 """Skipped ones too: a worker that restores has looked at every task, those without a context among them."""
 _NOT_LOOKED_AT = f"({_STARTED} - ({_LOOKED_AT} or 0 * {_STARTED}))"

@@ -49,7 +49,7 @@ from .frame import (
     to_dashboard,
 )
 from .model import Column, Dashboard, Panel, Query, Row
-from .promql import DOCKET_TASKS_STARTED, increase, or_none, or_zero, quantile, rate, ratio, series, sum_by
+from .promql import DOCKET_TASKS_STARTED, increase, or_none, or_zero, quantile, rate, ratio, series, started, sum_by
 from .recording import COUNTED, FAILED, error_ratio, restores, unsaved
 
 RATE = "$__rate_interval"
@@ -93,7 +93,7 @@ def _by_outcome(metric: Metric, *filters: str) -> Query:
     return Query(sum_by("outcome", rate(series(metric, *filters), RATE)) + " > 0", "{{outcome}}")
 
 
-_STARTED = sum_by("docket_name", rate(series(DOCKET_TASKS_STARTED, *PROCESS, DOCKET), RATE))
+_STARTED = started("docket_name", rate, RATE, *PROCESS, DOCKET)
 _COVERED = sum_by(
     "docket_name",
     f"{rate(series(RESTORES, *PROCESS, DOCKET), RATE)}\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from taskctx.telemetry.names import BUILD_INFO, Metric
 
 DOCKET_TASKS_STARTED = "docket_tasks_started_total"
@@ -30,6 +32,11 @@ def increase(selector: str, window: str) -> str:
 
 def sum_by(labels: str, expression: str) -> str:
     return f"sum by ({labels}) ({expression})" if labels else f"sum({expression})"
+
+
+def started(labels: str, function: Callable[[str, str], str], window: str, *matchers: str) -> str:
+    """Task runs that began, by workers that are scraped: a collector brings the same ones under another name."""
+    return sum_by(labels, function(series(DOCKET_TASKS_STARTED, *matchers), window) + " and on (job, instance) up")
 
 
 def has_counted(labels: str, selector: str, minutes: int) -> str:

@@ -19,7 +19,7 @@ from taskctx.telemetry.names import (
 from .colors import ALARM, BAD, GOOD, NONE, WORSE
 from .frame import DOWN, FAILED_TRACES, INSTANCE, JOB, KNOWN, LAST_SEEN, PROCESS, ROW_TO_WORKER, TO_WORKER, WORKERS
 from .model import Column, Dashboard, Panel, Query, Row
-from .promql import DOCKET_TASKS_STARTED, increase, or_none, quantile, rate, ratio, series, sum_by
+from .promql import increase, or_none, quantile, rate, ratio, series, started, sum_by
 from .recording import COUNTED, FAILED, unsaved
 
 RATE = "$__rate_interval"
@@ -38,7 +38,7 @@ _VERSIONS_BY_PROCESS = f"{_BUILD} or ({_RAN_LAST} and on (job, instance) {DOWN})
 """What a process that is down ran last, too; one that is no target any more is not down."""
 
 _RECENTLY = "5m"
-_STARTED = sum_by("instance", rate(series(DOCKET_TASKS_STARTED, *PROCESS), RATE))
+_STARTED = started("instance", rate, RATE, *PROCESS)
 
 
 def _recent(metric: Metric, outcome: str, name: str) -> Query:

@@ -237,10 +237,18 @@ def test_a_docket_on_which_no_worker_restores_is_not_covered(tmp_path: Path) -> 
     started = {
         'docket_tasks_started_total{job="w", instance="a", docket_name="orders", docket_task="t"}': "0+15x80",
         'docket_tasks_started_total{job="w", instance="a", docket_name="mail", docket_task="t"}': "0+15x80",
+        # by way of a collector
+        'docket_tasks_started_total{job="w", instance="pushed", docket_name="mail", docket_task="t"}': "0+15x80",
         'taskctx_restores_total{job="w", instance="a", docket_name="mail", outcome="ok"}': "0+15x80",
     }
     coverage = {'{docket_name="orders"}': 0, '{docket_name="mail"}': 1}
-    check(tmp_path, PROCESSES | started, shows(overview, "Coverage", "10m", coverage))
+    by_process = {'{instance="a"}': 0.5}
+    check(
+        tmp_path,
+        PROCESSES | started,
+        shows(overview, "Coverage", "10m", coverage),
+        shows(workers, "Coverage", "10m", by_process),
+    )
 
 
 def test_a_schema_too_old_to_be_read_is_a_skew(tmp_path: Path) -> None:
