@@ -14,7 +14,7 @@ def _noise(size: int) -> str:
 
 
 TOKEN = f"{_noise(36)}.{_noise(380)}.{_noise(256)}"
-"""As long as a JWT of an ordinary identity provider."""
+"""A token as long as a JWT of an ordinary identity provider."""
 
 CLIENT, SUBJECT = "client-7f3a91", "auth0|64f1c0ffee"
 SCOPE = f"{CLIENT}|{SUBJECT}"
@@ -57,5 +57,5 @@ def headers(number: int) -> dict[str, str]:
 
 
 def request_id(number: int) -> str:
-    """No two tasks may be taken for one another."""
+    """The id of a request; each task has another."""
     return f"request-{number}"

@@ -17,7 +17,7 @@ from .pace import Pace
 from .variants import THIS, TRACED, Variant
 
 AT_A_TIME = 50
-"""Where the number of tasks under way is not what is looked at."""
+"""The tasks under way in measurements that do not vary this number."""
 
 PACKAGES = ("pydocket", "redis", "hiredis", "cryptography", "pydantic", "opentelemetry-sdk", "fastmcp-tasks")
 
@@ -27,7 +27,7 @@ def say(what: str) -> None:
 
 
 def about(children: Children, pace: Pace) -> str:
-    """Where and how it is measured."""
+    """The line that says where and how the figures were measured."""
     found = {each.metadata["name"]: each.version for each in distributions()}
     versions = ", ".join(f"{name} {found[name]}" for name in PACKAGES if name in found)
     pinned = "pinned to one core, the server on another" if children.core is not None else "not pinned to cores"
@@ -41,7 +41,7 @@ def about(children: Children, pace: Pace) -> str:
 
 
 def named(variant: Variant, tree: str = THIS) -> str:
-    """What a variant of a tree is called in the rounds."""
+    """The name of a tree's variant in the rounds."""
     return variant.name if tree == THIS else f"{tree} {variant.name}"
 
 
@@ -52,10 +52,10 @@ def turn(children: Children, variant: Variant, do: str, tree: str = THIS, **orde
 def tasks(
     children: Children, pace: Pace, variants: Sequence[Variant], trees: Sequence[str] = (THIS,)
 ) -> dict[int, Rounds]:
-    """Tasks all the way, for each number at a time."""
+    """Rounds of tasks that are submitted and run, by how many are under way at a time."""
 
     def block(each: Variant) -> tuple[str, bool]:
-        """What is compared is in one block: in the same process, on the same server."""
+        """The process and the server of a variant: variants are compared within one of each."""
         return each.process, each.memory
 
     def turns(**order: int) -> list[dict[str, Callable[[], Sample]]]:

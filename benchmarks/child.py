@@ -46,7 +46,7 @@ def path_of(variant: Variant) -> WithoutContext:
 
 
 def _traced(sampling: float, sink: str) -> Callable[[], object]:
-    """Install OpenTelemetry's SDK; answers what has all spans exported."""
+    """Install OpenTelemetry's SDK; returns a function that exports all spans."""
     from opentelemetry import trace  # noqa: PLC0415 - an SDK that is not used is not imported either
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415

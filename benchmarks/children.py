@@ -24,10 +24,10 @@ from .variants import MEMORY, OLD, THIS, Variant
 ROOT = Path(__file__).parents[1]
 
 CONNECTIONS = 2_000
-"""In a pool.  redis-py's 100 are not enough for Docket alone at 500 at a time: it raises instead of waiting."""
+"""The connections of a pool.  With redis-py's 100, Docket alone raises at 500 tasks at a time."""
 
 SETTING_UP = ("TASKCTX_", "DOCKET_", "FASTMCP_", "OTEL_", "PROMETHEUS_", "PYTHON")
-"""Variables that could change what is measured; they are not handed on."""
+"""Variables that could change the result; the processes do not get them."""
 
 
 class BenchmarkError(Exception):
@@ -67,7 +67,7 @@ class Children:
         self._stack.close()
 
     def add_revision(self, name: str) -> None:
-        """Have the old tree: taskctx as it is in another revision.
+        """Check out the old tree: taskctx in another revision.
 
         Raises:
             BenchmarkError: git has no such revision, or it has no taskctx.
@@ -84,7 +84,7 @@ class Children:
         self.trees[OLD] = folder
 
     def ask(self, variant: Variant, do: str, tree: str = THIS, **order: object) -> Any:
-        """Have an order (``child.ORDERS``) carried out for a variant.
+        """Send an order (``child.ORDERS``) to a variant's process; returns the answer.
 
         Raises:
             BenchmarkError: it could not be; a task saw another caller than its own, for instance.

@@ -36,7 +36,7 @@ PARTS = (*FOLDERS.values(), REST, *PACKAGES, OTHERS)
 
 @cache
 def _places() -> dict[Path, str]:
-    """Where the code of a part is; taskctx's by its own folder, wherever that is."""
+    """The folders with the code of each part; taskctx's is where it is imported from."""
     places = {OURS: REST, **{OURS / folder: part for folder, part in FOLDERS.items()}}
     for part, names in PACKAGES.items():
         found = (spec.submodule_search_locations or () for spec in map(find_spec, names) if spec)
@@ -59,7 +59,7 @@ def part_of(frame: FrameType) -> str:
 
 
 async def instructions(leg: Leg, tasks: int, at_a_time: int) -> dict[str, float]:
-    """Of one task, submitted and run, by the parts above.
+    """The instructions of one task, submitted and run, by the parts above.
 
     Raises:
         RuntimeError: a task saw another caller than its own.

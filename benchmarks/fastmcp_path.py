@@ -49,7 +49,7 @@ MATERIAL = SecretStr("a benchmark's key, which is no secret")
 
 
 class FastMCPsOwn(WithoutContext):
-    """Encrypted by FastMCP's own key, or instrumented by taskctx, or neither."""
+    """FastMCP's own path: encrypted with its own key, instrumented by taskctx, or neither."""
 
     def __init__(self, *, encrypted: bool = False, instrumented: bool = False) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class FastMCPsOwn(WithoutContext):
 
     @asynccontextmanager
     async def serving(self, docket: Docket) -> AsyncGenerator[None]:
-        """As FastMCP's lifespan leaves the context, and inside one tool call of a server."""
+        """Set the context as FastMCP's lifespan does, inside one tool call of a server."""
         server, taken = _current_server.set(weakref.ref(self._server)), _current_docket.set(docket)
         owner: Any = self._server  # its type knows of no docket
         owner._docket = docket  # noqa: SLF001

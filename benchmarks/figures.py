@@ -25,7 +25,7 @@ class Spread:
 
 
 def spread(values: Iterable[float]) -> Spread:
-    """Of the finite values: a round that has no figure (a ratio to nothing) is left out; none at all is ``nan``."""
+    """The spread of the finite values; a round without a figure is left out, and without any the spread is ``nan``."""
     found = [value for value in values if math.isfinite(value)]
     if len(found) < 2:  # noqa: PLR2004 - two, for quartiles
         only = found[0] if found else math.nan
@@ -39,17 +39,17 @@ def taken(rounds: Rounds, name: str, figure: str = "cpu") -> Spread:
 
 
 def ratio(rounds: Rounds, name: str, against: str, figure: str = "cpu") -> Spread:
-    """Of each round's pair: the median of ratios, not the ratio of two medians."""
+    """The spread of the ratios of each round: the median of ratios, not the ratio of two medians."""
     return spread(_divided(each[name][figure], each[against][figure]) for each in rounds)
 
 
 def added(rounds: Rounds, name: str, against: str, figure: str = "cpu") -> Spread:
-    """What a variant takes beyond another in the same round."""
+    """The spread of the differences of two variants in the same round."""
     return spread(each[name][figure] - each[against][figure] for each in rounds)
 
 
 def ratio_added(rounds: Rounds, new: tuple[str, str], old: tuple[str, str]) -> Spread:
-    """What the new variant adds to its baseline, to what the old one adds to its own, round by round."""
+    """The spread, over the rounds, of what a new variant adds to its baseline divided by what an old one adds to its own."""
     pairs = ([each[name]["cpu"] - each[against]["cpu"] for name, against in (new, old)] for each in rounds)
     return spread(_divided(more, before) for more, before in pairs)
 
@@ -59,7 +59,7 @@ def _divided(this: float, by: float) -> float:
 
 
 def in_turn(count: int, blocks: Sequence[Mapping[str, Callable[[], Sample]]]) -> list[dict[str, Sample]]:
-    """So many rounds, in each of which all blocks run, and all that is in a block runs together, in another order."""
+    """Run ``count`` rounds; each runs all blocks, and all variants of a block together, in an order of its own."""
     rounds: list[dict[str, Sample]] = []
     for number in range(count):
         order = random.Random(number)  # noqa: S311 - the same orders in every run

@@ -26,7 +26,7 @@ from .variants import MEMORY
 T = TypeVar("T")
 
 POLLING = timedelta(milliseconds=5)
-"""How often the worker looks for work.  Docket's 250 ms would hide what is measured here."""
+"""How often the worker looks for work.  Docket's own 250 ms would hide the measured times."""
 
 PATIENCE = 300
 """Seconds that the tasks of one leg may take."""
@@ -229,4 +229,4 @@ async def _info(docket: Docket, section: str, name: str) -> float:
 
 
 class _Server:
-    """What can be held weakly."""
+    """An object that can be referenced weakly."""

@@ -21,7 +21,7 @@ KEYS = "bench:" + base64.b64encode(bytes(range(32))).decode()
 
 
 class _Nothing(Dependency[None]):
-    """What Docket takes for a dependency is what is measured."""
+    """A dependency that does nothing: it shows what Docket takes for one."""
 
     async def __aenter__(self) -> None: ...
 
@@ -29,7 +29,7 @@ class _Nothing(Dependency[None]):
 
 
 class WithoutContext:
-    """Docket alone; and what the other paths have in common."""
+    """Docket alone, and the base of the other paths."""
 
     dependencies: Any = None
     """Of the worker."""
@@ -39,10 +39,10 @@ class WithoutContext:
             self.dependencies = {"nothing": _Nothing()}
 
     def install(self) -> None:
-        """Before a leg: what is the process's, and differs from the leg before."""
+        """Set up the process for a leg."""
 
     def serving(self, _docket: Docket) -> AbstractAsyncContextManager[Any]:
-        """Around all that happens on a docket."""
+        """A context manager around everything that is done on a docket."""
         return nullcontext()
 
     def request(self, number: int) -> Any:
@@ -65,7 +65,7 @@ class WithoutContext:
         return True
 
     def captured(self, _number: int) -> Any:
-        """What is saved where there is no task; made beforehand."""
+        """The snapshot to save without a task; made beforehand."""
         return bytes(callers.SIZE)
 
     async def save(self, docket: Docket, number: int, captured: Any) -> None:

@@ -19,7 +19,7 @@ Texts = dict[str, str]  # by the page that each is for
 
 
 def everything(children: Children, pace: Pace, variants: Variants) -> Texts:
-    """The whole for docs/cost.md, and what a context adds to a task for the README."""
+    """All tables for docs/cost.md, and the table for the README."""
     found = tasks(children, pace, variants)
     columns = ("", "CPU, µs", "more CPU, µs", "submitting", "running", "CPU, ratio", "wall, ratio", "round trips")
     parts = [
@@ -36,7 +36,7 @@ def everything(children: Children, pace: Pace, variants: Variants) -> Texts:
 
 
 def _costs(rounds: Rounds, variant: Variant) -> Sequence[str]:
-    """What a variant takes, and beyond what it is compared with."""
+    """The figures of each variant, and the difference from its baseline."""
     name, base = variant.name, variant.against
     cpu = f"{taken(rounds, name).median:,.0f}"
     phases = (_cost(rounds, variant, phase) for phase in ("submit", "drain"))
@@ -63,7 +63,7 @@ def _trips(rounds: Rounds, variant: Variant) -> str:
 
 
 def _alone(children: Children, pace: Pace) -> str:
-    """Save and restore, beside SET and GET of as many bytes."""
+    """Save and restore, compared with SET and GET of as many bytes."""
     rows: dict[str, list[str]] = {"none": ["SET and GET"], "plain": [PLAIN.title], "sealed": [SEALED.title]}
     for at_a_time in (1, AT_A_TIME):
         say(f"save and restore without a task, {at_a_time} at a time")
@@ -105,7 +105,7 @@ def _registry(children: Children, pace: Pace) -> str:
 
 
 def against(children: Children, pace: Pace, variants: Variants, revision: str) -> Texts:
-    """What this tree adds to its baseline, to what another revision adds to its own."""
+    """The cost of a context in this tree and in another revision."""
     children.add_revision(revision)
     rows: list[Sequence[str]] = []
     for at_a_time, rounds in tasks(children, pace, variants, (THIS, OLD)).items():

@@ -57,7 +57,7 @@ ALL = (NONE, PLAIN, SEALED, *TRACING, BESIDE, FASTMCP, ENCRYPTED, INSTRUMENTED, 
 DEPENDENCY = Variant("dependency", "Docket, an idle dependency", "none", "none", options=("dependency",))
 UNCOUNTED = Variant("uncounted", "taskctx, plain, without its metrics", "taskctx", "none")
 STEPS = (NONE, DEPENDENCY, UNCOUNTED, PLAIN, SEALED, *TRACING, BESIDE, FASTMCP, INSTRUMENTED)
-"""From Docket to taskctx, and what tracing and FastMCP come to."""
+"""The steps from Docket to taskctx, and tracing and FastMCP."""
 
 COUNTED = (SEALED, TRACED, INSTRUMENTED)
 """The variants whose instructions are counted."""

@@ -1,4 +1,4 @@
-"""Alerts: each says what is lost and where to look, and waits long enough to be worth waking somebody for.
+"""Alerts: each says what is lost and where to look, and fires only for a fault that is worth a page.
 
 Written for Prometheus 2.42 and 3.x alike: no integer ``le`` values, no window of one or two samples.
 """
@@ -124,7 +124,7 @@ _UNUSABLE = (
     Reason.SCHEMA_UNSUPPORTED,
     Reason.SCOPE_MISMATCH,
 )
-"""A single one is a page: none of them is load or luck."""
+"""A single failure with one of these reasons is a page: load does not cause them."""
 _INSTANCE_REGISTRY = "job, instance, registry"
 _WRITTEN = series(SCHEMA_VERSION, 'bound="write"')
 _NEWEST_READ = series(SCHEMA_VERSION, 'bound="read_max"')
@@ -132,18 +132,18 @@ _OLDEST_READ = series(SCHEMA_VERSION, 'bound="read_min"')
 _PRIMARY = series(ENCRYPTION_KEY_INFO, 'role="primary"')
 _SECONDARY = series(ENCRYPTION_KEY_INFO, 'role="secondary"')
 _OPENED = sum_by("job, key_id", rate(series(CRYPTO_OPERATIONS, 'operation="open"', 'outcome="ok"'), "12h"))
-"""So long that a quiet night does not start the two days anew."""
+"""Over 12 hours, so that a quiet night does not start the alert's two days anew."""
 # not the failed ones: to `or`, they are the same series as captures that failed
 _SAVED = rate(series(SAVES, 'outcome!="failed"'), "10m")
 # too_large concerns one caller, and pages no one
 _NOT_SAVED = rate(series(SAVE_FAILURES, 'reason!="too_large"'), "10m")
 _NOT_CAPTURED = rate(series(CAPTURES, 'outcome="failed"'), "10m")
 _THRICE_THE_OTHERS = f"3 * sum by (job) ({INSTANCE_ERROR_RATIO}) / (count by (job) ({INSTANCE_ERROR_RATIO}) + 2)"
-"""``x > 3 * (sum - x) / (count - 1)``, solved for x: a median says nothing where there are two workers."""
+"""``x > 3 * (sum - x) / (count - 1)``, solved for x: with two workers, a median would say nothing."""
 _BY_PROCESS = "job, instance, docket_name"
 _STARTED = started(_BY_PROCESS, increase, "5m")
 _LOOKED_AT = sum_by(_BY_PROCESS, increase(series(RESTORES), "5m"))
-"""Skipped ones too: a worker that restores has looked at every task, those without a context among them."""
+"""Skipped restores too: a worker that restores looks at every task, also at a task without a context."""
 _NOT_LOOKED_AT = f"({_STARTED} - ({_LOOKED_AT} or 0 * {_STARTED}))"
 
 ALERTS: tuple[Alert, ...] = (

@@ -16,10 +16,10 @@ WORSE: Color = "orange"
 BAD: Color = "dark-red"
 
 ALARM: Thresholds = ((None, "transparent"), (1.0, BAD))
-"""Of what there had better be none of, in a table."""
+"""For the cells of a table in which any number above 0 is bad."""
 
 NONE: tuple[str, Color] = ("none", GOOD)
-"""The zero of :func:`.promql.or_none`, which only a process says."""
+"""The name and colour of the zero that :func:`.promql.or_none` adds."""
 
 OUTCOMES: tuple[tuple[str, Color], ...] = (
     (Outcome.OK, GOOD),
@@ -64,13 +64,13 @@ TRACES: tuple[tuple[str, Color], ...] = (
 
 QUANTILES: tuple[tuple[str, Color], ...] = (("p50", "blue"), ("p95", "orange"), ("p99", "red"))
 REMAINING: tuple[tuple[str, Color], ...] = (("p10", "red"), ("p50", "blue"))
-"""Of what had better be much."""
+"""For quantiles of which a low one is bad."""
 
 _DARKER: dict[Color, Color] = {GOOD: "green", "orange": "dark-orange", "red": "dark-red", "blue": "dark-blue"}
 
 
 def by_registry(**words: Color) -> tuple[tuple[str, Color], ...]:
-    """Of ``session hit`` and ``server hit``, the second in a darker shade."""
+    """Colours for ``session hit`` and ``server hit``: the second has a darker shade."""
     return tuple(
         (f"{registry} {word}", color if registry == "session" else _DARKER[color])
         for word, color in words.items()

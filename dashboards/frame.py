@@ -15,7 +15,7 @@ INSTANCE = 'instance=~"$instance"'
 DOCKET = 'docket_name=~"$docket"'
 REGISTRY = 'registry=~"$registry"'
 PROCESS = (JOB, INSTANCE)
-"""Filters for what is counted by process; what is counted by docket takes :data:`DOCKET` besides."""
+"""Filters of metrics by process; metrics by docket need :data:`DOCKET` too."""
 
 VARIABLES: tuple[Variable, ...] = (
     Variable("job", "Job", f"label_values({series(BUILD_INFO)}, job)", "Scrape jobs that expose taskctx metrics."),
@@ -40,7 +40,7 @@ VARIABLES: tuple[Variable, ...] = (
 )
 
 LAST_SEEN = "6h"
-"""How long a process that is gone is one that should be there; so long does TaskCtxTargetDown fire."""
+"""How long a process that is gone is shown as down; TaskCtxTargetDown fires for as long."""
 
 KNOWN = f"last_over_time({series(BUILD_INFO, *PROCESS)}[{LAST_SEEN}])"
 DOWN = f"(up{{{JOB}, {INSTANCE}}} == 0 and on (job, instance) {KNOWN})"
@@ -50,7 +50,7 @@ FIRING_ALERTS = (
     "count by (severity) ("
     'ALERTS{alertname=~"TaskCtx.*", alertstate="firing", severity=~"critical|warning", job=~"$job|"})'
 )
-"""One region for each severity: those of many alerts, one on the other, would hide what they are about."""
+"""One region for each severity, because the regions of many alerts would lie one on the other."""
 
 VERSION_CHANGES = (
     f"count by (job, version) ({series(BUILD_INFO, JOB)}) "
@@ -70,7 +70,7 @@ RUNBOOK = Link("Runbook", RUNBOOKS + "/${__data.fields.alertname}.md")
 
 TO_WORKER = to_dashboard("This worker", WORKERS, "&var-instance=${__field.labels.instance}")
 ROW_TO_WORKER = to_dashboard("This worker", WORKERS, "&var-instance=${__data.fields.instance}")
-"""As :data:`TO_WORKER`, from the row of a table, where labels are columns."""
+"""Like :data:`TO_WORKER`, for the row of a table, where labels are columns."""
 
 
 def to_traces(title: str, traceql: str) -> Link:
@@ -95,7 +95,7 @@ def _json(text: str) -> str:
 
 
 def _encoded(text: str) -> str:
-    """Percent-encoded but for Grafana's own ``${...}``."""
+    """The text, percent-encoded except for Grafana's own ``${...}``."""
     for plain, code in (("%", "%25"), ('"', "%22"), (" ", "%20"), ("&", "%26"), ("=", "%3D"), ("\\", "%5C")):
         text = text.replace(plain, code)
     return text

@@ -24,7 +24,7 @@ _SEARCHES = {
     frame.REASON_TRACES: "error.type=${__field.labels.reason}",
     frame.DEGRADED_TRACES: "taskctx.outcome=degraded",
 }
-"""By the link into Tempo: the tags of the spans that it leads to."""
+"""The tags of the spans that each link into Tempo leads to."""
 
 _REPLACED = {
     link.url: frame.explore(
@@ -37,7 +37,7 @@ _REPLACED = {
     ).url
     for link, tags in _SEARCHES.items()
 } | {"${tempo:queryparam}": f"${{jaeger:queryparam}}&${{{SERVICE}:queryparam}}"}
-"""What stands in each address of the boards for Tempo, and what in these."""
+"""The part of each link in the dashboards for Tempo, and its replacement for Jaeger."""
 
 
 def to_json(board: Dashboard) -> str:

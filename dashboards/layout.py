@@ -13,7 +13,7 @@ COLUMNS = 24
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """In columns and in rows of Grafana's grid."""
+    """The place of a panel, in columns and rows of Grafana's grid."""
 
     x: int
     y: int

@@ -55,14 +55,14 @@ from .recording import COUNTED, FAILED, error_ratio, restores, unsaved
 RATE = "$__rate_interval"
 RANGE = "$__range"
 _RECENTLY = "5m"
-"""The window of a number that says how it is now, with enough in it to be a share."""
+"""The window of a number that shows the present: long enough to have some tasks in it."""
 _NO_RESTORES = "no data: no restores in this time range"
 _NO_SAVES = "no data: no submissions in this time range"
 _NO_PROCESS = "no data: no process exposes taskctx metrics"
 
 
 def _failed_share() -> str:
-    """Of restores, in the last five minutes."""
+    """The share of restores that failed in the last five minutes."""
     return ratio(
         sum_by("", rate(series(RESTORES, FAILED, *PROCESS, DOCKET), _RECENTLY)),
         sum_by("", rate(series(RESTORES, COUNTED, *PROCESS, DOCKET), _RECENTLY)),
@@ -70,7 +70,7 @@ def _failed_share() -> str:
 
 
 def _unsaved_share() -> str:
-    """Of submissions, in the last five minutes."""
+    """The share of submissions that failed in the last five minutes."""
     failed = unsaved("", rate, _RECENTLY, *PROCESS, DOCKET)
     saved = sum_by("", rate(series(SAVES, 'outcome="ok"', *PROCESS, DOCKET), _RECENTLY))
     return ratio(f"({failed})", f"({failed} + {saved})")
@@ -89,7 +89,7 @@ def _without_a_caller(meant: str, window: str) -> str:
 
 
 def _by_outcome(metric: Metric, *filters: str) -> Query:
-    """Those that there are: a name without an area says nothing."""
+    """The rate of each outcome that occurs: a name in the legend without an area says nothing."""
     return Query(sum_by("outcome", rate(series(metric, *filters), RATE)) + " > 0", "{{outcome}}")
 
 
@@ -99,7 +99,7 @@ _COVERED = sum_by(
     f"{rate(series(RESTORES, *PROCESS, DOCKET), RATE)}\n"
     f"and on (job, instance, docket_name) {series(DOCKET_TASKS_STARTED, *PROCESS, DOCKET)}",
 )
-"""Restores of processes that expose Docket's metrics too: an embedded worker as a rule does not."""
+"""Restores of processes that expose Docket's metrics too; an embedded worker usually does not."""
 
 _TASK = "docket_name, docket_task"
 _FAILING = series(TASK_RESTORE_FAILURES, *PROCESS, DOCKET)
@@ -117,7 +117,7 @@ _FIRING = series(
 
 
 def _concerning(alerts: str) -> str:
-    """With what they are about in one label."""
+    """The alerts, with the docket, process, registry or key that they concern in one label."""
     joined = f'label_join({alerts}, "concerns", " ", "docket_name", "instance", "registry", "key_id", "job")'
     return f'label_replace({joined}, "concerns", "$1", "concerns", " *(.*?) *")'
 

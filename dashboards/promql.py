@@ -7,13 +7,13 @@ from collections.abc import Callable
 from taskctx.telemetry.names import BUILD_INFO, Metric
 
 DOCKET_TASKS_STARTED = "docket_tasks_started_total"
-"""Docket's own counter, of every run that began."""
+"""Docket's own counter of the runs that began."""
 
 DOCKET_QUEUE_DEPTH, DOCKET_SCHEDULE_DEPTH = "docket_queue_depth", "docket_schedule_depth"
-"""Docket's own gauges, of tasks that are due or run, and of those that are scheduled ahead; each worker sets them."""
+"""Docket's own gauges of tasks that are due or run, and of tasks that are scheduled ahead; each worker sets them."""
 
 PROCESS_STARTED = "process_start_time_seconds"
-"""When a process started, by prometheus_client; not in its multiprocess mode."""
+"""The time when a process started, from prometheus_client; missing in its multiprocess mode."""
 
 
 def series(metric: Metric | str, *matchers: str, suffix: str = "") -> str:
@@ -40,7 +40,7 @@ def started(labels: str, function: Callable[[str, str], str], window: str, *matc
 
 
 def has_counted(labels: str, selector: str, minutes: int) -> str:
-    """What a counter rose by in so many minutes, if it rose.
+    """The growth of a counter in so many minutes, if it grew.
 
     Of a process that is younger, all that it counted: what it counted before its first scrape is no increase.
     """
@@ -49,7 +49,7 @@ def has_counted(labels: str, selector: str, minutes: int) -> str:
 
 
 def ratio(part: str, whole: str) -> str:
-    """``part / whole``, and nothing at all (instead of NaN) where the whole is zero."""
+    """``part / whole``; no series (instead of NaN) where the whole is zero."""
     return f"{part}\n/\n({whole} > 0)"
 
 

@@ -35,7 +35,7 @@ class Group:
 
 
 def error_ratio(window: str) -> str:
-    """The recorded share of restores that failed; degraded ones count as good: the task knew its caller."""
+    """The recorded share of restores that failed; a degraded one counts as good, as the task knew its caller."""
     return f"job_docket:taskctx_restore_errors:ratio_rate{window}"
 
 
@@ -51,7 +51,7 @@ _BY_DOCKET = "job, docket_name"
 
 
 def unsaved(labels: str, function: Callable[[str, str], str], window: str, *filters: str) -> str:
-    """Submissions whose context was not captured, and so did not come to be saved, or was not saved."""
+    """Submissions that lost their context, because it was not captured or not saved."""
     return " + ".join(
         sum_by(labels, function(series(metric, FAILED, *filters), window)) for metric in (CAPTURES, SAVES)
     )

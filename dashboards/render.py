@@ -32,7 +32,7 @@ from .model import Color, Column, Dashboard, Link, Panel, Query, Row, Thresholds
 PROMETHEUS = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 _AnyPanel = stat.Panel | timeseries.Panel | heatmap.Panel | table.Panel
 _AT_LEAST = {"ops": 0.1, "percentunit": 0.1, "short": 1.0, "s": 0.01}
-"""By unit, a value that an axis reaches: Grafana shows nothing but zeros against a hundred, which are 10,000 %."""
+"""The least upper end of an axis, by unit: Grafana draws an axis with only zeros up to 100, which is 10,000 %."""
 
 _COLUMN = 80
 """Pixels that a table's column has at least; Grafana's own 150 are too many for the columns of some tables."""
@@ -51,7 +51,7 @@ def to_json(board: Dashboard) -> str:
 
 
 def _in_sight(value: Any) -> Any:
-    """With links and annotations where Grafana shows them: above the panels.
+    """The JSON, with links and annotations in the place where Grafana shows them: above the panels.
 
     The SDK puts each into the menu of the dashboard's controls, and cannot be told otherwise.  A list of dashboards is
     not shown there, so it would be nowhere.
@@ -92,7 +92,7 @@ def _dashboard(board: Dashboard) -> dashboards.Dashboard:
 
 
 def _id(title: str) -> int:
-    """The same as long as the title is, so that an address of one panel outlives those that are added before it."""
+    """A panel's id from its title, so that its address stays the same when other panels are added."""
     return crc32(title.encode()) >> 1
 
 
@@ -194,7 +194,7 @@ def _link(link: Link) -> dashboards.DashboardLink:
 
 
 def _finish(built: _AnyPanel, panel: Panel) -> _AnyPanel:
-    """What only one kind of panel has."""
+    """Set the options that only one kind of panel has."""
     match built:
         case stat.Panel():
             calculation = common_builders.ReduceDataOptions().calcs(["lastNotNull"])
@@ -241,7 +241,7 @@ def _graph(built: timeseries.Panel, panel: Panel) -> timeseries.Panel:
 
 
 def _table(built: table.Panel, panel: Panel) -> table.Panel:
-    """One row for each label set, one column for each query."""
+    """A table with a row for each label set and a column for each query."""
     values = {f"Value #{ref_id}": query.name for ref_id, query in zip("ABCDEFGH", panel.queries, strict=False)}
     if len(panel.queries) == 1:
         values = {"Value": panel.queries[0].name}
@@ -295,7 +295,7 @@ def _steps(thresholds: Thresholds) -> dict[str, Any]:
 
 
 def _without_data(color: Color) -> dm.SpecialValueMap:
-    """Nothing is neither good nor bad, and would have the thresholds' base colour."""
+    """The colour of a panel without data, which would otherwise have the thresholds' base colour."""
     result = dm.ValueMappingResult(color=color, index=0)
     return dm.SpecialValueMap(
         options=dm.DashboardSpecialValueMapOptions(match=dm.SpecialValueMatch.NULL, result=result)

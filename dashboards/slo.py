@@ -16,7 +16,7 @@ from .recording import COUNTED, FAILED, error_ratio, restores
 _NO_RESTORES = "no data: no restores in this time range"
 _NO_RESTORES_IN_30_DAYS = "no data: no restores in 30 days"
 _LEAST = -1
-"""The budget that is left, where more than twice as much was used up: how much more makes no difference, and the rest unreadable."""
+"""The lowest remaining budget that is drawn: a lower value would make the rest of the graph unreadable."""
 _BURNS = (("1h", "5m", 14.4), ("6h", "30m", 6.0), ("1d", "2h", 3.0), ("3d", "6h", 1.0))
 
 

@@ -35,7 +35,7 @@ _UP = f"up{{{JOB}, {INSTANCE}}} and on (job, instance) {KNOWN}"
 _BUILD = series(BUILD_INFO, *PROCESS)
 _RAN_LAST = f"topk by (job, instance) (1, max_over_time(timestamp({_BUILD})[{LAST_SEEN}:1m]))"
 _VERSIONS_BY_PROCESS = f"{_BUILD} or ({_RAN_LAST} and on (job, instance) {DOWN})"
-"""What a process that is down ran last, too; one that is no target any more is not down."""
+"""The versions of all processes, also the last version of a process that is down."""
 
 _RECENTLY = "5m"
 _STARTED = started("instance", rate, RATE, *PROCESS)
