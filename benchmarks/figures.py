@@ -49,7 +49,7 @@ def added(rounds: Rounds, name: str, against: str, figure: str = "cpu") -> Sprea
 
 
 def ratio_added(rounds: Rounds, new: tuple[str, str], old: tuple[str, str]) -> Spread:
-    """The spread, over the rounds, of what a new variant adds to its baseline divided by what an old one adds to its own."""
+    """The spread of what a new variant adds to its baseline, divided by what an old one adds to its own."""
     pairs = ([each[name]["cpu"] - each[against]["cpu"] for name, against in (new, old)] for each in rounds)
     return spread(_divided(more, before) for more, before in pairs)
 
