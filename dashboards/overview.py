@@ -49,11 +49,23 @@ from .frame import (
     to_dashboard,
 )
 from .model import Column, Dashboard, Panel, Query, Row
-from .promql import DOCKET_TASKS_STARTED, increase, or_none, or_zero, quantile, rate, ratio, series, started, sum_by
+from .promql import (
+    DOCKET_TASKS_STARTED,
+    has_counted,
+    increase,
+    or_none,
+    or_zero,
+    quantile,
+    rate,
+    ratio,
+    series,
+    started,
+    sum_by,
+)
 from .recording import COUNTED, FAILED, error_ratio, restores, unsaved
 
 RATE = "$__rate_interval"
-RANGE = "$__range"
+RANGE, RANGE_SECONDS = "$__range", "$__range_s"
 _RECENTLY = "5m"
 """The window of a number that shows the present: long enough to have some tasks in it."""
 _NO_RESTORES = "no data: no restores in this time range"
@@ -103,7 +115,7 @@ _COVERED = sum_by(
 
 _TASK = "docket_name, docket_task"
 _FAILING = series(TASK_RESTORE_FAILURES, *PROCESS, DOCKET)
-_FAILED_IN_RANGE = sum_by(_TASK, increase(_FAILING, RANGE))
+_FAILED_IN_RANGE = f"({has_counted(_TASK, _FAILING, RANGE, RANGE_SECONDS)})"
 
 _FIRING = series(
     "ALERTS",
@@ -242,7 +254,7 @@ _HEALTH = Row(
             (
                 Query(or_none(_FAILED_IN_RANGE, "docket_task", *PROCESS), name="Failures"),
                 Query(
-                    sum_by(_TASK, increase(_FAILING, _RECENTLY)) + f" and on ({_TASK}) ({_FAILED_IN_RANGE} > 0)",
+                    sum_by(_TASK, increase(_FAILING, _RECENTLY)) + f" and on ({_TASK}) {_FAILED_IN_RANGE}",
                     name="Last 5 min",
                 ),
             ),

@@ -39,13 +39,13 @@ def started(labels: str, function: Callable[[str, str], str], window: str, *matc
     return sum_by(labels, function(series(DOCKET_TASKS_STARTED, *matchers), window) + " and on (job, instance) up")
 
 
-def has_counted(labels: str, selector: str, minutes: int) -> str:
-    """The growth of a counter in so many minutes, if it grew.
+def has_counted(labels: str, selector: str, window: str, seconds: int | str) -> str:
+    """The growth of a counter in a window, which is so many seconds, if it grew.
 
     Of a process that is younger, all that it counted: what it counted before its first scrape is no increase.
     """
-    young = f"{selector} and on (job, instance) time() - {PROCESS_STARTED} < {minutes * 60}"
-    return f"{sum_by(labels, increase(selector, f'{minutes}m'))} > 0\nor\n{sum_by(labels, young)} > 0"
+    young = f"{selector} and on (job, instance) time() - {PROCESS_STARTED} < {seconds}"
+    return f"{sum_by(labels, increase(selector, window))} > 0\nor\n{sum_by(labels, young)} > 0"
 
 
 def ratio(part: str, whole: str) -> str:

@@ -45,6 +45,7 @@ CLOSED_SETS: dict[str, frozenset[str]] = {
 SAMPLE_VALUES = {
     "__rate_interval": "4m",
     "__range": "6h",
+    "__range_s": "21600",
     "__interval": "1m",
     "job": "workers",
     "instance": "worker-1:9100",

@@ -17,7 +17,7 @@ from .promtool import MISSING, PROMTOOLS, run
 
 BOARDS = (overview.DASHBOARD, workers.DASHBOARD, registries.DASHBOARD, slo.DASHBOARD)
 ALL = {"$job": ".*", "$instance": ".*", "$docket": ".*", "$registry": ".*"}
-WINDOWS = {"$__rate_interval": "1m", "$__interval": "1m", "$__range": "6h"}
+WINDOWS = {"$__rate_interval": "1m", "$__interval": "1m", "$__range_s": "21600", "$__range": "6h"}
 PROCESSES = {'up{job="w", instance="a"}': "1x80", 'taskctx_build_info{job="w", instance="a", version="1"}': "1x80"}
 """One, that answers."""
 
@@ -106,6 +106,23 @@ def test_a_window_too_short_for_the_scrapes_gives_no_all_clear(tmp_path: Path) -
     }
     titles = ("Failing now", "Failures by reason", "Save failures by reason")
     check(tmp_path, series, *(shows(overview, title, "10m30s", {}) for title in titles))
+
+
+def test_what_failed_before_the_first_scrape_is_named(tmp_path: Path) -> None:
+    """It is no increase, but the process is younger than the time range; one that is older counts as before."""
+    series: dict[str, str] = dict(PROCESSES)
+    for instance, started in (("a", "-86400x80"), ("b", "285x80")):
+        of = f'job="w", instance="{instance}", docket_name="orders"'
+        series[f'taskctx_task_restore_failures_total{{{of}, docket_task="{instance}"}}'] = "_x20 3x60"
+        series[f'taskctx_restore_failures_total{{{of}, reason="malformed"}}'] = "_x20 3x60"
+        series[f'process_start_time_seconds{{job="w", instance="{instance}"}}'] = started
+    by_task, by_reason = '{docket_name="orders", docket_task="b"}', '{instance="b", reason="malformed"}'
+    check(
+        tmp_path,
+        series,
+        shows(overview, "Failing tasks", "10m", {by_task: 3}, name="Failures"),
+        shows(workers, "Failures by instance and reason", "10m", {by_reason: 3}, name="Failed"),
+    )
 
 
 def test_a_dead_process_is_seen(tmp_path: Path) -> None:

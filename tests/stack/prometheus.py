@@ -28,6 +28,7 @@ STANDS_FOR = {
     "$__rate_interval": "10s",
     "$__interval": "5s",
     "$__range": "2m",
+    "$__range_s": "120",
     "$job": ".*",
     "$instance": ".*",
     "$docket": ".*",

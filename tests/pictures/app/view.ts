@@ -21,6 +21,7 @@ export const chosen = (variable: string) => asked.get(variable);
 
 /** An expression with Grafana's variables filled in; literal windows are as much shorter as the address says. */
 export function filledIn(expression: string, step: number): string {
+  expression = expression.replaceAll('$__range_s', `${Math.round(to - from)}`);
   const intervals: Record<string, number> = {
     __rate_interval: Math.max(step + scrape, 4 * scrape),
     __interval: step,
