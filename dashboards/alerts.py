@@ -361,7 +361,7 @@ ALERTS: tuple[Alert, ...] = (
     ),
     Alert(
         "KeyMissingOnWorker",
-        f"count by (key_id) ({series(ENCRYPTION_KEY_INFO)})\n"
+        f"count by (key_id) (count by (job, instance, key_id) ({series(ENCRYPTION_KEY_INFO)}))\n"
         f"< on () group_left () count(count by (job, instance) ({series(ENCRYPTION_KEY_INFO)}))\n"
         "and on (key_id) "
         + sum_by("key_id", increase(series(CRYPTO_OPERATIONS, 'operation="seal"', 'outcome="ok"'), "1d"))

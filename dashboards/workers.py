@@ -230,7 +230,7 @@ _RESTORING = Row(
     ),
 )
 
-_KEYS = series(ENCRYPTION_KEY_INFO, *PROCESS)
+_KEYS = f"count by (job, instance, key_id) ({series(ENCRYPTION_KEY_INFO, *PROCESS)})"
 
 _VERSIONS = Row(
     "Versions and keys",
