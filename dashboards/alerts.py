@@ -153,9 +153,7 @@ ALERTS: tuple[Alert, ...] = (
     _burn(1, "3d", "6h", "warning", "3h"),
     Alert(
         "SnapshotUnreadable",
-        has_counted(
-            "job, docket_name, reason", series(RESTORE_FAILURES, f'reason=~"{"|".join(_UNUSABLE)}"'), "10m", 600
-        ),
+        has_counted("job, docket_name, reason", series(RESTORE_FAILURES, f'reason=~"{"|".join(_UNUSABLE)}"'), "10m"),
         "critical",
         "Workers cannot use snapshots on docket {{ $labels.docket_name }}: {{ $labels.reason }}",
         '{{ $value | printf "%.0f" }} snapshots in 10 minutes were there and could not be used. This does not heal by itself: '
@@ -378,7 +376,7 @@ ALERTS: tuple[Alert, ...] = (
         "NoRestores",
         sum_by("docket_name", increase(series(CAPTURES, 'outcome!="failed"'), "30m"))
         + " > 0\nunless on (docket_name) ("
-        + has_counted("docket_name", series(RESTORES), "30m", 1800)
+        + has_counted("docket_name", series(RESTORES), "30m")
         + ")\nunless on (docket_name) ("
         + sum_by("docket_name", increase(series(SWEEPS, 'outcome="ok"'), "30m"))
         + f" > 0 and max by (docket_name) ({DOCKET_QUEUE_DEPTH}) == 0 and max by (docket_name) ({DOCKET_SCHEDULE_DEPTH}) > 0)",

@@ -51,6 +51,8 @@ from .frame import (
 from .model import Column, Dashboard, Panel, Query, Row
 from .promql import (
     DOCKET_TASKS_STARTED,
+    RANGE,
+    RATE,
     has_counted,
     increase,
     or_none,
@@ -64,8 +66,6 @@ from .promql import (
 )
 from .recording import COUNTED, FAILED, error_ratio, restores, unsaved
 
-RATE = "$__rate_interval"
-RANGE, RANGE_SECONDS = "$__range", "$__range_s"
 _RECENTLY = "5m"
 """The window of a number that shows the present: long enough to have some tasks in it."""
 _NO_RESTORES = "no data: no restores in this time range"
@@ -115,7 +115,7 @@ _COVERED = sum_by(
 
 _TASK = "docket_name, docket_task"
 _FAILING = series(TASK_RESTORE_FAILURES, *PROCESS, DOCKET)
-_FAILED_IN_RANGE = f"({has_counted(_TASK, _FAILING, RANGE, RANGE_SECONDS)})"
+_FAILED_IN_RANGE = f"({has_counted(_TASK, _FAILING, RANGE)})"
 
 _FIRING = series(
     "ALERTS",

@@ -16,6 +16,12 @@ PROCESS_STARTED = "process_start_time_seconds"
 """The time when a process started, from prometheus_client; missing in its multiprocess mode."""
 
 
+RATE, RANGE = "$__rate_interval", "$__range"
+"""Grafana's own windows: for a rate, at least four scrapes; and what the reader has chosen."""
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
 def series(metric: Metric | str, *matchers: str, suffix: str = "") -> str:
     """A selector: ``series(RESTORES, 'outcome="failed"')``; a histogram's parts by suffix (``_bucket``, ``_count``)."""
     name = (metric if isinstance(metric, str) else metric.name) + suffix
@@ -39,11 +45,12 @@ def started(labels: str, function: Callable[[str, str], str], window: str, *matc
     return sum_by(labels, function(series(DOCKET_TASKS_STARTED, *matchers), window) + " and on (job, instance) up")
 
 
-def has_counted(labels: str, selector: str, window: str, seconds: int | str) -> str:
-    """The growth of a counter in a window, which is so many seconds, if it grew.
+def has_counted(labels: str, selector: str, window: str) -> str:
+    """The growth of a counter in a window, if it grew.
 
     Of a process that is younger, all that it counted: what it counted before its first scrape is no increase.
     """
+    seconds = "$__range_s" if window == RANGE else int(window[:-1]) * _SECONDS[window[-1]]
     young = f"{selector} and on (job, instance) time() - {PROCESS_STARTED} < {seconds}"
     return f"{sum_by(labels, increase(selector, window))} > 0\nor\n{sum_by(labels, young)} > 0"
 
@@ -69,7 +76,7 @@ def or_zero(expression: str, *process: str) -> str:
 
 def _scraped(*process: str) -> str:
     """Processes that were scraped twice in Grafana's window: with one sample nothing has a rate, which is no zero."""
-    return f"count_over_time({series(BUILD_INFO, *process)}[$__rate_interval]) > 1"
+    return f"count_over_time({series(BUILD_INFO, *process)}[{RATE}]) > 1"
 
 
 def quantile(q: float, labels: str, selector: str, window: str) -> str:

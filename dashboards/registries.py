@@ -7,10 +7,8 @@ from taskctx.telemetry.names import REGISTRY_CAPACITY, REGISTRY_ENTRIES, REGISTR
 from .colors import BAD, GOOD, by_registry
 from .frame import PROCESS, REGISTRIES, REGISTRY, TO_WORKER
 from .model import Dashboard, Panel, Query, Row
-from .promql import or_none, rate, ratio, series, sum_by
+from .promql import RANGE, RATE, or_none, rate, ratio, series, sum_by
 
-RATE = "$__rate_interval"
-RANGE = "$__range"
 _SELECTED = (*PROCESS, REGISTRY)
 _BY_DESIGN = "Workers in another process miss by design: live objects stay where they live."
 _NO_LOOKUPS = "no data: no task looked for a session or server in this time range"

@@ -19,11 +19,9 @@ from taskctx.telemetry.names import (
 from .colors import ALARM, BAD, GOOD, NONE, WORSE
 from .frame import DOWN, FAILED_TRACES, INSTANCE, JOB, KNOWN, LAST_SEEN, PROCESS, ROW_TO_WORKER, TO_WORKER, WORKERS
 from .model import Column, Dashboard, Panel, Query, Row
-from .promql import has_counted, increase, or_none, quantile, rate, ratio, series, started, sum_by
+from .promql import RANGE, RATE, has_counted, increase, or_none, quantile, rate, ratio, series, started, sum_by
 from .recording import COUNTED, FAILED, unsaved
 
-RATE = "$__rate_interval"
-RANGE, RANGE_SECONDS = "$__range", "$__range_s"
 _NO_RESTORES = "no data: no restores in this time range"
 _NO_PROCESS = "no data: no process exposes taskctx metrics"
 _NO_KEYS = "no data: no process has encryption keys"
@@ -167,7 +165,7 @@ _RESTORING = Row(
             (
                 Query(
                     or_none(
-                        f"({has_counted('instance, reason', series(RESTORE_FAILURES, *PROCESS), RANGE, RANGE_SECONDS)})",
+                        f"({has_counted('instance, reason', series(RESTORE_FAILURES, *PROCESS), RANGE)})",
                         "instance",
                         *PROCESS,
                     ),
