@@ -107,7 +107,7 @@ class Origin:
         Raises:
             CaptureError: a carried value has no JSON form, a required value is missing, or there is no caller and
                 ``on_anonymous`` is ``refuse``.
-            InvalidArgument: the client_id of the access token contains ``|``, or the token names nobody.
+            InvalidArgument: the access token has a ``|`` in its client_id, or neither a client_id nor a ``sub`` claim.
             InvalidType: the authenticator's access token lacks the attributes of a token.
         """
         if docket_name and docket_name not in self.runtime.observers.dockets_seen:
